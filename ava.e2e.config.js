@@ -1,0 +1,7 @@
+export default {
+  extensions: ['ts'],
+  files: ['test/e2e/**/*.test.ts'],
+  workerThreads: false,
+  serial: true,
+  timeout: '120s',
+};

@@ -1,0 +1,172 @@
+/**
+ * The native addon, the only file of native/ that TypeScript sees. Secrets live in slots of an arena that JavaScript cannot read; it holds handles.
+ *
+ * Every entry point checks every argument. What it throws is an Error with a `code`:
+ *   ERR_INVALID_ARG     an argument of the wrong type, a detached buffer, an offset or length past the end, source and destination overlap
+ *   ERR_STALE_HANDLE    the handle's slot was freed (and perhaps reused), or never given out
+ *   ERR_WRONG_KIND      the slot holds another kind of secret than the call works on
+ *   ERR_NO_MEMORY       no free slot in the arena
+ *   ERR_NO_LOCKED_MEMORY  openArena: memory cannot be locked and `lock` is `required`
+ *   ERR_NOT_OPEN        no arena was opened in this process
+ *   ERR_AUTHENTICATION  an AEAD tag did not verify (one answer, whatever was wrong)
+ *   ERR_UNSUPPORTED_SUITE  a reserved or unknown suite, named in the message
+ *   ERR_MESSAGE_LIMIT   2^32 messages were sealed under this key with AES-256-GCM (NIST SP 800-38D, section 8.3)
+ *   ERR_KEY_LENGTH      readKey: the file descriptor held fewer or more bytes than were asked for
+ *   ERR_SYSTEM          a system call failed; `errno` and `syscall` are set
+ *   ERR_CRYPTO          OpenSSL failed where it cannot fail for a caller's fault
+ * No message holds a byte of a key, of a plaintext or of associated data.
+ */
+
+/** A slot and its generation in one safe integer: generation × 2^20 + slot. 0 is never a handle. */
+export type SlotHandle = number & { readonly __brand: 'SlotHandle' };
+
+/** What lies in a slot. A DEK comes with dek_id, K_block, K_msg and K_data; a raw key is 1–128 bytes and nothing else. */
+export type SlotKind = 'dek' | 'raw';
+
+/** How the arena is held: unmapped from the kernel, locked, or (only with `best-effort`) neither. */
+export type ArenaKind = 'memfd_secret' | 'mlock' | 'unlocked';
+
+export interface ArenaOptions {
+  /** Bytes to ask for; rounded up to whole pages, cut to what RLIMIT_MEMLOCK allows. */
+  size: number;
+  lock: 'required' | 'best-effort';
+  /** Skips memfd_secret: for tests that must see the arena in /proc/PID/mem. Default false. */
+  avoidSecretMemory?: boolean;
+}
+
+export interface ArenaStatus {
+  kind: ArenaKind;
+  /** Bytes asked for, and bytes held. */
+  requested: number;
+  size: number;
+  slots: number;
+  slotsUsed: number;
+  /** Layout version in the arena's header. */
+  layout: number;
+}
+
+export interface PeerCredentials {
+  /** 0 across containers of a pod: never a ground for a decision. */
+  pid: number;
+  uid: number;
+  gid: number;
+  /** Supplementary groups (SO_PEERGROUPS, Linux 4.13); without duplicates, order as the kernel gives it. */
+  groups: number[];
+}
+
+/** Which key of a slot works: a raw key of 32 bytes itself, or K_msg or K_data of a DEK. */
+export declare const USE_RAW: 0;
+export declare const USE_MESSAGE: 1;
+export declare const USE_DATA_KEY: 2;
+export type KeyUse = 0 | 1 | 2;
+
+/** Envelope suites (docs/envelope.md): 1 XAES-256-GCM, 2 AES-256-GCM. 3 and 4 are reserved and refused by name. */
+export type SuiteId = number;
+
+/**
+ * Known answers of every primitive through the same code that requests use; the addon refuses to load when one fails,
+ * so a caller never needs this: it is here for health checks. Throws ERR_CRYPTO with the primitive's name.
+ */
+export declare function selfTest(): void;
+
+/** Opens the process's one arena. A second call with the arena open returns its status and changes nothing (worker threads share it). */
+export declare function openArena(options: ArenaOptions): ArenaStatus;
+export declare function arenaStatus(): ArenaStatus;
+
+/** 32 bytes from getrandom(2) straight into a slot; a `dek` slot has its keys derived at once. */
+export declare function createKey(kind: SlotKind): SlotHandle;
+
+/**
+ * Reads exactly `length` bytes (1–128; a `dek` is 32) from a file descriptor straight into a slot, and checks that nothing follows.
+ * The descriptor stays open. Reads to the end of the file; blocks on a pipe until its writer closes.
+ */
+export declare function readKey(fd: number, kind: SlotKind, length: number): SlotHandle;
+
+/** Zeroes and frees the slot (at once, or when the last call that pinned it ends). */
+export declare function freeKey(handle: SlotHandle): void;
+
+/**
+ * HKDF-SHA-256 (RFC 5869) with the raw key of `handle` as ikm; the output goes to a new raw slot. Lengths 1–128.
+ */
+export declare function deriveKey(handle: SlotHandle, salt: Uint8Array, info: Uint8Array, length: number): SlotHandle;
+
+/** HMAC-SHA-256 (RFC 2104) over `data` with a raw key; 32 bytes, public. */
+export declare function hmac(handle: SlotHandle, data: Uint8Array): Buffer;
+/** The same, compared in constant time; false when `mac` does not have 32 bytes. */
+export declare function hmacVerify(handle: SlotHandle, data: Uint8Array, mac: Uint8Array): boolean;
+
+/** A DEK's 32-byte dek_id (public), copied into a new Buffer. */
+export declare function dekId(handle: SlotHandle): Buffer;
+/** HMAC-SHA-256(K_block, data): the MAC of a dek-block. */
+export declare function blockMac(handle: SlotHandle, data: Uint8Array): Buffer;
+/** True when `id` equals dek_id and the last 32 bytes of `block` are the MAC of what is before them; both compared in constant time, both always computed. */
+export declare function blockVerify(handle: SlotHandle, id: Uint8Array, block: Uint8Array): boolean;
+
+/**
+ * Seals `plaintext` into `out` at `outOffset` as nonce | ciphertext | tag; the nonce comes from getrandom(2).
+ * @returns bytes written: nonce + plaintext + 16.
+ */
+export declare function seal(
+  handle: SlotHandle,
+  use: KeyUse,
+  suite: SuiteId,
+  aad: Uint8Array,
+  aadLength: number,
+  plaintext: Uint8Array,
+  out: Uint8Array,
+  outOffset: number,
+): number;
+
+/**
+ * Opens nonce | ciphertext | tag = `sealed`[sealedOffset … end] into `out` at 0. On a failure nothing of the plaintext stays in `out`.
+ * @returns bytes written: the plaintext's length.
+ */
+export declare function open(
+  handle: SlotHandle,
+  use: KeyUse,
+  suite: SuiteId,
+  aad: Uint8Array,
+  aadLength: number,
+  sealed: Uint8Array,
+  sealedOffset: number,
+  out: Uint8Array,
+): number;
+
+/**
+ * GenerateDataKey: `length` (1–1024) bytes from getrandom(2), made inside the arena's scratch space, written to `plaintextOut` at 0 and sealed under
+ * K_data into `out` at `outOffset`. With `plaintextOut` null the data key never leaves native memory.
+ * @returns bytes written to `out`.
+ */
+export declare function sealDataKey(
+  handle: SlotHandle,
+  suite: SuiteId,
+  aad: Uint8Array,
+  aadLength: number,
+  length: number,
+  plaintextOut: Uint8Array | null,
+  out: Uint8Array,
+  outOffset: number,
+): number;
+
+/** Seals the 32 raw bytes of `dek` (a `dek` or `raw` slot) under the raw key `kek`, slot to slot: nonce | 32 | tag. Suite 1 (XAES-256-GCM, 72 bytes) or 2 (AES-256-GCM, 60). */
+export declare function wrapKey(kek: SlotHandle, suite: SuiteId, dek: SlotHandle, aad: Uint8Array): Buffer;
+/** The reverse, into a new slot of `kind`. ERR_AUTHENTICATION when the tag or the length is wrong. */
+export declare function unwrapKey(
+  kek: SlotHandle,
+  suite: SuiteId,
+  wrapped: Uint8Array,
+  aad: Uint8Array,
+  kind: SlotKind,
+): SlotHandle;
+
+/** Fills with zeroes in a way that no compiler removes. */
+export declare function cleanse(bytes: Uint8Array): void;
+
+/** CLOCK_BOOTTIME in milliseconds with fractions: goes on through suspend, never steps. */
+export declare function boottimeMs(): number;
+
+/** SO_PEERCRED and SO_PEERGROUPS of a connected Unix socket. */
+export declare function peerCredentials(fd: number): PeerCredentials;
+
+/** PR_SET_DUMPABLE 0 and RLIMIT_CORE 0, for the whole process, for good. Returns what the kernel then reports. */
+export declare function hardenProcess(): { dumpable: boolean; coreLimit: number };

@@ -170,3 +170,6 @@ export declare function peerCredentials(fd: number): PeerCredentials;
 
 /** PR_SET_DUMPABLE 0 and RLIMIT_CORE 0, for the whole process, for good. Returns what the kernel then reports. */
 export declare function hardenProcess(): { dumpable: boolean; coreLimit: number };
+
+/** flock(2) LOCK_EX | LOCK_NB: true when this open file now holds the lock, false when another does. Gone with the descriptor or the process. */
+export declare function lockFile(fd: number): boolean;

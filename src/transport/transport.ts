@@ -1,0 +1,74 @@
+import type { Server as SocketServer } from 'node:net';
+import type { PackageDefinition, ServiceDefinition } from '@grpc/proto-loader';
+import type { Principal } from './principal.ts';
+
+/** What a handler may know of the call besides its message. */
+export interface Call {
+  readonly method: string;
+  readonly principal: Principal;
+  /** The caller's `x-dekd-request-id` when it is well formed, else one of ours. Made on first use. */
+  readonly requestId: string;
+  /** Unix milliseconds; Infinity when the caller set none. */
+  readonly deadlineMs: number;
+  /** Aborts when the caller cancels or its deadline passes. Made on first use: a hit never touches it. */
+  readonly signal: AbortSignal;
+  /** Zeroes `bytes` once the response is serialised (or failed): for plaintexts and data keys in a response. */
+  wipeLater(bytes: Uint8Array): void;
+}
+
+/** One unary RPC. A plain value keeps the call synchronous; the message's own bytes are zeroed when the handler is done. */
+// biome-ignore lint/suspicious/noExplicitAny: messages are what proto-loader decodes; each handler states its own types
+export type Handler = (request: any, call: Call) => unknown;
+
+export interface Service {
+  /** From proto-loader, e.g. `packageDefinition['dekd.v1.KeyAgent']`. */
+  readonly definition: ServiceDefinition;
+  /** By RPC name (`Encrypt`). An RPC of the definition without a handler answers UNIMPLEMENTED. */
+  readonly handlers: Readonly<Record<string, Handler>>;
+}
+
+/** How a call ends when it fails. */
+export interface RpcStatus {
+  /** A gRPC status code, 1-16. */
+  readonly code: number;
+  readonly message: string;
+  /** Serialised google.rpc.Status for `grpc-status-details-bin`. */
+  readonly details?: Uint8Array;
+  /** Value of the trailer `grpc-retry-pushback-ms`. */
+  readonly retryPushbackMs?: number;
+}
+
+/** The message's bytes are not what its description allows; `field` is the path of what is wrong. */
+export class MalformedMessage extends Error {
+  override readonly name = 'MalformedMessage';
+  readonly field: string;
+
+  constructor(field: string, problem: string) {
+    super(problem);
+    this.field = field;
+  }
+}
+
+export interface ServerOptions {
+  /** Everything that reflection shows. */
+  readonly packageDefinition: PackageDefinition;
+  readonly services: readonly Service[];
+  /** Longest message in bytes, default 4 MiB. A longer one is RESOURCE_EXHAUSTED. */
+  readonly maxMessageBytes: number;
+  /** Turns whatever a handler threw (or MalformedMessage) into the status that the caller sees. */
+  readonly toStatus: (thrown: unknown, call: Call) => RpcStatus;
+  /** Credentials of a connected socket's peer; throws when the kernel does not tell. */
+  readonly peerCredentials: (fd: number) => Principal;
+}
+
+/** A gRPC server on sockets that somebody else opened. Serves grpc.health.v1.Health and server reflection beside its services. */
+export interface TransportServer {
+  /** Takes the connections of a listening socket. May be called for several. */
+  attach(socket: SocketServer): void;
+  /** Health of `service` ("" = the process). Unset services are unknown to health checks. */
+  setHealth(service: string, serving: boolean): void;
+  /** Lets running calls end, at most `timeoutMs`, then closes every connection. New calls are refused. */
+  drain(timeoutMs: number): Promise<void>;
+}
+
+export type CreateServer = (options: ServerOptions) => TransportServer;

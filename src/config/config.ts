@@ -1,0 +1,100 @@
+/** Who a caller may be for a key. What each role may do stands in src/policy/. */
+export type Role = 'user' | 'operator' | 'custodian' | 'auditor';
+
+export type Profile = 'production' | 'development';
+
+/** What a configuration file says, checked, with every default filled in. Deeply frozen: nothing changes it after loading. */
+export interface Config {
+  /** The file that it was read from; undefined for the built-in development configuration. */
+  readonly file: string | undefined;
+  readonly profile: Profile;
+  readonly listen: { readonly agent: SocketConfig; readonly admin: SocketConfig };
+  readonly memory: MemoryConfig;
+  /** Longest gRPC message in bytes; default and at most 4 MiB. */
+  readonly limits: { readonly messageBytes: number };
+  /** How long running calls may take to end when dekd stops. Default 10 s. */
+  readonly drainMs: number;
+  readonly log: { readonly level: LogLevel };
+  readonly upstreams: ReadonlyMap<string, UpstreamConfig>;
+  readonly keys: ReadonlyMap<string, KeyConfig>;
+  /** Rules for what has no key yet. */
+  readonly admin: readonly RuleConfig[];
+}
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
+
+export interface SocketConfig {
+  /** At most 107 bytes (the kernel's sun_path). */
+  readonly path: string;
+  /** Permission bits; default 0660 for the agent's socket, 0600 for the administration's. */
+  readonly mode: number;
+  /** Group that the socket file is given to; undefined leaves dekd's own. */
+  readonly gid: number | undefined;
+}
+
+export interface MemoryConfig {
+  /** Default `required`; in the development profile `best-effort`. */
+  readonly lock: 'required' | 'best-effort';
+  /** Default 8 MiB. */
+  readonly sizeBytes: number;
+}
+
+export interface UpstreamConfig {
+  readonly type: 'local';
+  readonly directory: string;
+  readonly rootKey: { readonly file: string } | { readonly development: true };
+  /** The operator's word that the directory outlives the pod. Default false. */
+  readonly durable: boolean;
+}
+
+export interface KeyConfig {
+  readonly name: string;
+  readonly recipients: readonly RecipientConfig[];
+  /** Retired KEKs that old ciphertexts may still name. */
+  readonly decryptWith: readonly Omit<RecipientConfig, 'role'>[];
+  /** Byte of the suite in the envelope: 1 XAES-256-GCM (default), 2 AES-256-GCM. */
+  readonly suite: 1 | 2;
+  readonly partitionBy: readonly string[];
+  readonly cache: CacheConfig;
+  readonly allow: readonly RuleConfig[];
+}
+
+export interface RecipientConfig {
+  /** Name of an upstream of the same configuration. */
+  readonly upstream: string;
+  /** KEK reference as written, e.g. `local:orders`; the upstream brings it into its normal form. */
+  readonly kek: string;
+  readonly role: 'authority' | 'standby' | 'recovery';
+}
+
+export interface CacheConfig {
+  /** Default `session`. */
+  readonly mode: 'none' | 'request' | 'session' | 'startup';
+  /** How long a DEK may be used without asking the upstream again. Default 5 min. */
+  readonly ttlMs: number;
+  /** The time past ttl in which a DEK may serve while its upstream is unreachable. Default 1 h; Infinity in mode `startup`. */
+  readonly graceMs: number;
+  /** How long a DEK may encrypt. Default 24 h. */
+  readonly rotateAfterMs: number;
+  /** Messages that one DEK may encrypt. Default 10^9. */
+  readonly maxMessages: number;
+  /** Bytes that one DEK may encrypt. Default 1 TiB. */
+  readonly maxBytes: number;
+  /** DEKs held in memory for decryption. Default 1,000. */
+  readonly maxDeks: number;
+  /** Partitions that have an encrypting DEK in memory. Default 1,000. */
+  readonly maxPartitions: number;
+  /** What happens at ttl: `verify` unwraps again (default), `renew` makes a new DEK for lack of a right to decrypt. */
+  readonly refresh: 'verify' | 'renew';
+  /** Whether a new DEK must have been unwrapped once before it encrypts. Default true; false with `renew`. */
+  readonly verifyWrap: boolean;
+}
+
+/** Grants roles to whoever has the uid, or the gid as primary or supplementary group. Exactly one of the two is set. */
+export interface RuleConfig {
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly roles: readonly Role[];
+  /** Narrows role `user` to these RPCs of KeyAgent. Default all of them. */
+  readonly rpcs?: readonly string[];
+}

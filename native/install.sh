@@ -1,0 +1,45 @@
+#!/bin/sh
+# Builds the addon during `npm ci` and `npm install`: silent when all is well, one line with the way out when a tool is
+# missing. make rebuilds only what changed. In a source checkout it links the two commands, so that `npx dekctl` works.
+set -eu
+native=$(cd "$(dirname "$0")" && pwd)
+root=$(dirname "$native")
+
+fail() {
+  echo "dekd: $1" >&2
+  exit 1
+}
+
+install_hint='install one (Debian, Ubuntu: apt-get install build-essential · Alpine: apk add build-base · Fedora: dnf install gcc make)'
+compiler=${CC:-}
+for candidate in cc gcc clang; do
+  [ -n "$compiler" ] || ! command -v "$candidate" >/dev/null 2>&1 || compiler=$candidate
+done
+[ -n "$compiler" ] || fail "no C compiler found; $install_hint"
+command -v make >/dev/null 2>&1 || fail "no make found; $install_hint"
+
+# Beside our own dependencies, or hoisted beside us; else wherever Node would find it.
+headers=''
+for candidate in "$root/node_modules" "$root/.."; do
+  [ -n "$headers" ] || [ ! -f "$candidate/node-api-headers/include/node_api.h" ] ||
+    headers=$candidate/node-api-headers/include
+done
+[ -n "$headers" ] ||
+  headers=$(cd "$root" && node -p 'require("node-api-headers").include_dir' 2>/dev/null) ||
+  fail 'the npm package node-api-headers is missing; run npm ci'
+
+if ! output=$(make -s -C "$native" CC="$compiler" HEADERS="$headers" 2>&1); then
+  printf '%s\n' "$output" >&2
+  fail 'the native addon did not compile (see above)'
+fi
+
+case $root in
+*/node_modules/*) ;; # installed as a dependency: npm links the commands
+*)
+  if [ -d "$root/node_modules" ]; then
+    mkdir -p "$root/node_modules/.bin"
+    ln -sf ../../bin/dekd "$root/node_modules/.bin/dekd"
+    ln -sf ../../bin/dekctl "$root/node_modules/.bin/dekctl"
+  fi
+  ;;
+esac

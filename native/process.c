@@ -1,0 +1,50 @@
+/* cleanse, boottimeMs, hardenProcess. */
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <errno.h>
+#include <time.h>
+
+#include "addon.h"
+#include "keys.h"
+
+ENTRY_POINT(js_cleanse) {
+  napi_value argv[1];
+  struct bytes bytes;
+  if (take_arguments(env, info, 1, argv) && take_bytes(env, argv[0], "bytes", &bytes) && bytes.length > 0) {
+    OPENSSL_cleanse(bytes.data, bytes.length);
+  }
+  return NULL;
+}
+
+ENTRY_POINT(js_boottime_ms) {
+  (void)info;
+  napi_value result;
+  return napi_create_double(env, boottime_ms(), &result) == napi_ok ? result : NULL;
+}
+
+/* clock_gettime(2) cannot fail here: CLOCK_BOOTTIME is older (Linux 2.6.39) than everything else that is needed. */
+double boottime_ms(void) {
+  struct timespec now = {0};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+/* PR_SET_DUMPABLE(2const): no core dump, no ptrace(2) by the same uid, and /proc/PID belongs to root. */
+ENTRY_POINT(js_harden_process) {
+  (void)info;
+  const struct rlimit none = {0, 0};
+  struct rlimit now;
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
+    return throw_system(env, "prctl", errno);
+  }
+  if (setrlimit(RLIMIT_CORE, &none) != 0 || getrlimit(RLIMIT_CORE, &now) != 0) {
+    return throw_system(env, "setrlimit", errno);
+  }
+  napi_value result, dumpable, limit;
+  bool done = napi_create_object(env, &result) == napi_ok &&
+              napi_get_boolean(env, prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 1, &dumpable) == napi_ok &&
+              napi_create_double(env, (double)now.rlim_cur, &limit) == napi_ok &&
+              napi_set_named_property(env, result, "dumpable", dumpable) == napi_ok &&
+              napi_set_named_property(env, result, "coreLimit", limit) == napi_ok;
+  return done ? result : NULL;
+}

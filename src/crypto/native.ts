@@ -1,0 +1,56 @@
+/** The native addon, loaded once per thread; native/binding.d.ts says what each function takes, returns and throws. */
+import { existsSync } from 'node:fs';
+import { createRequire, findPackageJSON } from 'node:module';
+import { dirname, join } from 'node:path';
+
+export type {
+  ArenaKind,
+  ArenaOptions,
+  ArenaStatus,
+  KeyUse,
+  PeerCredentials,
+  SlotHandle,
+  SlotKind,
+  SuiteId,
+} from '../../native/binding.d.ts';
+
+type Binding = typeof import('../../native/binding.d.ts');
+
+export const {
+  selfTest,
+  openArena,
+  arenaStatus,
+  createKey,
+  readKey,
+  freeKey,
+  deriveKey,
+  hmac,
+  hmacVerify,
+  dekId,
+  blockMac,
+  blockVerify,
+  seal,
+  open,
+  sealDataKey,
+  wrapKey,
+  unwrapKey,
+  cleanse,
+  boottimeMs,
+  peerCredentials,
+  hardenProcess,
+  USE_RAW,
+  USE_MESSAGE,
+  USE_DATA_KEY,
+} = load();
+
+/** From the package's own folder: this file may lie in src/crypto/ or, compiled, in dist/src/crypto/. */
+function load(): Binding {
+  const root = dirname(findPackageJSON('.', import.meta.url) ?? '');
+  const path = join(root, 'native', 'build', 'dekd.node');
+  if (!existsSync(path)) {
+    throw new Error(
+      `the native addon is not built (no ${path}): run \`npm rebuild\`, or \`npm ci\` in a source checkout`,
+    );
+  }
+  return createRequire(import.meta.url)(path) as Binding;
+}

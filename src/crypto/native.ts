@@ -16,6 +16,8 @@ export type {
 
 type Binding = typeof import('../../native/binding.d.ts');
 
+export const native = load();
+
 export const {
   selfTest,
   openArena,
@@ -41,7 +43,7 @@ export const {
   USE_RAW,
   USE_MESSAGE,
   USE_DATA_KEY,
-} = load();
+} = native;
 
 /** From the package's own folder: this file may lie in src/crypto/ or, compiled, in dist/src/crypto/. */
 function load(): Binding {

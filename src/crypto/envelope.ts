@@ -1,0 +1,163 @@
+import type { EncryptionContext } from './context.ts';
+import { MAX_BLOCK_BYTES } from './dek-block.ts';
+import { checkHeader, FLAG_INLINE, MAGIC, VERSION } from './header.ts';
+import { malformed } from './invalid-ciphertext.ts';
+import type { SlotHandle } from './native.ts';
+import * as native from './native.ts';
+import { fromNative } from './native-errors.ts';
+import { payloadAad, wipePayloadAad } from './payload-aad.ts';
+import { CONTENT, HEADER_BYTES, nonceBytes, TAG_BYTES } from './suites.ts';
+
+/** An envelope whose structure was checked, and nothing else: whether it is genuine only opening it tells. */
+export interface Envelope {
+  readonly bytes: Buffer;
+  readonly suite: number;
+  readonly content: number;
+  /** View of 32 bytes. */
+  readonly dekId: Buffer;
+  /** View of the inline dek-block, not yet parsed; undefined when it is detached. */
+  readonly block: Buffer | undefined;
+  /** Where nonce | ciphertext | tag begins; it ends with the bytes. */
+  readonly sealedOffset: number;
+}
+
+/** Everything before the nonce of every message under one DEK, made once per DEK. */
+export interface EnvelopePrefix {
+  readonly suite: number;
+  /** Nonce and tag. */
+  readonly overheadBytes: number;
+  /** As a message has them; a data key differs in CONTENT_OFFSET. */
+  readonly bytes: Buffer;
+}
+
+const CONTENT_OFFSET = 6;
+const BLOCK_OFFSET = HEADER_BYTES + 2;
+
+/**
+ * Checks an envelope's structure. Views only: nothing is copied, or allocated by a length that the bytes claim. INVALID_CIPHERTEXT
+ * names an unknown version, suite, content or flag, or the byte at which the structure breaks.
+ */
+export function parseEnvelope(bytes: Buffer): Envelope {
+  checkHeader(bytes);
+  const suite = bytes[5]!;
+  const inline = bytes[7] === FLAG_INLINE;
+  const sealedOffset = inline ? BLOCK_OFFSET + blockLength(bytes) : HEADER_BYTES;
+  const least = sealedOffset + nonceBytes(suite) + TAG_BYTES;
+  if (bytes.length < least) {
+    throw malformed(`ends before nonce and tag, with them it has at least ${least} bytes`, bytes.length);
+  }
+  return {
+    bytes,
+    suite,
+    content: bytes[CONTENT_OFFSET]!,
+    dekId: bytes.subarray(8, HEADER_BYTES),
+    block: inline ? bytes.subarray(BLOCK_OFFSET, sealedOffset) : undefined,
+    sealedOffset,
+  };
+}
+
+/** What all messages under a DEK begin with; with `block` they carry it inline. RangeError for a suite that is not served. */
+export function envelopePrefix(suite: number, dekId: Uint8Array, block: Buffer | undefined): EnvelopePrefix {
+  const nonce = nonceBytes(suite);
+  if (nonce === 0) throw new RangeError(`suite ${suite} is not served`);
+  const bytes = Buffer.alloc(block === undefined ? HEADER_BYTES : BLOCK_OFFSET + block.length);
+  bytes.writeUInt32BE(MAGIC, 0);
+  bytes.set([VERSION, suite, CONTENT.message, block === undefined ? 0 : FLAG_INLINE], 4);
+  bytes.set(dekId, 8);
+  if (block !== undefined) {
+    bytes.writeUInt16BE(block.length, HEADER_BYTES);
+    bytes.set(block, BLOCK_OFFSET);
+  }
+  return { suite, overheadBytes: nonce + TAG_BYTES, bytes };
+}
+
+/** Seals a message into a whole envelope. INVALID_REQUEST when context or associated data is over its limit. */
+export function sealMessage(
+  dek: SlotHandle,
+  prefix: EnvelopePrefix,
+  context: EncryptionContext,
+  associatedData: Uint8Array,
+  plaintext: Uint8Array,
+): Buffer {
+  const { bytes, suite } = prefix;
+  const aad = payloadAad(bytes, CONTENT.message, context, associatedData);
+  try {
+    const envelope = startEnvelope(prefix, plaintext.length);
+    native.seal(dek, native.USE_MESSAGE, suite, aad.bytes, aad.length, plaintext, envelope, bytes.length);
+    return envelope;
+  } catch (error) {
+    throw fromNative(error);
+  } finally {
+    wipePayloadAad();
+  }
+}
+
+/**
+ * Makes a random data key of 1-1024 bytes inside native memory and seals it. `plaintext` is the caller's to zero; without it the
+ * data key never leaves native memory.
+ */
+export function sealDataKey(
+  dek: SlotHandle,
+  prefix: EnvelopePrefix,
+  context: EncryptionContext,
+  associatedData: Uint8Array,
+  numberOfBytes: number,
+  withPlaintext: boolean,
+): { ciphertext: Buffer; plaintext: Buffer | undefined } {
+  const { bytes, suite } = prefix;
+  const aad = payloadAad(bytes, CONTENT.dataKey, context, associatedData);
+  try {
+    const ciphertext = startEnvelope(prefix, numberOfBytes);
+    ciphertext[CONTENT_OFFSET] = CONTENT.dataKey;
+    const plaintext = withPlaintext ? Buffer.allocUnsafeSlow(numberOfBytes) : undefined;
+    native.sealDataKey(dek, suite, aad.bytes, aad.length, numberOfBytes, plaintext ?? null, ciphertext, bytes.length);
+    return { ciphertext, plaintext };
+  } catch (error) {
+    throw fromNative(error);
+  } finally {
+    wipePayloadAad();
+  }
+}
+
+/**
+ * Opens a message or data key into a Buffer of its own, the caller's to zero. INVALID_CIPHERTEXT, in one wording for every cause, when
+ * it does not authenticate; INVALID_REQUEST when context or associated data is over its limit.
+ */
+export function openEnvelope(
+  dek: SlotHandle,
+  envelope: Envelope,
+  context: EncryptionContext,
+  associatedData: Uint8Array,
+): Buffer {
+  const { bytes, suite, content, sealedOffset } = envelope;
+  const use = content === CONTENT.dataKey ? native.USE_DATA_KEY : native.USE_MESSAGE;
+  const aad = payloadAad(bytes, content, context, associatedData);
+  try {
+    // Never from the pool: it shares memory between buffers.
+    const plaintext = Buffer.allocUnsafeSlow(bytes.length - sealedOffset - nonceBytes(suite) - TAG_BYTES);
+    native.open(dek, use, suite, aad.bytes, aad.length, bytes, sealedOffset, plaintext);
+    return plaintext;
+  } catch (error) {
+    throw fromNative(error);
+  } finally {
+    wipePayloadAad();
+  }
+}
+
+function blockLength(bytes: Buffer): number {
+  if (bytes.length < BLOCK_OFFSET) throw malformed('ends inside the length of its dek-block', bytes.length);
+  const length = (bytes[HEADER_BYTES]! << 8) | bytes[HEADER_BYTES + 1]!;
+  if (length === 0) throw malformed('a dek-block of length 0', HEADER_BYTES);
+  if (length > MAX_BLOCK_BYTES) {
+    throw malformed(`a dek-block of ${length} bytes, at most ${MAX_BLOCK_BYTES}`, HEADER_BYTES);
+  }
+  return length;
+}
+
+/** The prefix with room for the sealed payload behind it; ciphertext is public, so it may come from the pool. */
+function startEnvelope(prefix: EnvelopePrefix, payloadBytes: number): Buffer {
+  const { bytes, overheadBytes } = prefix;
+  const envelope = Buffer.allocUnsafe(bytes.length + overheadBytes + payloadBytes);
+  envelope.set(bytes);
+  return envelope;
+}

@@ -6,6 +6,7 @@ import type { SlotHandle } from './native.ts';
 import * as native from './native.ts';
 import { fromNative } from './native-errors.ts';
 import { payloadAad, wipePayloadAad } from './payload-aad.ts';
+import { secretBuffer } from './secret-buffer.ts';
 import { CONTENT, HEADER_BYTES, nonceBytes, TAG_BYTES } from './suites.ts';
 
 /** An envelope whose structure was checked, and nothing else: whether it is genuine only opening it tells. */
@@ -109,7 +110,7 @@ export function sealDataKey(
   try {
     const ciphertext = startEnvelope(prefix, numberOfBytes);
     ciphertext[CONTENT_OFFSET] = CONTENT.dataKey;
-    const plaintext = withPlaintext ? Buffer.allocUnsafeSlow(numberOfBytes) : undefined;
+    const plaintext = withPlaintext ? secretBuffer(numberOfBytes) : undefined;
     native.sealDataKey(dek, suite, aad.bytes, aad.length, numberOfBytes, plaintext ?? null, ciphertext, bytes.length);
     return { ciphertext, plaintext };
   } catch (error) {
@@ -133,8 +134,7 @@ export function openEnvelope(
   const use = content === CONTENT.dataKey ? native.USE_DATA_KEY : native.USE_MESSAGE;
   const aad = payloadAad(bytes, content, context, associatedData);
   try {
-    // Never from the pool: it shares memory between buffers.
-    const plaintext = Buffer.allocUnsafeSlow(bytes.length - sealedOffset - nonceBytes(suite) - TAG_BYTES);
+    const plaintext = secretBuffer(bytes.length - sealedOffset - nonceBytes(suite) - TAG_BYTES);
     native.open(dek, use, suite, aad.bytes, aad.length, bytes, sealedOffset, plaintext);
     return plaintext;
   } catch (error) {

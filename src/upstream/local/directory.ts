@@ -1,0 +1,53 @@
+import { accessSync, closeSync, constants, mkdirSync, openSync, type Stats, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { DekdError } from '../../errors.ts';
+
+const DATABASE_FILE = 'keystore.db';
+
+/**
+ * Makes the directory and the database file when they are absent and checks that this process, and nobody who should not, can write
+ * them. Returns the path of the database.
+ */
+export function prepareDirectory(directory: string): string {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  refuseWritableByOthers(directory, directory);
+  // SQLite opens what it cannot write without a word, and fails at the first change.
+  accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK);
+  const database = join(directory, DATABASE_FILE);
+  createPrivateFile(database);
+  refuseWritableByOthers(directory, database);
+  accessSync(database, constants.R_OK | constants.W_OK);
+  return database;
+}
+
+/** Whoever can write the files can put a whole older store in their place, which no MAC tells. */
+function refuseWritableByOthers(directory: string, path: string): void {
+  const stats = statSync(path);
+  if (excessiveBits(stats, 0o022, 0o002) === 0) return;
+  throw new DekdError(
+    'INVALID_REQUEST',
+    `keystore ${directory}: others can write ${path} (mode ${octal(stats)}); run: chmod go-w ${path}`,
+  );
+}
+
+/**
+ * The permission bits of `stats` that are too many. `mask` = what is forbidden; of what belongs to root only `rootMask`: Kubernetes makes
+ * the files and directories of a volume root's, and opens them to the pod's group (fsGroup).
+ */
+export function excessiveBits(stats: Stats, mask: number, rootMask: number): number {
+  return stats.mode & (stats.uid === 0 ? rootMask : mask);
+}
+
+/** The permission bits as people write them, e.g. 0644. */
+export function octal(stats: Stats): string {
+  return (stats.mode & 0o7777).toString(8).padStart(4, '0');
+}
+
+/** SQLite would make the file with the umask's mode; its journal takes the mode of the file. */
+function createPrivateFile(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+}

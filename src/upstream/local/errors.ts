@@ -1,0 +1,107 @@
+import { fromNative } from '../../crypto/native-errors.ts';
+import { DekdError, type Reason } from '../../errors.ts';
+import { UpstreamFailure } from '../failure.ts';
+
+// What can go wrong with a keystore and what it means: once as a DekdError, while it is opened and an operator watches,
+// and once as an UpstreamFailure, when a running agent meets it.
+
+/** Primary result codes of SQLite (sqlite.org/rescode.html). */
+const SQLITE = { BUSY: 5, READONLY: 8, IOERR: 10, CORRUPT: 11, FULL: 13, CANTOPEN: 14, NOTADB: 26 } as const;
+
+interface Problem {
+  readonly reason: Reason;
+  readonly text: string;
+}
+
+/** The keystore in `directory` is damaged or not what it should be; never repaired silently. */
+export function keystoreFault(directory: string, problem: string, cause?: unknown): DekdError {
+  return new DekdError('UPSTREAM_FAULT', `keystore ${directory}: ${problem}`, { cause });
+}
+
+/** Anything thrown while a keystore is opened. What is not ours and not known stays INTERNAL. */
+export function openingError(directory: string, thrown: unknown): DekdError {
+  const problem = thrown instanceof DekdError ? undefined : describeProblem(thrown);
+  if (problem === undefined) return fromNative(thrown);
+  return new DekdError(problem.reason, `keystore ${directory}: ${problem.text}`, { cause: thrown });
+}
+
+/** A change that the disk did not take. Nothing was changed, on disk or in memory. */
+export function writingFailure(directory: string, thrown: unknown): UpstreamFailure {
+  const text = describeProblem(thrown)?.text ?? 'failed in an unknown way';
+  return new UpstreamFailure('unreachable', `keystore ${directory}: nothing was changed: ${text}`, { cause: thrown });
+}
+
+/** An error of the native addon while `kek` wraps or unwraps a DEK. */
+export function wrappingFailure(kek: string, thrown: unknown): UpstreamFailure {
+  if ((thrown as { code?: unknown }).code === 'ERR_AUTHENTICATION') {
+    // The tag cannot tell which of these it was.
+    return new UpstreamFailure(
+      'invalid',
+      `the wrapped DEK does not open under ${kek}: it was changed, or wrapped by another KEK or with another context`,
+      { cause: thrown },
+    );
+  }
+  // Neither a refusal nor a bad DEK: the same call may succeed later. The cause says what it was.
+  const cause = fromNative(thrown);
+  return new UpstreamFailure('unreachable', cause.message, { cause });
+}
+
+function describeProblem(thrown: unknown): Problem | undefined {
+  const { code, errcode, message } = thrown as { code?: unknown; errcode?: unknown; message?: unknown };
+  if (code === 'ERR_SQLITE_ERROR' && typeof errcode === 'number') return sqliteProblem(errcode & 0xff, String(message));
+  return typeof code === 'string' ? fileProblem(code, String(message)) : undefined;
+}
+
+function sqliteProblem(resultCode: number, message: string): Problem {
+  switch (resultCode) {
+    case SQLITE.BUSY:
+      return {
+        reason: 'UPSTREAM_UNAVAILABLE',
+        text: 'another agent has it open; stop that one, or give this one a directory of its own',
+      };
+    case SQLITE.READONLY:
+    case SQLITE.CANTOPEN:
+      return notWritable(message);
+    case SQLITE.FULL:
+      return { reason: 'UPSTREAM_UNAVAILABLE', text: 'the disk is full; free some space and try again' };
+    case SQLITE.CORRUPT:
+    case SQLITE.NOTADB:
+      return {
+        reason: 'UPSTREAM_FAULT',
+        text: `keystore.db is damaged (${message}); put back a backup of the directory`,
+      };
+    default:
+      return { reason: 'UPSTREAM_UNAVAILABLE', text: `the disk could not be read or written (${message})` };
+  }
+}
+
+function fileProblem(code: string, message: string): Problem | undefined {
+  switch (code) {
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return notWritable(code);
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return { reason: 'UPSTREAM_UNAVAILABLE', text: 'the disk is full; free some space and try again' };
+    case 'ENOTDIR':
+    case 'EEXIST':
+      return { reason: 'INVALID_REQUEST', text: 'is, or lies below, a file that is not a directory; name another one' };
+    case 'ENOENT':
+    case 'EIO':
+    case 'EMFILE':
+    case 'ENAMETOOLONG':
+    case 'ELOOP':
+      return { reason: 'UPSTREAM_UNAVAILABLE', text: message };
+    default:
+      return undefined;
+  }
+}
+
+function notWritable(detail: string): Problem {
+  const uid = process.geteuid?.();
+  return {
+    reason: 'UPSTREAM_UNAVAILABLE',
+    text: `cannot be written by uid ${uid} (${detail}); mount it read-write and make that user its owner (chown -R ${uid} …)`,
+  };
+}

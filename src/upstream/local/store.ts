@@ -1,0 +1,183 @@
+import { randomBytes } from 'node:crypto';
+import { native } from '../../crypto/native.ts';
+import { createSchema, type KeystoreDatabase, readRows, transaction } from './database.ts';
+import { keystoreFault } from './errors.ts';
+import { encodeFields, type Field } from './fields.ts';
+import { describeRecord, KEKS, type KekRecord, type Table, VERSIONS, type VersionRecord } from './records.ts';
+import { SCHEMA_VERSION } from './schema.ts';
+import { type StoreKeys, shortRootKeyId } from './store-keys.ts';
+
+// Every record carries a MAC over all its columns; the store record holds the manifest, which lists the MAC of every record, under a MAC
+// of its own. So an edited row fails its MAC, and an older, added or missing one does not match the manifest. All of it is checked once,
+// when the store is opened: from then on the process holds SQLite's exclusive lock and works from its own memory, never from the file.
+// An older copy of the whole file is not told from the present one.
+
+export interface StoredKek {
+  readonly record: KekRecord;
+  /** By number, ascending. */
+  readonly versions: ReadonlyMap<number, VersionRecord>;
+}
+
+/** Records to add or replace, in this order. */
+export interface Change {
+  readonly keks: readonly KekRecord[];
+  readonly versions: readonly VersionRecord[];
+}
+
+interface Head {
+  /** 16 hex digits. */
+  readonly storeId: string;
+  /** Unix milliseconds. */
+  readonly createdAt: number;
+}
+
+/** Name and MAC (hex) of every KEK and version record. */
+type Manifest = Map<string, string>;
+
+const STORE_ID_BYTES = 8;
+const DAMAGED = 'put back a backup of the directory';
+
+/** Makes a store in an empty database. */
+export function createStore(database: KeystoreDatabase, keys: StoreKeys, createdAt: number): Keystore {
+  const head = { storeId: randomBytes(STORE_ID_BYTES).toString('hex'), createdAt };
+  transaction(database.connection, () => {
+    createSchema(database.connection);
+    writeHead(database, keys, head, new Map());
+  });
+  return new Keystore(database, keys, head, new Map());
+}
+
+/** Reads and verifies a store. Throws DekdError that names the record which is not as dekd left it. */
+export function loadStore(database: KeystoreDatabase, keys: StoreKeys): Keystore {
+  const { head, manifest } = readHead(database, keys);
+  const store = new Keystore(database, keys, head, manifest);
+  store.load();
+  return store;
+}
+
+export class Keystore {
+  readonly #database: KeystoreDatabase;
+  readonly #keys: StoreKeys;
+  readonly #head: Head;
+  readonly #keks = new Map<string, { record: KekRecord; versions: Map<number, VersionRecord> }>();
+  #manifest: Manifest;
+
+  constructor(database: KeystoreDatabase, keys: StoreKeys, head: Head, manifest: Manifest) {
+    this.#database = database;
+    this.#keys = keys;
+    this.#head = head;
+    this.#manifest = manifest;
+  }
+
+  get id(): string {
+    return this.#head.storeId;
+  }
+
+  kek(name: string): StoredKek | undefined {
+    return this.#keks.get(name);
+  }
+
+  /** Puts a change on disk, all or nothing. Throws what node:sqlite throws; memory is then as before. */
+  write(change: Change): void {
+    const manifest = new Map(this.#manifest);
+    transaction(this.#database.connection, () => {
+      for (const record of change.keks) this.#writeRecord(KEKS, record, manifest);
+      for (const record of change.versions) this.#writeRecord(VERSIONS, record, manifest);
+      writeHead(this.#database, this.#keys, this.#head, manifest);
+    });
+    this.#manifest = manifest;
+    this.#remember(change);
+  }
+
+  /** Verifies every record; called once, before the store is used. */
+  load(): void {
+    const missing = new Set(this.#manifest.keys());
+    const keks = this.#readRecords(KEKS, missing);
+    const versions = this.#readRecords(VERSIONS, missing);
+    for (const id of missing) throw this.#fault(id, 'is missing: it was removed outside dekd');
+    this.#remember({ keks, versions });
+  }
+
+  close(): void {
+    this.#database.connection.close();
+  }
+
+  #remember({ keks, versions }: Change): void {
+    for (const record of keks) {
+      this.#keks.set(record.name, { record, versions: this.#keks.get(record.name)?.versions ?? new Map() });
+    }
+    for (const record of versions) this.#keks.get(record.kek)?.versions.set(record.version, record);
+  }
+
+  #writeRecord<Row>(table: Table<Row>, record: Row, manifest: Manifest): void {
+    const row = table.toRow(record);
+    const mac = native.hmac(this.#keys.recordMac, this.#bytesOf(table.name, row));
+    this.#database.connection.prepare(table.upsert).run(...row, mac);
+    manifest.set(table.idOf(row), mac.toString('hex'));
+  }
+
+  #readRecords<Row>(table: Table<Row>, missing: Set<string>): Row[] {
+    return readRows(this.#database.connection, table.select).map((columns) => {
+      const row = columns.slice(0, -1);
+      const mac = columns.at(-1) as Uint8Array;
+      const id = table.idOf(row);
+      if (!native.hmacVerify(this.#keys.recordMac, this.#bytesOf(table.name, row), mac)) {
+        throw this.#fault(id, 'was changed outside dekd');
+      }
+      const listed = this.#manifest.get(id);
+      if (listed === undefined) throw this.#fault(id, 'is not in the store record: it was added outside dekd');
+      if (listed !== Buffer.from(mac).toString('hex')) {
+        throw this.#fault(id, 'is not the one in the store record: one of the two was put back from an older copy');
+      }
+      missing.delete(id);
+      return table.fromRow(row);
+    });
+  }
+
+  /** The table's name and the store's id are in it, so that a row fits one place only. */
+  #bytesOf(table: string, row: readonly Field[]): Buffer {
+    return encodeFields([table, this.#head.storeId, ...row]);
+  }
+
+  #fault(id: string, problem: string): Error {
+    return keystoreFault(this.#database.directory, `the record of ${describeRecord(id)} ${problem}; ${DAMAGED}`);
+  }
+}
+
+const READ_HEAD = 'SELECT store_id, root_key_id, created_at, manifest, mac FROM store';
+const WRITE_HEAD = `INSERT INTO store (id, store_id, root_key_id, created_at, manifest, mac) VALUES (1, ?, ?, ?, ?, ?)
+  ON CONFLICT (id) DO UPDATE SET manifest = excluded.manifest, mac = excluded.mac`;
+
+function headBytes(storeId: Field, rootKeyId: Field, createdAt: Field, manifest: Field): Buffer {
+  return encodeFields(['store', BigInt(SCHEMA_VERSION), storeId, rootKeyId, createdAt, manifest]);
+}
+
+function writeHead({ connection }: KeystoreDatabase, keys: StoreKeys, head: Head, manifest: Manifest): void {
+  const row = [head.storeId, keys.rootKeyId, BigInt(head.createdAt), JSON.stringify([...manifest])] as const;
+  const mac = native.hmac(keys.recordMac, headBytes(...row));
+  connection.prepare(WRITE_HEAD).run(...row, mac);
+}
+
+function readHead({ connection, directory }: KeystoreDatabase, keys: StoreKeys): { head: Head; manifest: Manifest } {
+  const [row] = readRows(connection, READ_HEAD);
+  if (row === undefined) throw keystoreFault(directory, `the store record is missing; ${DAMAGED}`);
+  const [storeId, rootKeyId, createdAt, manifest, mac] = row as [string, Uint8Array, bigint, string, Uint8Array];
+  const verifies = (id: Uint8Array): boolean =>
+    native.hmacVerify(keys.recordMac, headBytes(storeId, id, createdAt, manifest), mac);
+  const sameRootKey = keys.rootKeyId.equals(rootKeyId);
+  // With the right root key and an edited id, the record verifies once the id is the right one again.
+  if (!sameRootKey && !verifies(keys.rootKeyId)) {
+    throw keystoreFault(
+      directory,
+      `this root key (id ${shortRootKeyId(keys.rootKeyId)}) is not the store's (id ${shortRootKeyId(rootKeyId)}); ` +
+        'name the root key that the store was made with',
+    );
+  }
+  if (!sameRootKey || !verifies(rootKeyId)) {
+    throw keystoreFault(directory, `the store record was changed outside dekd; ${DAMAGED}`);
+  }
+  return {
+    head: { storeId, createdAt: Number(createdAt) },
+    manifest: new Map(JSON.parse(manifest) as [string, string][]),
+  };
+}

@@ -1,0 +1,37 @@
+import { join } from 'node:path';
+import { DekdError } from '../errors.ts';
+import { buildConfig } from './build.ts';
+import type { Config } from './config.ts';
+import { meaningProblems } from './rules.ts';
+import { schema } from './schema.ts';
+
+/**
+ * The configuration of `dekd --development`, with all state in `stateDirectory`: one key `default` on an embedded keystore with a
+ * development root key; this user holds every role. Throws DekdError when the directory's path is too long for sockets.
+ */
+export function developmentConfig(stateDirectory: string): Config {
+  const uid = process.getuid?.() ?? 0;
+  const parsed = schema.safeParse({
+    profile: 'development',
+    listen: {
+      agent: { path: join(stateDirectory, 'agent.sock'), mode: '0600' },
+      admin: { path: join(stateDirectory, 'admin.sock'), mode: '0600' },
+    },
+    upstreams: {
+      local: { type: 'local', directory: join(stateDirectory, 'keystore'), root_key: { development: true } },
+    },
+    keys: {
+      default: {
+        recipients: [{ upstream: 'local', kek: 'local:default', role: 'authority' }],
+        allow: [{ uid, roles: ['user', 'operator', 'custodian', 'auditor'] }],
+      },
+    },
+    admin: [{ uid, roles: ['custodian', 'operator'] }],
+  });
+  if (!parsed.success) {
+    throw new DekdError('INVALID_REQUEST', `uid ${uid} stands for anybody: run dekd as a user of its own`);
+  }
+  const [problem] = meaningProblems(parsed.data);
+  if (problem !== undefined) throw new DekdError('INVALID_REQUEST', `${stateDirectory}: ${problem.text}`);
+  return buildConfig(parsed.data, { file: undefined, groupFile: '/etc/group' }) as Config;
+}

@@ -1,0 +1,129 @@
+import { isMap, isScalar, isSeq, type Node } from 'yaml';
+import type { z } from 'zod';
+import { isLaterUpstream } from './schema.ts';
+import type { Path, Problem, Source } from './source.ts';
+
+/** What a schema found wrong, as problems of the source: the issue's message is what was expected (leaves.ts). */
+export function schemaProblems(issues: readonly z.core.$ZodIssue[], source: Source): Problem[] {
+  const problems = issues.flatMap((issue) => issueProblems(issue, source));
+  return problems.filter((problem) => !settled(problem, source) && !problems.some((other) => explains(other, problem)));
+}
+
+/** `keys.orders.cache.ttl`, `keys.orders.allow[0].uid`, `keys["a.b"].suite`. */
+export function pathText(path: Path): string {
+  let text = '';
+  for (const step of path) {
+    if (typeof step === 'number') text += `[${step}]`;
+    else if (!/^[A-Za-z0-9_-]+$/.test(step)) text += `[${shown(step)}]`;
+    else text += text === '' ? step : `.${step}`;
+  }
+  return text;
+}
+
+/** One line: `FILE:LINE:COL: path: text`. */
+export function problemLine(file: string, source: Source, problem: Problem): string {
+  const path = pathText(problem.path);
+  return `${file}:${source.position(problem)}: ${path === '' ? '' : `${path}: `}${problem.text}`;
+}
+
+/** In order of the file. */
+export function byPosition(source: Source): (a: Problem, b: Problem) => number {
+  const key = (problem: Problem) => source.position(problem).split(':').map(Number) as [number, number];
+  return (a, b) => key(a)[0] - key(b)[0] || key(a)[1] - key(b)[1];
+}
+
+function issueProblems(issue: z.core.$ZodIssue, source: Source): Problem[] {
+  const path = issue.path as Path;
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((field) => unknownField([...path, field], issue.message.split(' ')));
+  }
+  if (issue.code === 'invalid_key') {
+    const expected = issue.issues[0]?.message ?? issue.message;
+    return [{ path, text: `found ${shown(String(path.at(-1)))}, expected ${expected}`, atName: true }];
+  }
+  const later = isLaterUpstreamType(path, source) ? ' (the other types come in later versions)' : '';
+  return [{ path, text: `found ${found(path, source)}, expected ${issue.message}${later}` }];
+}
+
+function unknownField(path: Path, known: readonly string[]): Problem {
+  const field = String(path.at(-1));
+  if (field === 'pid') {
+    const text = 'rules on pid are refused: a pid is 0 across the containers of a pod; name a uid or gid';
+    return { path, text, atName: true };
+  }
+  const near = nearest(field, known);
+  const hint = near === undefined ? `known here: ${known.join(', ')}` : `did you mean ${near}?`;
+  return { path, text: `unknown field; ${hint}`, atName: true };
+}
+
+/** A map that is wrong as a whole because something inside it is: only the inside is said. */
+function explains(inner: Problem, outer: Problem): boolean {
+  return inner.path.length > outer.path.length && outer.path.every((step, index) => step === inner.path[index]);
+}
+
+/** Whatever else is wrong with an upstream of a later version follows from its type: only the type is said. */
+function settled(problem: Problem, source: Source): boolean {
+  const [section, name, field] = problem.path;
+  return (
+    section === 'upstreams' &&
+    name !== undefined &&
+    field !== 'type' &&
+    isLaterUpstreamType([section, name, 'type'], source)
+  );
+}
+
+function isLaterUpstreamType(path: Path, source: Source): boolean {
+  if (path.length !== 3 || path[0] !== 'upstreams' || path[2] !== 'type') return false;
+  const node = source.nodeAt(path);
+  return isScalar(node) && isLaterUpstream(node.value);
+}
+
+/** What stands there, in words. Under `root_key` somebody may have put the key itself: never shown. */
+function found(path: Path, source: Source): string {
+  const node = source.nodeAt(path);
+  if (node === undefined && path.length === 0) return 'an empty file';
+  if (node === undefined || (isScalar(node) && node.value === null)) return 'nothing';
+  if (isMap(node)) return node.items.length === 0 ? 'an empty map' : 'a map';
+  if (isSeq(node)) return node.items.length === 0 ? 'an empty list' : 'a list';
+  return path.includes('root_key') ? 'a value that is not shown' : scalarText(node);
+}
+
+function scalarText(node: Node): string {
+  if (!isScalar(node)) return 'something else';
+  if (typeof node.value === 'string') return shown(node.value);
+  return printable(node.source ?? String(node.value));
+}
+
+const MAX_SHOWN = 40;
+
+function shown(value: string): string {
+  const start = value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}…` : value;
+  return printable(JSON.stringify(start));
+}
+
+/** Terminals obey control characters, and a line must stay one line. */
+function printable(value: string): string {
+  return value.replace(/[^\x20-\x7e\u00a0-\u024f…]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
+}
+
+/** The known name that is at most a third of its letters away, if any. */
+function nearest(field: string, known: readonly string[]): string | undefined {
+  const plain = (name: string) => name.toLowerCase().replaceAll(/[-_ ]/g, '');
+  const scored = known.map((name) => ({ name, distance: editDistance(plain(field.slice(0, MAX_SHOWN)), plain(name)) }));
+  const best = scored.sort((a, b) => a.distance - b.distance)[0];
+  return best !== undefined && best.distance <= Math.max(1, Math.floor(best.name.length / 3)) ? best.name : undefined;
+}
+
+/** Letters to add, drop or change (Levenshtein), row by row. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= b.length; column++) {
+      const change = (previous[column - 1] as number) + (a[row - 1] === b[column - 1] ? 0 : 1);
+      current.push(Math.min((previous[column] as number) + 1, (current[column - 1] as number) + 1, change));
+    }
+    previous = current;
+  }
+  return previous.at(-1) as number;
+}

@@ -1,0 +1,173 @@
+import { resolve } from 'node:path';
+import type { Role } from './config.ts';
+import type { ParsedConfig, ParsedKey, ParsedRule } from './schema.ts';
+import type { Path, Problem } from './source.ts';
+import { durationText } from './units.ts';
+
+/** Longest path that fits into the kernel's sun_path (unix(7): 108 bytes with the closing zero). */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+/** SP 800-38D, section 8.3: messages under one AES-256-GCM key with random nonces. */
+const AES_GCM_MESSAGES = 2 ** 32;
+
+/** No two of these on one key outside development: nobody may create and use, or rotate and destroy. */
+const EXCLUSIVE_ROLES: readonly Role[] = ['user', 'operator', 'custodian'];
+
+/** What no single field can tell: contradictions between fields, and what a profile forbids. */
+export function meaningProblems(config: ParsedConfig): Problem[] {
+  return [
+    ...socketProblems(config),
+    ...upstreamProblems(config),
+    ...Object.entries(config.keys).flatMap(([name, key]) => keyProblems(config, name, key)),
+    ...(config.profile === 'production' ? separationProblems(config) : []),
+  ];
+}
+
+function socketProblems({ listen, profile }: ParsedConfig): Problem[] {
+  const problems: Problem[] = [];
+  for (const socket of ['agent', 'admin'] as const) {
+    const path: Path = ['listen', socket, 'path'];
+    const bytes = Buffer.byteLength(listen[socket].path);
+    if (bytes > MAX_SOCKET_PATH_BYTES) {
+      const text = `the path has ${bytes} bytes, a Unix socket's at most ${MAX_SOCKET_PATH_BYTES}; choose a shorter directory, such as /run/dekd`;
+      problems.push({ path, text });
+    }
+    problems.push(...relativePath(profile, path, listen[socket].path));
+  }
+  if (resolve(listen.agent.path) === resolve(listen.admin.path)) {
+    problems.push({ path: ['listen', 'admin', 'path'], text: 'must differ from listen.agent.path' });
+  }
+  return problems;
+}
+
+function upstreamProblems({ upstreams, profile }: ParsedConfig): Problem[] {
+  const problems: Problem[] = [];
+  const directories = new Map<string, string>();
+  for (const [name, upstream] of Object.entries(upstreams)) {
+    const path: Path = ['upstreams', name];
+    const other = directories.get(resolve(upstream.directory));
+    if (other !== undefined) {
+      problems.push({ path: [...path, 'directory'], text: `the same directory as upstream ${other}` });
+    }
+    directories.set(resolve(upstream.directory), name);
+    problems.push(...relativePath(profile, [...path, 'directory'], upstream.directory));
+    if (upstream.root_key.file !== undefined) {
+      problems.push(...relativePath(profile, [...path, 'root_key', 'file'], upstream.root_key.file));
+    } else if (profile === 'production') {
+      const text = 'a development root key lies beside the keys that it protects; production needs { file: PATH }';
+      problems.push({ path: [...path, 'root_key'], text });
+    }
+  }
+  return problems;
+}
+
+function relativePath(profile: string, path: Path, value: string): Problem[] {
+  if (profile !== 'production' || value.startsWith('/')) return [];
+  return [{ path, text: 'a relative path; production needs an absolute one' }];
+}
+
+function keyProblems(config: ParsedConfig, name: string, key: ParsedKey): Problem[] {
+  const path: Path = ['keys', name];
+  return [
+    ...recipientProblems(config, path, key),
+    ...durabilityProblems(config, path, key),
+    ...cacheProblems(path, key),
+    ...repeated([...path, 'partition_by'], key.partition_by),
+    ...key.allow.flatMap((rule, index) => narrowingProblems([...path, 'allow', index], rule)),
+  ];
+}
+
+function recipientProblems(config: ParsedConfig, path: Path, key: ParsedKey): Problem[] {
+  const problems: Problem[] = [];
+  const seen = new Set<string>();
+  const lists = [
+    ['recipients', key.recipients],
+    ['decrypt_with', key.decrypt_with],
+  ] as const;
+  for (const [field, recipients] of lists) {
+    for (const [index, recipient] of recipients.entries()) {
+      const at: Path = [...path, field, index];
+      if (config.upstreams[recipient.upstream] === undefined) {
+        const text = `no upstream is called ${recipient.upstream}; known: ${Object.keys(config.upstreams).join(', ')}`;
+        problems.push({ path: [...at, 'upstream'], text });
+      }
+      const identity = `${recipient.upstream} ${recipient.kek}`;
+      if (seen.has(identity)) problems.push({ path: [...at, 'kek'], text: 'the same KEK twice in one key' });
+      seen.add(identity);
+    }
+  }
+  if (!key.recipients.some((recipient) => recipient.role === 'authority')) {
+    problems.push({ path: [...path, 'recipients'], text: 'no recipient has role authority; at least one must' });
+  }
+  return problems;
+}
+
+function durabilityProblems(config: ParsedConfig, path: Path, key: ParsedKey): Problem[] {
+  const authorities = key.recipients.filter((recipient) => recipient.role === 'authority');
+  const mortal = authorities.every((recipient) => config.upstreams[recipient.upstream]?.durable === false);
+  if (config.profile !== 'production' || authorities.length === 0 || !mortal) return [];
+  const text =
+    'its only authority is a keystore that may die with its volume, and all its ciphertexts with it; say durable: true at the upstream if the directory outlives the pod';
+  return [{ path: [...path, 'recipients'], text }];
+}
+
+function cacheProblems(path: Path, { cache, suite }: ParsedKey): Problem[] {
+  const problems: Problem[] = [];
+  const at = (field: string): Path => [...path, 'cache', field];
+  if (cache.ttl > cache.rotate_after) {
+    const text = `${durationText(cache.ttl)} is longer than rotate_after (${durationText(cache.rotate_after)})`;
+    problems.push({ path: at('ttl'), text });
+  }
+  if (suite === 2 && cache.max_messages > AES_GCM_MESSAGES) {
+    const text = `AES_256_GCM allows at most ${AES_GCM_MESSAGES} messages a DEK (2^32, NIST SP 800-38D)`;
+    problems.push({ path: at('max_messages'), text });
+  }
+  if (cache.mode === 'startup' && cache.grace !== undefined) {
+    problems.push({ path: at('grace'), text: 'mode startup has no bound on grace; leave the field out' });
+  }
+  if (cache.refresh === 'renew' && cache.verify_wrap === true) {
+    const text = 'refresh: renew is for agents without the right to decrypt, which cannot verify; leave the field out';
+    problems.push({ path: at('verify_wrap'), text });
+  }
+  return problems;
+}
+
+function repeated(path: Path, values: readonly string[]): Problem[] {
+  return values.flatMap((value, index) =>
+    values.indexOf(value) < index ? [{ path: [...path, index], text: 'stands in the list twice' }] : [],
+  );
+}
+
+function narrowingProblems(path: Path, rule: ParsedRule): Problem[] {
+  if (!('rpcs' in rule) || rule.rpcs === undefined || rule.roles.includes('user')) return [];
+  return [{ path: [...path, 'rpcs'], text: 'narrows role user, which this rule does not give' }];
+}
+
+/** Rules of one id add up. What the groups of a caller add only the kernel knows: src/policy/ checks that again, per caller. */
+function separationProblems(config: ParsedConfig): Problem[] {
+  const problems: Problem[] = [];
+  const makers = new Set(config.admin.filter((rule) => rule.roles.includes('custodian')).map(identityOf));
+  for (const [name, key] of Object.entries(config.keys)) {
+    const held = new Map<string, Set<Role>>();
+    for (const [index, rule] of key.allow.entries()) {
+      const path: Path = ['keys', name, 'allow', index, 'roles'];
+      const identity = identityOf(rule);
+      const roles = held.get(identity) ?? new Set();
+      held.set(identity, roles);
+      for (const role of rule.roles) roles.add(role);
+      const exclusive = EXCLUSIVE_ROLES.filter((role) => roles.has(role));
+      if (exclusive.length > 1 && rule.roles.some((role) => EXCLUSIVE_ROLES.includes(role))) {
+        const text = `${identity} holds ${exclusive.join(' and ')} on one key; production wants different people (nobody creates and uses, or rotates and destroys)`;
+        problems.push({ path, text });
+      } else if (rule.roles.includes('user') && makers.has(identity)) {
+        const text = `${identity} uses this key and is custodian in admin; production wants different people (nobody creates and uses)`;
+        problems.push({ path, text });
+      }
+    }
+  }
+  return problems;
+}
+
+function identityOf(rule: { uid?: number | undefined; gid?: number | undefined }): string {
+  return rule.uid === undefined ? `gid ${rule.gid}` : `uid ${rule.uid}`;
+}

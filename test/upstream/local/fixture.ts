@@ -1,0 +1,62 @@
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import type { ExecutionContext } from 'ava';
+import { openArena } from '../../../src/crypto/native.ts';
+import { openLocal } from '../../../src/upstream/local/open.ts';
+import type { LocalOptions } from '../../../src/upstream/local/options.ts';
+import type { LocalUpstream } from '../../../src/upstream/local/provider.ts';
+
+/** A place for a keystore and a root key, both gone when the test ends. The keystore's directory is not made yet. */
+export interface Place {
+  readonly directory: string;
+  readonly database: string;
+  readonly rootKeyFile: string;
+  readonly options: LocalOptions;
+}
+
+export function makePlace(t: ExecutionContext): Place {
+  openArena({ size: 1 << 20, lock: 'best-effort' });
+  const parent = mkdtempSync(join(tmpdir(), 'dekd-local-'));
+  t.teardown(() => rmSync(parent, { recursive: true, force: true }));
+  const directory = join(parent, 'keystore');
+  const rootKeyFile = join(parent, 'test-root.key');
+  writeFileSync(rootKeyFile, randomBytes(32), { mode: 0o600 });
+  return {
+    directory,
+    database: join(directory, 'keystore.db'),
+    rootKeyFile,
+    options: { type: 'local', directory, rootKey: { file: rootKeyFile } },
+  };
+}
+
+/** Opened as the upstream `store`; closed when the test ends, if not before. */
+export async function openPlace(t: ExecutionContext, options: LocalOptions): Promise<LocalUpstream> {
+  const upstream = await openLocal('store', options);
+  t.teardown(() => upstream.close());
+  return upstream;
+}
+
+/** A closed keystore with `orders` (two versions, a label) and `carts` (one version). */
+export async function makeStore(t: ExecutionContext): Promise<Place> {
+  const place = makePlace(t);
+  const upstream = await openPlace(t, { ...place.options, wallClock: () => 1_790_000_000_000 });
+  await upstream.createKek('orders', new Map([['team', 'payments']]));
+  await upstream.rotateKek('local:orders');
+  await upstream.createKek('carts', new Map());
+  await upstream.close();
+  return place;
+}
+
+/** What somebody with a SQLite shell does to a closed keystore. */
+export function edit(place: Place, work: (connection: DatabaseSync) => void): void {
+  mkdirSync(place.directory, { recursive: true, mode: 0o700 });
+  const connection = new DatabaseSync(place.database, { enableForeignKeyConstraints: false, defensive: false });
+  try {
+    work(connection);
+  } finally {
+    connection.close();
+  }
+}

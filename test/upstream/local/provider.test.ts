@@ -1,0 +1,241 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { createKey, dekId, freeKey } from '../../../src/crypto/native.ts';
+import { openDatabase } from '../../../src/upstream/local/database.ts';
+import { openLocal } from '../../../src/upstream/local/open.ts';
+import type { KekRecord, VersionRecord } from '../../../src/upstream/local/records.ts';
+import { openRootKey } from '../../../src/upstream/local/root-key.ts';
+import { type Change, loadStore } from '../../../src/upstream/local/store.ts';
+import { deriveStoreKeys, freeStoreKeys } from '../../../src/upstream/local/store-keys.ts';
+import { hasLifecycle } from '../../../src/upstream/provider.ts';
+import { fails, live, upstreamContract, wrapContext } from '../../contract/upstream-contract.ts';
+import { makePlace, makeStore, openPlace, type Place } from './fixture.ts';
+
+const CONTEXT = wrapContext({ 'dekd:key': 'orders', tenant: 'acme' });
+const DAY_MS = 86_400_000;
+
+upstreamContract('local', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'dekd-local-'));
+  const upstream = await openLocal('store', { type: 'local', directory, rootKey: { development: true } });
+  const { uri: kek } = await upstream.createKek('orders', new Map());
+  const { uri: otherKek } = await upstream.createKek('carts', new Map());
+  return {
+    upstream,
+    kek,
+    otherKek,
+    missingKek: upstream.resolve('local:nobody'),
+    missingVersion: '99',
+    bindsContext: true,
+    rotate: async () => {
+      await upstream.rotateKek(kek);
+    },
+    tearDown: async () => {
+      await upstream.close();
+      rmSync(directory, { recursive: true });
+    },
+  };
+});
+
+test('a new KEK has one active version, its labels and its time', async (t) => {
+  const upstream = await openPlace(t, { ...makePlace(t).options, wallClock: () => 1_790_000_000_000.75 });
+  const labels = new Map([
+    ['team', 'payments'],
+    ['__proto__', 'is a label like any other'],
+  ]);
+  const description = await upstream.createKek('orders', labels);
+  t.regex(description.uri, /^local:[0-9a-f]{16}\/orders$/);
+  t.is(description.state, 'active');
+  t.deepEqual(description.versions, [{ version: '1', state: 'active', createdAt: 1_790_000_000_000 }]);
+  labels.clear();
+  const read = await upstream.describe(description.uri, live());
+  t.deepEqual(
+    [...read.labels],
+    [
+      ['team', 'payments'],
+      ['__proto__', 'is a label like any other'],
+    ],
+  );
+  t.true(hasLifecycle(upstream));
+  t.is(upstream.type, 'local');
+  t.deepEqual(upstream.warnings, []);
+});
+
+test('a rotation makes the old version decrypt-only', async (t) => {
+  let now = 1_790_000_000_000;
+  const upstream = await openPlace(t, { ...makePlace(t).options, wallClock: () => now });
+  const { uri } = await upstream.createKek('orders', new Map([['team', 'payments']]));
+  now += DAY_MS;
+  await upstream.rotateKek(uri);
+  now += DAY_MS;
+  const description = await upstream.rotateKek('local:orders');
+  t.deepEqual(description.versions, [
+    { version: '1', state: 'decrypt-only', createdAt: 1_790_000_000_000 },
+    { version: '2', state: 'decrypt-only', createdAt: 1_790_000_000_000 + DAY_MS },
+    { version: '3', state: 'active', createdAt: 1_790_000_000_000 + 2 * DAY_MS },
+  ]);
+  t.deepEqual([...description.labels], [['team', 'payments']]);
+});
+
+test('everything is there after a restart, and every version unwraps', async (t) => {
+  const place = makePlace(t);
+  const dek = createKey('dek');
+  t.teardown(() => freeKey(dek));
+  const first = await openPlace(t, place.options);
+  const { uri } = await first.createKek('orders', new Map([['team', 'payments']]));
+  const wraps = [await first.wrap(uri, dek, CONTEXT, live())];
+  // Past ten, so that versions sort as numbers and not as text.
+  for (let rotation = 0; rotation < 11; rotation++) {
+    await first.rotateKek(uri);
+    wraps.push(await first.wrap(uri, dek, CONTEXT, live()));
+  }
+  const before = await first.describe(uri, live());
+  await first.close();
+
+  const second = await openPlace(t, place.options);
+  t.deepEqual(await second.describe(uri, live()), before);
+  for (const [index, wrapped] of wraps.entries()) {
+    t.is(wrapped.kekVersion, String(index + 1));
+    const again = await second.unwrap(uri, wrapped, CONTEXT, live());
+    t.deepEqual(dekId(again), dekId(dek));
+    freeKey(again);
+  }
+  const { versions } = await second.rotateKek(uri);
+  t.is(versions.at(-1)?.version, '13');
+});
+
+test('a version of the same KEK does not open what another wrapped', async (t) => {
+  const upstream = await openPlace(t, makePlace(t).options);
+  const { uri } = await upstream.createKek('orders', new Map());
+  const dek = createKey('dek');
+  t.teardown(() => freeKey(dek));
+  const wrapped = await upstream.wrap(uri, dek, CONTEXT, live());
+  await upstream.rotateKek(uri);
+  await fails(t, upstream.unwrap(uri, { ...wrapped, kekVersion: '2' }, CONTEXT, live()), 'invalid');
+  for (const kekVersion of ['01', '+1', '1.0', ' 1', '0', '-1', '1e0']) {
+    await fails(t, upstream.unwrap(uri, { ...wrapped, kekVersion }, CONTEXT, live()), 'invalid');
+  }
+});
+
+test('a DEK handle that is stale, or of a closed arena slot, is not a refusal', async (t) => {
+  const upstream = await openPlace(t, makePlace(t).options);
+  const { uri } = await upstream.createKek('orders', new Map());
+  const dek = createKey('dek');
+  freeKey(dek);
+  await fails(t, upstream.wrap(uri, dek, CONTEXT, live()), 'unreachable');
+});
+
+test('KEKs of other stores are refused, both stores named', async (t) => {
+  const upstream = await openPlace(t, makePlace(t).options);
+  const { uri } = await upstream.createKek('orders', new Map());
+  const own = uri.slice('local:'.length, -'/orders'.length);
+  t.is(upstream.resolve('local:orders'), uri);
+  t.throws(() => upstream.resolve('local:0123456789abcdef/orders'), {
+    name: 'DekdError',
+    message: `kek: local:0123456789abcdef/orders lies in store 0123456789abcdef; the store of this upstream is ${own}`,
+  });
+  await t.throwsAsync(upstream.rotateKek('local:0123456789abcdef/orders'), { name: 'DekdError' });
+  const failure = await fails(t, upstream.describe('local:0123456789abcdef/orders', live()), 'refused', 'kek');
+  t.is(failure?.message, `store ${own} has no KEK local:0123456789abcdef/orders`);
+});
+
+test('create refuses bad names, bad labels and names that are taken', async (t) => {
+  const upstream = await openPlace(t, makePlace(t).options);
+  await upstream.createKek('orders', new Map());
+  const reasonOf = async (call: Promise<unknown>) =>
+    ((await t.throwsAsync(call, { name: 'DekdError' })) as unknown as { reason: string }).reason;
+  t.is(await reasonOf(upstream.createKek('orders', new Map())), 'KEY_EXISTS');
+  for (const name of ['', '.orders', 'a/b', 'a b', 'ä', 'a'.repeat(129), 'a\n']) {
+    t.is(await reasonOf(upstream.createKek(name, new Map())), 'INVALID_REQUEST', JSON.stringify(name));
+  }
+  t.is(await reasonOf(upstream.createKek('carts', new Map([['', 'value']]))), 'INVALID_REQUEST');
+  t.is(await reasonOf(upstream.rotateKek('local:carts')), 'KEY_NOT_FOUND');
+  t.is(await reasonOf(upstream.rotateKek('aws-kms:carts')), 'INVALID_REQUEST');
+  const longest = 'a'.repeat(128);
+  t.true((await upstream.createKek(longest, new Map())).uri.endsWith(longest));
+});
+
+test('names that Object.prototype has are names like any other', async (t) => {
+  const upstream = await openPlace(t, makePlace(t).options);
+  await fails(t, upstream.describe(upstream.resolve('local:constructor'), live()), 'refused', 'kek');
+  const { uri } = await upstream.createKek('constructor', new Map());
+  t.is((await upstream.rotateKek(uri)).versions.length, 2);
+});
+
+test('a closed upstream makes and rotates nothing', async (t) => {
+  const upstream = await openPlace(t, makePlace(t).options);
+  const { uri } = await upstream.createKek('orders', new Map());
+  await upstream.close();
+  await fails(t, upstream.createKek('carts', new Map()), 'unreachable');
+  await fails(t, upstream.rotateKek(uri), 'unreachable');
+});
+
+const CONDITIONS = ['disabled', 'archived', 'pending-deletion', 'destroyed'] as const;
+
+for (const state of CONDITIONS) {
+  test(`a KEK that is ${state} neither wraps nor unwraps`, async (t) => {
+    const place = await makeStore(t);
+    const wrapped = await wrapOnce(t, place);
+    write(place, (orders) => ({ keks: [{ ...orders, state }], versions: [] }));
+    const upstream = await openPlace(t, place.options);
+    const kek = upstream.resolve('local:orders');
+    const dek = createKey('dek');
+    t.teardown(() => freeKey(dek));
+    for (const call of [
+      upstream.wrap(kek, dek, CONTEXT, live()),
+      upstream.unwrap(kek, wrapped, CONTEXT, live()),
+    ]) {
+      const failure = await fails(t, call, 'refused', 'kek');
+      t.is(failure?.condition, state);
+    }
+    t.is((await upstream.describe(kek, live())).state, state);
+    const reason = `KEY_${state.toUpperCase().replace('-', '_')}`;
+    await t.throwsAsync(upstream.rotateKek(kek), { name: 'DekdError', message: new RegExp(`is ${state}$`) });
+    const error = await t.throwsAsync(upstream.rotateKek(kek));
+    t.is((error as unknown as { reason: string }).reason, reason);
+  });
+
+  test(`a version that is ${state} refuses, the KEK's other versions go on`, async (t) => {
+    const place = await makeStore(t);
+    const wrapped = await wrapOnce(t, place);
+    write(place, (_orders, versions) => ({
+      keks: [],
+      versions: versions
+        .filter(({ version }) => version === 2)
+        .map((version) => ({ ...version, state, wrappedKey: state === 'destroyed' ? null : version.wrappedKey })),
+    }));
+    const upstream = await openPlace(t, place.options);
+    const kek = upstream.resolve('local:orders');
+    const failure = await fails(t, upstream.unwrap(kek, wrapped, CONTEXT, live()), 'refused', 'version');
+    t.is(failure?.condition, state);
+    const dek = createKey('dek');
+    t.teardown(() => freeKey(dek));
+    await fails(t, upstream.wrap(kek, dek, CONTEXT, live()), 'refused', 'kek');
+    await upstream.rotateKek(kek);
+    t.is((await upstream.wrap(kek, dek, CONTEXT, live())).kekVersion, '3');
+  });
+}
+
+/** A DEK wrapped by version 2 of `orders`. */
+async function wrapOnce(t: Parameters<typeof openPlace>[0], place: Place) {
+  const upstream = await openPlace(t, place.options);
+  const dek = createKey('dek');
+  const wrapped = await upstream.wrap(upstream.resolve('local:orders'), dek, CONTEXT, live());
+  freeKey(dek);
+  await upstream.close();
+  return wrapped;
+}
+
+/** Changes `orders` as the lifecycle of a later version will: with the store's own keys. */
+function write(place: Place, change: (orders: KekRecord, versions: VersionRecord[]) => Change): void {
+  const database = openDatabase(place.directory);
+  const rootKey = openRootKey(place.options, false);
+  const keys = deriveStoreKeys(rootKey);
+  freeKey(rootKey);
+  const store = loadStore(database, keys);
+  const orders = store.kek('orders')!;
+  store.write(change(orders.record, [...orders.versions.values()]));
+  store.close();
+  freeStoreKeys(keys);
+}

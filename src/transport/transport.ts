@@ -4,6 +4,7 @@ import type { Principal } from './principal.ts';
 
 /** What a handler may know of the call besides its message. */
 export interface Call {
+  /** Full name, e.g. `dekd.v1.KeyAgent/Encrypt`. */
   readonly method: string;
   readonly principal: Principal;
   /** The caller's `x-dekd-request-id` when it is well formed, else one of ours. Made on first use. */
@@ -38,7 +39,7 @@ export interface RpcStatus {
   readonly retryPushbackMs?: number;
 }
 
-/** The message's bytes are not what its description allows; `field` is the path of what is wrong. */
+/** The message's bytes are not what its description allows; `field` is the path of what is wrong, empty for the message itself. */
 export class MalformedMessage extends Error {
   override readonly name = 'MalformedMessage';
   readonly field: string;
@@ -49,13 +50,25 @@ export class MalformedMessage extends Error {
   }
 }
 
+/** The RPC is declared, but nothing handles it. */
+export class UnimplementedMethod extends Error {
+  override readonly name = 'UnimplementedMethod';
+  /** As in Call.method. */
+  readonly method: string;
+
+  constructor(method: string) {
+    super(`${method} is not implemented`);
+    this.method = method;
+  }
+}
+
 export interface ServerOptions {
   /** Everything that reflection shows. */
   readonly packageDefinition: PackageDefinition;
   readonly services: readonly Service[];
   /** Longest message in bytes, default 4 MiB. A longer one is RESOURCE_EXHAUSTED. */
   readonly maxMessageBytes: number;
-  /** Turns whatever a handler threw (or MalformedMessage) into the status that the caller sees. */
+  /** Turns whatever a handler threw, MalformedMessage, UnimplementedMethod or a DekdError of the transport into the status that the caller sees. */
   readonly toStatus: (thrown: unknown, call: Call) => RpcStatus;
   /** Credentials of a connected socket's peer; throws when the kernel does not tell. */
   readonly peerCredentials: (fd: number) => Principal;
@@ -63,11 +76,11 @@ export interface ServerOptions {
 
 /** A gRPC server on sockets that somebody else opened. Serves grpc.health.v1.Health and server reflection beside its services. */
 export interface TransportServer {
-  /** Takes the connections of a listening socket. May be called for several. */
+  /** Takes the connections of a listening socket; a peer whose credentials can't be read is cut off. May be called for several. */
   attach(socket: SocketServer): void;
   /** Health of `service` ("" = the process). Unset services are unknown to health checks. */
   setHealth(service: string, serving: boolean): void;
-  /** Lets running calls end, at most `timeoutMs`, then closes every connection. New calls are refused. */
+  /** Refuses new connections and calls, lets running calls end, at most `timeoutMs`, then cuts every connection off. */
   drain(timeoutMs: number): Promise<void>;
 }
 

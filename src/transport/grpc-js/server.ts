@@ -1,0 +1,170 @@
+import type { Socket, Server as SocketServer } from 'node:net';
+import {
+  type ConnectionInjector,
+  status as codes,
+  Server,
+  ServerCredentials,
+  ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+} from '@grpc/grpc-js';
+import { loadSync, type ServiceDefinition } from '@grpc/proto-loader';
+import { ReflectionService } from '@grpc/reflection';
+import { HealthImplementation, protoPath as healthProtoPath } from 'grpc-health-check';
+import { MessageTables } from '../message-table.ts';
+import {
+  type CreateServer,
+  type Handler,
+  type ServerOptions,
+  type Service,
+  type TransportServer,
+  UnimplementedMethod,
+} from '../transport.ts';
+import { Connections } from './connections.ts';
+import { IncomingMessage } from './incoming-message.ts';
+import { type Route, UnaryCall } from './unary-call.ts';
+
+/** The transport on @grpc/grpc-js. */
+export const createServer: CreateServer = (options) => new GrpcJsServer(options);
+
+/**
+ * Streams that one connection may have open. More wait at the client. It bounds what one connection can make us hold in half-sent
+ * requests (streams × longest message), and is far above what keeps one thread busy.
+ */
+const MAX_CONCURRENT_STREAMS = 256;
+
+/**
+ * Megabytes of HTTP/2 state (headers, stream records, control frames) for one connection; grpc-js would have no limit at all. 256
+ * streams with the largest headers that node:http2 takes (64 KiB, 128 pairs: its defaults, which grpc-js does not let us set) need half.
+ */
+const MAX_SESSION_MEMORY_MB = 32;
+
+class GrpcJsServer implements TransportServer {
+  readonly #server: Server;
+  readonly #injector: ConnectionInjector;
+  readonly #connections: Connections;
+  readonly #routes: ReadonlyMap<string, Route>;
+  readonly #health = new HealthImplementation();
+  /** Calls of health and reflection, some of which never end by themselves. */
+  readonly #libraryCalls = new Set<ServerInterceptingCallInterface>();
+  #drained: Promise<void> | undefined;
+
+  constructor(options: ServerOptions) {
+    this.#connections = new Connections(options.peerCredentials);
+    this.#routes = routes(options);
+    this.#server = new Server({
+      'grpc.max_receive_message_length': options.maxMessageBytes,
+      'grpc.max_concurrent_streams': MAX_CONCURRENT_STREAMS,
+      'grpc-node.max_session_memory': MAX_SESSION_MEMORY_MB,
+      // Statistics that nobody reads, at three closures a call.
+      'grpc.enable_channelz': 0,
+      interceptors: [({ path }, call) => this.#intercept(path, call)],
+    });
+    const tables = new MessageTables(options.packageDefinition);
+    for (const { definition } of options.services) this.#server.addService(checkedDefinition(definition, tables), {});
+    this.#health.addToServer(this.#server);
+    reflection(options).addToServer(this.#server);
+    this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+  }
+
+  attach(socket: SocketServer): void {
+    socket.on('connection', (connection) => this.#accept(connection));
+  }
+
+  setHealth(service: string, serving: boolean): void {
+    this.#health.setStatus(service, serving ? 'SERVING' : 'NOT_SERVING');
+  }
+
+  drain(timeoutMs: number): Promise<void> {
+    this.#drained ??= this.#drain(timeoutMs);
+    return this.#drained;
+  }
+
+  async #drain(timeoutMs: number): Promise<void> {
+    const closed = this.#connections.closed();
+    // Sends GOAWAY on every connection, refuses new streams and closes each connection with its last stream.
+    this.#server.tryShutdown(() => {});
+    for (const call of this.#libraryCalls) {
+      call.sendStatus({ code: codes.UNAVAILABLE, details: 'the server is shutting down', metadata: null });
+    }
+    const timer = setTimeout(() => this.#connections.destroy(), timeoutMs);
+    await closed;
+    clearTimeout(timer);
+  }
+
+  #accept(connection: Socket): void {
+    if (this.#drained !== undefined) connection.destroy();
+    else if (this.#connections.admit(connection)) this.#injector.injectConnection(connection);
+  }
+
+  #intercept(path: string, base: ServerInterceptingCallInterface): ServerInterceptingCall {
+    const route = this.#routes.get(path);
+    if (route === undefined) return this.#libraryCall(base);
+    const principal = this.#connections.principal(base.getConnectionInfo().remoteAddress);
+    if (principal === undefined) return refusedCall(base);
+    return new UnaryCall(base, route, principal);
+  }
+
+  #libraryCall(base: ServerInterceptingCallInterface): ServerInterceptingCall {
+    this.#libraryCalls.add(base);
+    return new ServerInterceptingCall(base, {
+      start: (next) => next({ onCancel: () => this.#libraryCalls.delete(base) }),
+    });
+  }
+}
+
+/** A call on a connection that has just closed: nobody is there to hear an answer, and no handler runs without a principal. */
+function refusedCall(base: ServerInterceptingCallInterface): ServerInterceptingCall {
+  return new ServerInterceptingCall(base, {
+    start: () => base.sendStatus({ code: codes.UNAVAILABLE, details: 'the connection is closed', metadata: null }),
+  });
+}
+
+function routes(options: ServerOptions): Map<string, Route> {
+  const found = new Map<string, Route>();
+  for (const service of options.services) {
+    for (const [name, { path, responseSerialize }] of Object.entries(service.definition)) {
+      const method = path.slice(1);
+      found.set(path, {
+        method,
+        handler: handlerOf(service, name, method),
+        serialize: responseSerialize as (message: unknown) => Uint8Array,
+        toStatus: options.toStatus,
+        maxMessageBytes: options.maxMessageBytes,
+      });
+    }
+  }
+  return found;
+}
+
+function handlerOf(service: Service, name: string, method: string): Handler {
+  const handler = service.handlers[name];
+  if (handler !== undefined) return handler;
+  return () => {
+    throw new UnimplementedMethod(method);
+  };
+}
+
+/** The same RPCs, with IncomingMessage and OutgoingMessage in the places of their messages. */
+function checkedDefinition(definition: ServiceDefinition, tables: MessageTables): ServiceDefinition {
+  const checked: ServiceDefinition = {};
+  for (const [name, method] of Object.entries(definition)) {
+    if (method.requestStream || method.responseStream)
+      throw new Error(`internal error: ${method.path} is no unary RPC`);
+    const table = tables.of(method.requestType);
+    const decode = method.requestDeserialize;
+    checked[name] = {
+      ...method,
+      requestDeserialize: (bytes) => IncomingMessage.read(bytes, table, decode),
+      // An OutgoingMessage already, which stands in for the Buffer.
+      responseSerialize: (message) => message as unknown as Buffer,
+    };
+  }
+  return checked;
+}
+
+/** Our services and health, with all that their messages refer to. */
+function reflection(options: ServerOptions): ReflectionService {
+  const paths = options.services.map(({ definition }) => Object.values(definition)[0]!.path);
+  const services = [...paths.map((path) => path.split('/')[1]!), 'grpc.health.v1.Health'];
+  return new ReflectionService({ ...options.packageDefinition, ...loadSync(healthProtoPath) }, { services });
+}

@@ -1,0 +1,32 @@
+import { status as codes, Metadata, type StatusObject } from '@grpc/grpc-js';
+import { DekdError } from '../../errors.ts';
+import { MalformedMessage, type RpcStatus } from '../transport.ts';
+
+/** A status as grpc-js takes it. */
+export function toStatusObject(status: RpcStatus): StatusObject {
+  const metadata = new Metadata();
+  if (status.details !== undefined) metadata.set('grpc-status-details-bin', Buffer.from(status.details));
+  if (status.retryPushbackMs !== undefined) metadata.set('grpc-retry-pushback-ms', String(status.retryPushbackMs));
+  // grpc-js percent-encodes the message with encodeURI, which throws on half a surrogate pair.
+  return { code: status.code, details: status.message.toWellFormed(), metadata };
+}
+
+/** What grpc-js itself has against a call, as an error of ours, so that the caller gets the same details as for any other. */
+export function libraryFailure(code: number, details: string, maxMessageBytes: number): DekdError | MalformedMessage {
+  switch (code) {
+    case codes.DEADLINE_EXCEEDED:
+      return new DekdError('DEADLINE_EXCEEDED', 'the deadline passed before the call was done');
+    case codes.RESOURCE_EXHAUSTED:
+      return new DekdError('MESSAGE_TOO_LARGE', `a message has at most ${maxMessageBytes} bytes`, {
+        metadata: { max_bytes: String(maxMessageBytes) },
+      });
+    case codes.UNIMPLEMENTED:
+      // A compression that grpc-js does not know.
+      return new DekdError('UNIMPLEMENTED', details);
+    default:
+      if (details.startsWith('Invalid grpc-timeout'))
+        return new MalformedMessage('grpc-timeout', 'is not a valid time-out');
+      if (details === 'Failed to decompress message') return new MalformedMessage('', 'can not be decompressed');
+      return new DekdError('INTERNAL', 'internal error', { cause: new Error(details) });
+  }
+}

@@ -1,0 +1,229 @@
+import { randomUUID } from 'node:crypto';
+import { Metadata, ServerInterceptingCall, type ServerInterceptingCallInterface } from '@grpc/grpc-js';
+import { DekdError } from '../../errors.ts';
+import type { Principal } from '../principal.ts';
+import { type Call, type Handler, MalformedMessage, type RpcStatus } from '../transport.ts';
+import type { IncomingMessage } from './incoming-message.ts';
+import { OutgoingMessage } from './outgoing-message.ts';
+import { libraryFailure, toStatusObject } from './status.ts';
+
+/** What all calls of one RPC share. */
+export interface Route {
+  readonly method: string;
+  readonly handler: Handler;
+  readonly serialize: (message: unknown) => Uint8Array;
+  readonly toStatus: (thrown: unknown, call: Call) => RpcStatus;
+  readonly maxMessageBytes: number;
+}
+
+type Status = Parameters<ServerInterceptingCallInterface['sendStatus']>[0];
+
+const REQUEST_ID_HEADER = 'x-dekd-request-id';
+const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/;
+
+const NO_METADATA = new Metadata();
+const OK: Status = { code: 0, details: 'OK', metadata: null };
+
+/**
+ * One unary call from its headers to its trailers, in one object: grpc-js's interceptor (outermost, so that it takes the place of
+ * grpc-js's own unary handler, which builds a Writable and five closures a call), the listener to the wire, and the handler's Call.
+ *
+ * What is zeroed: the request's bytes as they were decoded, `wipeLater`, the serialised response and its frame. Out of reach: the
+ * chunks that node:http2 read from the socket, and, of a compressed request, its compressed form.
+ */
+export class UnaryCall extends ServerInterceptingCall implements Call {
+  readonly principal: Principal;
+  readonly #base: ServerInterceptingCallInterface;
+  readonly #sendStatus: ServerInterceptingCallInterface['sendStatus'];
+  readonly #route: Route;
+  #metadata: Metadata = NO_METADATA;
+  #request: IncomingMessage | undefined;
+  #requestId: string | undefined;
+  #outgoing: OutgoingMessage | undefined;
+  #secrets: Uint8Array[] | undefined;
+  #abort: AbortController | undefined;
+  #running = false;
+  /** Nothing that the handler still says goes out: the status is sent, or the stream gone. */
+  #ended = false;
+
+  constructor(base: ServerInterceptingCallInterface, route: Route, principal: Principal) {
+    super(base);
+    this.principal = principal;
+    this.#base = base;
+    this.#route = route;
+    this.#sendStatus = base.sendStatus;
+    // grpc-js ends calls by itself through this method (deadline, size, compression): all get our details.
+    base.sendStatus = (status) => this.#libraryStatus(status);
+  }
+
+  get method(): string {
+    return this.#route.method;
+  }
+
+  get requestId(): string {
+    this.#requestId ??= this.#givenRequestId() ?? randomUUID();
+    return this.#requestId;
+  }
+
+  get deadlineMs(): number {
+    return Number(this.#base.getDeadline());
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#ended) this.#cancel();
+    }
+    return this.#abort.signal;
+  }
+
+  wipeLater(bytes: Uint8Array): void {
+    this.#secrets ??= [];
+    this.#secrets.push(bytes);
+  }
+
+  /** Leaves the listener of grpc-js's own handler out. */
+  override start(): void {
+    this.#base.start(this);
+  }
+
+  onReceiveMetadata(metadata: Metadata): void {
+    this.#metadata = metadata;
+    this.#base.startRead();
+  }
+
+  onReceiveMessage(request: IncomingMessage): void {
+    if (this.#ended || this.#request !== undefined) {
+      request.bytes.fill(0);
+      this.#fail(new MalformedMessage('', 'is followed by a second one'));
+      return;
+    }
+    this.#request = request;
+    this.#base.startRead();
+  }
+
+  onReceiveHalfClose(): void {
+    if (this.#ended) return;
+    if (this.#request === undefined) this.#fail(new MalformedMessage('', 'is missing'));
+    else if (this.#request.failure !== undefined) this.#fail(this.#request.failure);
+    else this.#run(this.#request.message);
+  }
+
+  /** grpc-js says so at the end of every call, and when the caller cancels or disappears. */
+  onCancel(): void {
+    this.#ended = true;
+    if (this.#running) this.#cancel();
+    else this.#wipe();
+  }
+
+  #run(message: unknown): void {
+    this.#running = true;
+    let result: unknown;
+    try {
+      result = this.#route.handler(message, this);
+    } catch (thrown) {
+      this.#running = false;
+      this.#fail(thrown);
+      return;
+    }
+    if (result instanceof Promise) void this.#await(result);
+    else this.#respond(result);
+  }
+
+  async #await(promise: Promise<unknown>): Promise<void> {
+    try {
+      this.#respond(await promise);
+    } catch (thrown) {
+      this.#running = false;
+      this.#fail(thrown);
+    }
+  }
+
+  #respond(response: unknown): void {
+    this.#running = false;
+    if (this.#ended) {
+      this.#wipe();
+      return;
+    }
+    let outgoing: OutgoingMessage;
+    try {
+      outgoing = new OutgoingMessage(this.#route.serialize(response));
+    } catch (thrown) {
+      this.#fail(thrown);
+      return;
+    }
+    this.#outgoing = outgoing;
+    this.#sendRequestId();
+    this.#base.sendMessage(outgoing, () => outgoing.wipeFrame());
+    outgoing.wipeBytes();
+    // Right behind the message, while the stream still holds it back: message and trailers leave in one write.
+    if (!this.#ended) this.#end(OK);
+    this.#wipe();
+  }
+
+  #fail(thrown: unknown): void {
+    if (!this.#ended) {
+      this.#sendRequestId();
+      this.#end(this.#status(thrown));
+    }
+    this.#wipe();
+  }
+
+  #status(thrown: unknown): Status {
+    try {
+      return toStatusObject(this.#route.toStatus(thrown, this));
+    } catch {
+      return { code: 13, details: 'internal error', metadata: null };
+    }
+  }
+
+  #end(status: Status): void {
+    this.#ended = true;
+    this.#sendStatus.call(this.#base, status);
+  }
+
+  /** grpc-js ends the call. A failed write comes here as well: the frame is then done with. */
+  #libraryStatus(status: Status): void {
+    this.#outgoing?.wipeFrame();
+    if (this.#ended) {
+      this.#sendStatus.call(this.#base, status);
+      return;
+    }
+    const failure = libraryFailure(status.code ?? 13, status.details ?? '', this.#route.maxMessageBytes);
+    this.#sendRequestId();
+    this.#end(this.#status(failure));
+    if (this.#running) this.#cancel();
+  }
+
+  #cancel(): void {
+    const expired = Date.now() >= this.deadlineMs;
+    this.#abort?.abort(
+      expired
+        ? new DekdError('DEADLINE_EXCEEDED', 'the deadline passed before the call was done')
+        : new DekdError('CANCELLED', 'the caller cancelled'),
+    );
+  }
+
+  #givenRequestId(): string | undefined {
+    const values = this.#metadata.get(REQUEST_ID_HEADER);
+    if (values.length !== 1) return undefined;
+    const value = values[0];
+    return typeof value === 'string' && REQUEST_ID.test(value) ? value : undefined;
+  }
+
+  #sendRequestId(): void {
+    const given = this.#givenRequestId();
+    if (given === undefined) return;
+    const metadata = new Metadata();
+    metadata.set(REQUEST_ID_HEADER, given);
+    this.#base.sendMetadata(metadata);
+  }
+
+  #wipe(): void {
+    this.#request?.bytes.fill(0);
+    this.#request = undefined;
+    if (this.#secrets === undefined) return;
+    for (const bytes of this.#secrets) bytes.fill(0);
+    this.#secrets = undefined;
+  }
+}

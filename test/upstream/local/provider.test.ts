@@ -182,10 +182,7 @@ for (const state of CONDITIONS) {
     const kek = upstream.resolve('local:orders');
     const dek = createKey('dek');
     t.teardown(() => freeKey(dek));
-    for (const call of [
-      upstream.wrap(kek, dek, CONTEXT, live()),
-      upstream.unwrap(kek, wrapped, CONTEXT, live()),
-    ]) {
+    for (const call of [upstream.wrap(kek, dek, CONTEXT, live()), upstream.unwrap(kek, wrapped, CONTEXT, live())]) {
       const failure = await fails(t, call, 'refused', 'kek');
       t.is(failure?.condition, state);
     }

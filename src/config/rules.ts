@@ -87,7 +87,7 @@ function recipientProblems(config: ParsedConfig, path: Path, key: ParsedKey): Pr
   for (const [field, recipients] of lists) {
     for (const [index, recipient] of recipients.entries()) {
       const at: Path = [...path, field, index];
-      if (config.upstreams[recipient.upstream] === undefined) {
+      if (!Object.hasOwn(config.upstreams, recipient.upstream)) {
         const text = `no upstream is called ${recipient.upstream}; known: ${Object.keys(config.upstreams).join(', ')}`;
         problems.push({ path: [...at, 'upstream'], text });
       }

@@ -54,7 +54,7 @@ export function parseSource(text: string): Source {
     try {
       value = document.toJS({ maxAliasCount: MAX_ALIASES });
     } catch {
-      problems.push({ path: [], text: `more than ${MAX_ALIASES} aliases, or an alias of something that is not there` });
+      problems.push({ path: [], text: `more than ${MAX_ALIASES} aliases` });
     }
   }
   return {
@@ -95,6 +95,10 @@ function yamlProblems(errors: readonly YAMLError[]): Problem[] {
 function treeProblems(document: Document): Problem[] {
   const problems: Problem[] = [];
   visit(document, {
+    Alias(_, alias) {
+      if (alias.resolve(document) !== undefined) return;
+      problems.push({ path: [], text: 'an alias of an anchor that is not there', offset: alias.range?.[0] ?? 0 });
+    },
     Node(_, node) {
       if (isAlias(node) || node.tag === undefined) return;
       problems.push({ path: [], text: 'found a YAML tag, expected a plain value', offset: node.range?.[0] ?? 0 });

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""A second reader of dekd envelopes, written from docs/envelope.md alone. Needs Python 3.9 and the package `cryptography`.
+
+  open.py VECTORS.json                   opens and refuses every vector of test/vectors/envelope.json
+  open.py ENVELOPE --dek FILE [--block FILE] [--context KEY=VALUE]... [--associated-data TEXT] > PLAINTEXT
+"""
+import argparse, hashlib, hmac, json, re, struct, sys
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_unwrap_with_padding
+
+NONCE = {1: 24, 2: 12}
+SCHEMES = {1: "local:", 2: "aws-kms:", 3: "gcp-kms:", 4: "azure-keyvault:", 5: "vault-transit:", 6: "pkcs11:"}
+WRAPPED = {1: None, 2: None, 3: 40, 4: 40, 5: 60, 6: 72}
+class Malformed(Exception): pass
+class Unauthentic(Exception): pass
+
+def need(condition, problem):
+    if not condition: raise Malformed(problem)
+
+class Reader:
+    def __init__(self, data): self.data, self.at = data, 0
+    def take(self, length):
+        need(length <= len(self.data) - self.at, "ends early")
+        self.at += length
+        return self.data[self.at - length:self.at]
+    def integer(self, length): return int.from_bytes(self.take(length), "big")
+    def prefixed(self, length): return self.take(self.integer(length))
+    def text(self, length):
+        try: return self.prefixed(length).decode("utf-8")
+        except UnicodeDecodeError: raise Malformed("not UTF-8") from None
+    def end(self): need(self.at == len(self.data), "bytes left over")
+
+def derive(dek, label): return HKDF(SHA256(), 32, b"dekd v1", label.encode()).derive(dek)
+
+def encode_context(pairs):
+    entries = sorted((key.encode(), value.encode()) for key, value in pairs.items())
+    parts = [struct.pack(">I", len(text)) + text for entry in entries for text in entry]
+    return struct.pack(">I", len(entries)) + b"".join(parts)
+
+def open_gcm(key, nonce, aad, sealed):
+    try: return AESGCM(key).decrypt(nonce, sealed, aad)
+    except InvalidTag: raise Unauthentic() from None
+
+def open_xaes(key, nonce, aad, sealed):
+    aes = lambda block: Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
+    top = int.from_bytes(aes(bytes(16)), "big")
+    k1 = (top << 1) % 2**128 ^ (0x87 if top >> 127 else 0)
+    halves = [bytes([0, n, 0x58, 0]) + nonce[:12] for n in (1, 2)]
+    derived = b"".join(aes((int.from_bytes(half, "big") ^ k1).to_bytes(16, "big")) for half in halves)
+    return open_gcm(derived, nonce[12:], aad, sealed)
+
+def parse_partition(data):
+    need(len(data) <= 8192, "partition over 8,192 bytes")
+    reader, partition, previous = Reader(data), {}, None
+    count = reader.integer(4)
+    need(count <= 64, "over 64 entries")
+    for _ in range(count):
+        key, value = reader.text(4), reader.text(4)
+        need(previous is None or previous < key.encode(), "keys not ascending")
+        need(key and not key.startswith(("dekd:", "aws:")), "partition key")
+        need(1 <= len(value.encode()) <= 256, "partition value")
+        partition[key], previous = value, key.encode()
+    reader.end()
+    return partition
+
+def parse_recipient(reader):
+    kind, algorithm = reader.integer(1), reader.integer(1)
+    need(kind in SCHEMES, f"recipient type {kind}")
+    need(algorithm in WRAPPED, f"wrap algorithm {algorithm}")
+    uri, version, wrapped = reader.text(2), reader.text(2), reader.prefixed(2)
+    need(uri.startswith(SCHEMES[kind]) and uri != SCHEMES[kind], "KEK URI")
+    need(len(wrapped) == (WRAPPED[algorithm] or max(1, len(wrapped))), "length of a wrapped DEK")
+    return {"type": kind, "algorithm": algorithm, "uri": uri, "version": version, "wrapped": wrapped.hex()}
+
+def parse_block(data):
+    need(len(data) <= 16384, "block over 16,384 bytes")
+    reader = Reader(data)
+    need(reader.integer(1) == 1, "unknown version of a block")
+    created, generation, key = reader.integer(8), reader.integer(4), reader.text(1)
+    need(created < 2**53, "created")
+    need(re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,127}", key), "key name")
+    partition, count = parse_partition(reader.prefixed(2)), reader.integer(1)
+    need(1 <= count <= 16, f"{count} recipients")
+    recipients = [parse_recipient(reader) for _ in range(count)]
+    need(len({(each["uri"], each["version"]) for each in recipients}) == count, "the same recipient twice")
+    reader.take(32)
+    reader.end()
+    return {"created": created, "generation": generation, "key": key, "partition": partition, "recipients": recipients}
+
+def open_envelope(envelope, dek, context, associated_data, block=None):
+    """Returns (plaintext, parsed dek-block or None)."""
+    reader = Reader(envelope)
+    need(reader.take(4) == b"dekd", "not an envelope")
+    version, suite, content, flags = reader.take(4)
+    need(version == 1, f"version {version}")
+    need(suite in NONCE, f"suite {suite}")
+    need(content in (1, 2), f"content {content}")
+    need(flags in (0, 1), f"flags {flags}")
+    dek_id = reader.take(32)
+    if flags == 1:
+        block = reader.prefixed(2)
+        need(0 < len(block) <= 16384, "L")
+    parsed = None if block is None else parse_block(block)
+    nonce = reader.take(NONCE[suite])
+    sealed = envelope[reader.at:]
+    need(len(sealed) >= 16, "no room for the tag")
+    if not hmac.compare_digest(dek_id, derive(dek, "dek-id")): raise Unauthentic()
+    if parsed is not None:
+        mac = hmac.digest(derive(dek, "dek-block"), block[:-32], "sha256")
+        if not hmac.compare_digest(mac, block[-32:]): raise Unauthentic()
+        if any(context.get(key) != value for key, value in parsed["partition"].items()): raise Unauthentic()
+    aad = envelope[:7] + b"\0" + dek_id + encode_context(context) + struct.pack(">I", len(associated_data)) + associated_data
+    key = derive(dek, "message" if content == 1 else "data-key")
+    return (open_xaes if suite == 1 else open_gcm)(key, nonce, aad, sealed), parsed
+
+def unwrap(recipient, kek, block, dek_id):
+    algorithm, wrapped = recipient["algorithm"], bytes.fromhex(recipient["wrapped"])
+    if algorithm == 3: return aes_key_unwrap(kek, wrapped)
+    if algorithm == 4: return aes_key_unwrap_with_padding(kek, wrapped)
+    aad = encode_context({**block["partition"], "dekd:key": block["key"], "dekd:id": dek_id.hex()})
+    return open_gcm(kek, wrapped[:12], aad, wrapped[12:]) if algorithm == 5 else open_xaes(kek, wrapped[:24], aad, wrapped[24:])
+
+def judge(vector):
+    given = {name: bytes.fromhex(vector.get(name, "")) for name in ("envelope", "dek", "associated_data", "detached_block")}
+    try:
+        plaintext, block = open_envelope(given["envelope"], given["dek"], dict(vector["context"]), given["associated_data"],
+                                         given["detached_block"] or None)
+    except (Malformed, Unauthentic) as error: return type(error).__name__.lower()
+    if "class" in vector: return "opened"
+    digest = hashlib.sha256(plaintext).hexdigest()
+    if vector.get("plaintext", plaintext.hex()) != plaintext.hex() or vector.get("plaintext_sha256", digest) != digest: return "another plaintext"
+    if "block" not in vector: return "opened" if block is None else "a block too many"
+    facts = {**vector["block"], "partition": dict(vector["block"]["partition"])}
+    keks = [each.pop("kek", None) for each in facts["recipients"]]
+    if block != facts: return "another block"
+    deks = [unwrap(each, bytes.fromhex(kek), block, given["envelope"][8:40]) for each, kek in zip(block["recipients"], keks) if kek]
+    return "opened" if all(dek == given["dek"] for dek in deks) else "another DEK"
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("file")
+    for name in ("--dek", "--block"): arguments.add_argument(name)
+    arguments.add_argument("--associated-data", default="")
+    arguments.add_argument("--context", action="append", default=[])
+    given = arguments.parse_args()
+    read = lambda path: open(path, "rb").read()
+    if given.dek:
+        context = dict(pair.split("=", 1) for pair in given.context)
+        block = read(given.block) if given.block else None
+        try: plaintext, _ = open_envelope(read(given.file), read(given.dek), context, given.associated_data.encode(), block)
+        except (Malformed, Unauthentic) as error: sys.exit(f"{given.file}: refused, {type(error).__name__.lower()} {error}")
+        return sys.stdout.buffer.write(plaintext)
+    vectors = json.loads(read(given.file))
+    verdicts = [(vector["name"], vector.get("class", "opened"), judge(vector)) for vector in vectors["open"] + vectors["refuse"]]
+    wrong = [verdict for verdict in verdicts if verdict[1] != verdict[2]]
+    for name, expected, found in wrong: print(f"{name}: expected {expected}, found {found}", file=sys.stderr)
+    print(f"{len(vectors['open'])} to open, {len(vectors['refuse'])} to refuse, {len(wrong)} wrong")
+    sys.exit(1 if wrong or not verdicts else 0)
+
+if __name__ == "__main__": main()

@@ -1,8 +1,8 @@
 import test, { type ExecutionContext } from 'ava';
-import { encodePairs } from '../../src/crypto/context.ts';
 import { createKey, dekId, freeKey, openArena, type SlotHandle } from '../../src/crypto/native.ts';
 import { type FailureClass, type RefusalScope, UpstreamFailure } from '../../src/upstream/failure.ts';
-import type { Upstream, UpstreamCallOptions, WrapContext, WrappedDek } from '../../src/upstream/provider.ts';
+import type { Upstream, WrapContext, WrappedDek } from '../../src/upstream/provider.ts';
+import { live, wrapContext } from './upstream-context.ts';
 
 /** One provider set up for the suite: a real service, or `local`. */
 export interface Backend {
@@ -69,7 +69,8 @@ function wrappingContract(contract: Contract): void {
   contract('a DEK wrapped before a rotation unwraps after it', async (t, { backend, dek, context, wrapped }) => {
     if (backend.rotate === undefined) {
       t.log('skipped: this provider gives the suite no way to rotate');
-      return t.pass();
+      t.pass();
+      return;
     }
     await backend.rotate();
     const old = await backend.upstream.unwrap(backend.kek, wrapped, context, live());
@@ -102,7 +103,8 @@ function refusalContract(contract: Contract): void {
   contract('another context is invalid', async (t, { backend, context, wrapped }) => {
     if (!backend.bindsContext) {
       t.log('skipped: this wrap has no associated data; dek_id does the binding');
-      return t.pass();
+      t.pass();
+      return;
     }
     for (const pairs of [{ tenant: 'umbrella' }, { more: 'pairs' }]) {
       const other = wrapContext({ ...Object.fromEntries(context.pairs), ...pairs });
@@ -146,7 +148,8 @@ function refusalContract(contract: Contract): void {
   contract('a version that the KEK does not have is refused', async (t, { backend, context, wrapped }) => {
     if (backend.missingVersion === undefined) {
       t.log('skipped: this service hides its versions');
-      return t.pass();
+      t.pass();
+      return;
     }
     const foreign = { ...wrapped, kekVersion: backend.missingVersion };
     await fails(t, backend.upstream.unwrap(backend.kek, foreign, context, live()), 'refused', 'version');
@@ -173,16 +176,6 @@ function endingContract(contract: Contract): void {
     await fails(t, upstream.describe(kek, live()), 'unreachable');
     await upstream.close();
   });
-}
-
-/** Options of a call that nobody gives up. */
-export function live(): UpstreamCallOptions {
-  return { signal: new AbortController().signal };
-}
-
-export function wrapContext(entries: Readonly<Record<string, string>>): WrapContext {
-  const pairs = new Map(Object.entries(entries));
-  return { pairs, encoded: encodePairs(pairs) };
 }
 
 /** Asserts that a call ends in an UpstreamFailure of this class and scope. */

@@ -33,7 +33,7 @@ export function writingFailure(directory: string, thrown: unknown): UpstreamFail
 
 /** An error of the native addon while `kek` wraps or unwraps a DEK. */
 export function wrappingFailure(kek: string, thrown: unknown): UpstreamFailure {
-  if ((thrown as { code?: unknown }).code === 'ERR_AUTHENTICATION') {
+  if ((thrown as { code?: unknown } | null)?.code === 'ERR_AUTHENTICATION') {
     // The tag cannot tell which of these it was.
     return new UpstreamFailure(
       'invalid',
@@ -47,9 +47,11 @@ export function wrappingFailure(kek: string, thrown: unknown): UpstreamFailure {
 }
 
 function describeProblem(thrown: unknown): Problem | undefined {
-  const { code, errcode, message } = thrown as { code?: unknown; errcode?: unknown; message?: unknown };
-  if (code === 'ERR_SQLITE_ERROR' && typeof errcode === 'number') return sqliteProblem(errcode & 0xff, String(message));
-  return typeof code === 'string' ? fileProblem(code, String(message)) : undefined;
+  if (!(thrown instanceof Error)) return undefined;
+  const { code, errcode } = thrown as { code?: unknown; errcode?: unknown };
+  // An extended result code has the primary one in its low byte.
+  if (code === 'ERR_SQLITE_ERROR' && typeof errcode === 'number') return sqliteProblem(errcode & 0xff, thrown.message);
+  return typeof code === 'string' ? fileProblem(code, thrown.message) : undefined;
 }
 
 function sqliteProblem(resultCode: number, message: string): Problem {

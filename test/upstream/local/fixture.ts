@@ -1,8 +1,10 @@
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
 import { openArena } from '../../../src/crypto/native.ts';
 import { openLocal } from '../../../src/upstream/local/open.ts';
@@ -59,4 +61,16 @@ export function edit(place: Place, work: (connection: DatabaseSync) => void): vo
   } finally {
     connection.close();
   }
+}
+
+/** Runs a scene of child.ts in a process of its own, under a shell's `limits`; returns what it printed. */
+export function runChild(scene: string, options: LocalOptions, limits = ':'): unknown {
+  const child = fileURLToPath(new URL('child.ts', import.meta.url));
+  const command = `${limits}; exec "$0" "$@"`;
+  const run = spawnSync('sh', ['-c', command, process.execPath, child, scene, JSON.stringify(options)], {
+    encoding: 'utf8',
+    timeout: 30_000,
+  });
+  if (run.status !== 0) throw new Error(`the child ended with ${run.status ?? run.signal}: ${run.stderr}`);
+  return JSON.parse(run.stdout);
 }

@@ -10,7 +10,8 @@ import { openRootKey } from '../../../src/upstream/local/root-key.ts';
 import { type Change, loadStore } from '../../../src/upstream/local/store.ts';
 import { deriveStoreKeys, freeStoreKeys } from '../../../src/upstream/local/store-keys.ts';
 import { hasLifecycle } from '../../../src/upstream/provider.ts';
-import { fails, live, upstreamContract, wrapContext } from '../../contract/upstream-contract.ts';
+import { live, wrapContext } from '../../contract/upstream-context.ts';
+import { fails, upstreamContract } from '../../contract/upstream-contract.ts';
 import { makePlace, makeStore, openPlace, type Place } from './fixture.ts';
 
 const CONTEXT = wrapContext({ 'dekd:key': 'orders', tenant: 'acme' });

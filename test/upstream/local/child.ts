@@ -1,0 +1,62 @@
+// What only another process can show; started by runChild. Prints one line of JSON.
+import { dirname } from 'node:path';
+import { arenaStatus, createKey, freeKey, openArena } from '../../../src/crypto/native.ts';
+import { openLocal } from '../../../src/upstream/local/open.ts';
+import type { LocalOptions } from '../../../src/upstream/local/options.ts';
+import { live, wrapContext } from '../../contract/upstream-context.ts';
+
+const NOBODY = 65534;
+const CONTEXT = wrapContext({ 'dekd:key': 'orders' });
+
+const SCENES: Record<string, (options: LocalOptions) => Promise<unknown>> = {
+  /** Opens and closes. */
+  open: async (options) => {
+    const upstream = await openLocal('store', options);
+    await upstream.close();
+    return 'opened';
+  },
+  /** Root passes over every permission: becomes a user who does not. */
+  'open as nobody': async (options) => {
+    if (process.getuid?.() === 0) {
+      process.setgroups?.([NOBODY]);
+      process.setgid?.(NOBODY);
+      process.setuid?.(NOBODY);
+    }
+    return SCENES['open']?.(options);
+  },
+  /** Under `ulimit -f`: writes fail, the rest goes on. */
+  'create until the disk is full': async (options) => {
+    const upstream = await openLocal('store', options);
+    const labels = new Map(Array.from({ length: 64 }, (_, index) => [`label-${index}`, 'x'.repeat(256)]));
+    const failure = await upstream.createKek('large', labels).catch((error: unknown) => error);
+    const dek = createKey('dek');
+    const kek = upstream.resolve('local:orders');
+    freeKey(await upstream.unwrap(kek, await upstream.wrap(kek, dek, CONTEXT, live()), CONTEXT, live()));
+    const { name, class: failureClass, message } = failure as { name: string; class: string; message: string };
+    await upstream.close();
+    return { name, class: failureClass, message };
+  },
+  /** Slots in use after everything that takes some. */
+  leaks: async (options) => {
+    const before = arenaStatus().slotsUsed;
+    const upstream = await openLocal('store', options);
+    const dek = createKey('dek');
+    const kek = upstream.resolve('local:orders');
+    const wrapped = await upstream.wrap(kek, dek, CONTEXT, live());
+    freeKey(await upstream.unwrap(kek, wrapped, CONTEXT, live()));
+    await upstream.createKek('orders', new Map()).catch(() => undefined);
+    await upstream.unwrap(kek, wrapped, wrapContext({}), live()).catch(() => undefined);
+    await openLocal('store', options).catch(() => undefined);
+    const open = arenaStatus().slotsUsed;
+    await upstream.close();
+    freeKey(dek);
+    const wrongKey = { file: `${dirname(options.directory)}/wrong.key` };
+    await openLocal('store', { ...options, rootKey: wrongKey }).catch(() => undefined);
+    return { before, open, after: arenaStatus().slotsUsed };
+  },
+};
+
+const [scene = '', options = '{}'] = process.argv.slice(2);
+openArena({ size: 1 << 16, lock: 'best-effort' });
+const result = await SCENES[scene]?.(JSON.parse(options) as LocalOptions).catch((error: Error) => error.message);
+process.stdout.write(`${JSON.stringify(result)}\n`);

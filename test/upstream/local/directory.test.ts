@@ -1,0 +1,58 @@
+import { chmodSync, chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import test from 'ava';
+import { excessiveBits, octal, prepareDirectory } from '../../../src/upstream/local/directory.ts';
+import { makePlace } from './fixture.ts';
+
+test('directory and file are made private, whatever the umask', (t) => {
+  const place = makePlace(t);
+  t.is(prepareDirectory(place.directory), place.database);
+  t.is(octal(statSync(place.directory)), '0700');
+  t.is(octal(statSync(place.database)), '0600');
+});
+
+test('what is there is kept', (t) => {
+  const place = makePlace(t);
+  prepareDirectory(place.directory);
+  writeFileSync(place.database, 'content');
+  prepareDirectory(place.directory);
+  t.is(statSync(place.database).size, 7);
+});
+
+test('what others can write is refused with the chmod', (t) => {
+  const place = makePlace(t);
+  mkdirSync(place.directory);
+  for (const mode of [0o777, 0o1777, 0o702]) {
+    chmodSync(place.directory, mode);
+    t.throws(() => prepareDirectory(place.directory), {
+      name: 'DekdError',
+      message:
+        `keystore ${place.directory}: others can write ${place.directory} ` +
+        `(mode ${octal(statSync(place.directory))}); run: chmod go-w ${place.directory}`,
+    });
+  }
+  chmodSync(place.directory, 0o755);
+  prepareDirectory(place.directory);
+  chmodSync(place.database, 0o606);
+  t.throws(() => prepareDirectory(place.directory), { message: /others can write \S+keystore\.db \(mode 0606\)/ });
+});
+
+test("the group may write only what is root's, as Kubernetes fsGroup makes it", (t) => {
+  const place = makePlace(t);
+  mkdirSync(place.directory);
+  chmodSync(place.directory, 0o2775);
+  if (process.getuid?.() === 0) {
+    t.is(prepareDirectory(place.directory), place.database);
+    chownSync(place.directory, 65534, 65534);
+  }
+  t.throws(() => prepareDirectory(place.directory), { message: /others can write/ });
+});
+
+test('forbidden bits are those of the owner they belong to', (t) => {
+  const place = makePlace(t);
+  const stats = statSync(place.rootKeyFile);
+  const file = (uid: number, mode: number) => Object.assign(Object.create(stats) as typeof stats, { uid, mode });
+  t.is(excessiveBits(file(1000, 0o100600), 0o077, 0o037), 0);
+  t.is(excessiveBits(file(1000, 0o100640), 0o077, 0o037), 0o040);
+  t.is(excessiveBits(file(0, 0o100640), 0o077, 0o037), 0);
+  t.is(excessiveBits(file(0, 0o100664), 0o077, 0o037), 0o024);
+});

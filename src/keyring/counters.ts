@@ -1,0 +1,33 @@
+/** What one key's keyring has done since the process started; public in GetStatus, by these names. */
+export class Counters {
+  encrypt_hits = 0;
+  encrypt_misses = 0;
+  decrypt_hits = 0;
+  decrypt_misses = 0;
+  /** Misses that joined a call already under way. */
+  coalesced = 0;
+  /** Served past ttl because the upstream did not answer. */
+  grace_served = 0;
+  deks_created = 0;
+  wraps = 0;
+  unwraps = 0;
+  upstream_failures = 0;
+  refreshes = 0;
+  refresh_failures = 0;
+  refusals_seen = 0;
+  refusals_confirmed = 0;
+  /** DEKs zeroed because of a refusal. */
+  purged = 0;
+  /** DEKs zeroed to make room, and because their time was over. */
+  evicted = 0;
+  expired = 0;
+  rotations = 0;
+  rotation_failures = 0;
+  /** Misses answered from the memory of negative answers. */
+  negative_hits = 0;
+  /** Rewrapped blocks of a held DEK that were accepted. */
+  aliases = 0;
+  clock_steps = 0;
+}
+
+export type CounterName = keyof Counters;

@@ -1,0 +1,184 @@
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { EncryptionContext } from '../crypto/context.ts';
+import { parseDekBlock, wrapContext } from '../crypto/dek-block.ts';
+import { unauthentic } from '../crypto/invalid-ciphertext.ts';
+import { DekdError } from '../errors.ts';
+import { checkPartition } from './admission.ts';
+import type { Counters } from './counters.ts';
+import { Dek, type DekRecipient, knownRecipients } from './dek.ts';
+import { DekLoads } from './dek-loads.ts';
+import { fromUpstream } from './failures.ts';
+import { type KeyOptions, MISS_MS } from './options.ts';
+import { drop, type Shared } from './shared.ts';
+import { type Waiter, waitFor } from './single-flight.ts';
+import { withDeadline } from './timing.ts';
+import { type UnwrapOutcome, unwrap } from './unwrap.ts';
+
+/** Unwraps under way for one key; a ciphertext is a request to spend money. */
+const MAX_LOADS = 1_000;
+
+/** A dek-block that a request brought and that no held DEK has verified. */
+export interface UnknownBlock {
+  readonly dekId: Buffer;
+  readonly block: Buffer;
+}
+
+/** One key's DEKs that only decrypt, and the way into the cache for a DEK that a ciphertext brings. */
+export class DecryptingDeks {
+  readonly #options: KeyOptions;
+  readonly #counters: Counters;
+  readonly #shared: Shared;
+  readonly #deks: LRUCache<string, Dek>;
+  readonly #loads: DekLoads;
+
+  constructor(options: KeyOptions, counters: Counters, shared: Shared) {
+    this.#options = options;
+    this.#counters = counters;
+    this.#shared = shared;
+    this.#loads = new DekLoads(shared.clock);
+    this.#deks = new LRUCache({
+      max: options.cache.maxDeks,
+      dispose: (dek, _key, reason) => {
+        if (dek.place !== 'decrypting') return;
+        if (reason === 'evict') counters.evicted++;
+        drop(shared, dek);
+      },
+    });
+  }
+
+  get size(): number {
+    return this.#deks.size;
+  }
+
+  all(): IterableIterator<Dek> {
+    return this.#deks.values() as IterableIterator<Dek>;
+  }
+
+  /** Keeps it from eviction a while longer. */
+  touch(dek: Dek): void {
+    this.#deks.get(dek.idKey);
+  }
+
+  /** Takes a DEK into the cache; zeroes it when the cache holds the same one already. */
+  add(dek: Dek): void {
+    const known = this.#shared.index.get(dek.idKey);
+    if (known !== undefined && known !== dek) {
+      dek.free();
+      return;
+    }
+    dek.place = 'decrypting';
+    this.#shared.index.set(dek.idKey, dek);
+    this.#deks.set(dek.idKey, dek);
+  }
+
+  remove(dek: Dek): void {
+    this.#deks.delete(dek.idKey);
+  }
+
+  /** Zeroes the DEK that was used longest ago. */
+  evictOldest(): void {
+    this.#deks.pop();
+  }
+
+  /**
+   * A miss: admission, one unwrap for all who wait, and the cache only when `open` succeeded. `caches` false = used once and zeroed.
+   */
+  async open<T>(
+    unknown: UnknownBlock,
+    context: EncryptionContext,
+    open: (dek: Dek) => T,
+    waiter: Waiter,
+    caches: boolean,
+  ): Promise<T> {
+    // Copies: the load may outlive the request, whose bytes are zeroed.
+    const block = Buffer.from(unknown.block);
+    const dekId = Buffer.from(unknown.dekId);
+    const recipients = this.#admit(block, context);
+    const name = createHash('sha256').update(dekId).update(block).digest('latin1');
+    this.#shared.negatives.check(name, this.#counters);
+    const start = (): Promise<Dek> => this.#unwrap(name, dekId, block, recipients);
+    if (!caches) return this.#openOnce(start, open);
+    if (this.#loads.has(name)) this.#counters.coalesced++;
+    else if (this.#loads.size >= MAX_LOADS) throw tooManyLoads(this.#options.name);
+    const load = this.#loads.join(name, start);
+    try {
+      const dek = await waitFor(load.dek, waiter);
+      const result = open(dek);
+      if (dek.place === 'loose') this.add(dek);
+      return result;
+    } finally {
+      this.#loads.leave(load);
+    }
+  }
+
+  async #openOnce<T>(start: () => Promise<Dek>, open: (dek: Dek) => T): Promise<T> {
+    const dek = await start();
+    try {
+      return open(dek);
+    } finally {
+      dek.free();
+    }
+  }
+
+  /** Everything that can be said without spending a call. */
+  #admit(block: Buffer, context: EncryptionContext): DekRecipient[] {
+    const parsed = parseDekBlock(block);
+    const recipients = knownRecipients(parsed, this.#options);
+    if (recipients.length === 0) throw unauthentic(new Error('no recipient is a KEK of this key'));
+    checkPartition(parsed.partition, context);
+    return recipients;
+  }
+
+  async #unwrap(name: string, dekId: Buffer, block: Buffer, recipients: readonly DekRecipient[]): Promise<Dek> {
+    const { clock, makeRoom } = this.#shared;
+    const parsed = parseDekBlock(block);
+    makeRoom();
+    const startedAtMs = clock.bootMs();
+    const outcome = await withDeadline(clock, MISS_MS, (signal) =>
+      unwrap({
+        recipients,
+        dekId,
+        block,
+        context: wrapContext(parsed.keyName, dekId, parsed.partition),
+        counters: this.#counters,
+        signal,
+      }),
+    );
+    if (outcome.kind !== 'opened') throw this.#explain(name, outcome, recipients);
+    const dek = new Dek(outcome.handle, dekId, block, parsed, this.#options, this.#counters, startedAtMs);
+    dek.verified(startedAtMs, outcome.by.role, clock);
+    return dek;
+  }
+
+  #explain(
+    name: string,
+    outcome: Exclude<UnwrapOutcome, { kind: 'opened' }>,
+    recipients: readonly DekRecipient[],
+  ): DekdError {
+    const keyName = this.#options.name;
+    switch (outcome.kind) {
+      case 'invalid': {
+        const error = unauthentic(new Error('no upstream could unwrap the DEK'));
+        this.#shared.negatives.invalid(name, error);
+        return error;
+      }
+      case 'refused': {
+        const { kek } = outcome.by;
+        const error = fromUpstream(keyName, kek.upstreamName, outcome.failure);
+        this.#shared.negatives.refused(name, error);
+        this.#shared.refusals.followUp(kek);
+        return error;
+      }
+      case 'unavailable':
+        return fromUpstream(keyName, recipients[0]?.kek.upstreamName ?? 'none', outcome.failure);
+    }
+  }
+}
+
+function tooManyLoads(keyName: string): DekdError {
+  return new DekdError('QUOTA_EXCEEDED', `key ${keyName}: ${MAX_LOADS} DEKs are being unwrapped already; try later`, {
+    metadata: { key: keyName },
+    retryAfterMs: 1_000,
+  });
+}

@@ -1,0 +1,200 @@
+import type { SlotHandle } from '../../native/binding.d.ts';
+import type { EncryptionContext } from '../crypto/context.ts';
+import { type DekBlock, parseDekBlock, verifyDekBlock, wrapContext } from '../crypto/dek-block.ts';
+import { type EnvelopePrefix, envelopePrefix } from '../crypto/envelope.ts';
+import { freeKey } from '../crypto/native.ts';
+import { RECIPIENT_TYPES, type WrapContext, type WrappedDek } from '../upstream/provider.ts';
+import type { Cancel, Clock } from './clock.ts';
+import type { Counters } from './counters.ts';
+import type { Kek } from './kek.ts';
+import { type KeyOptions, MAX_ALIASES } from './options.ts';
+
+/** A recipient of a block that this key's configuration names: what may be called to unwrap the DEK. */
+export interface DekRecipient {
+  readonly kek: Kek;
+  readonly role: 'authority' | 'standby';
+  readonly wrapped: WrappedDek;
+}
+
+/** Where a DEK lives: `loose` is not (yet, or no more) cached by a keyring; `gone` is zeroed. */
+export type DekPlace = 'loose' | 'encrypting' | 'decrypting' | 'gone';
+
+/** One DEK in secret memory with its public block, ages and counts. */
+export class Dek {
+  readonly handle: SlotHandle;
+  readonly id: Buffer;
+  /** dek_id as a map key; one character a byte. */
+  readonly idKey: string;
+  readonly keyName: string;
+  readonly partition: EncryptionContext;
+  readonly partitionKey: string;
+  readonly generation: number;
+  /** The verified bytes that came with it; a hit's inline block is compared with them. */
+  readonly block: Buffer;
+  readonly prefix: EnvelopePrefix;
+  readonly wrapContext: WrapContext;
+  /** CLOCK_BOOTTIME when this process got it: its age as an encrypting DEK. */
+  readonly loadedAtMs: number;
+  readonly options: KeyOptions;
+  readonly counters: Counters;
+  readonly #parsed: DekBlock;
+  readonly #aliases: Buffer[] = [];
+
+  recipients: readonly DekRecipient[];
+  place: DekPlace = 'loose';
+  /** CLOCK_BOOTTIME when the upstream last vouched for it. */
+  verifiedAtMs: number;
+  verifiedBy: 'authority' | 'standby' = 'authority';
+  /** A hit before this moment needs nothing but the DEK; 0 = look at the next use. */
+  attentionAtMs = 0;
+  /** Used since it was last verified: only such DEKs are refreshed in the background. */
+  used = false;
+  refreshDueAtMs = 0;
+  rotateDueAtMs = Number.POSITIVE_INFINITY;
+  messages = 0;
+  bytes = 0;
+  /** Counts from which the next use looks after the successor. */
+  softMessages = Number.POSITIVE_INFINITY;
+  softBytes = Number.POSITIVE_INFINITY;
+  touchedAtMs = 0;
+  refreshing: Promise<void> | undefined;
+  /** A successor could not be made: when last (CLOCK_BOOTTIME), and how often in a row the upstream refused to wrap it. */
+  rotationFailedAtMs = Number.NEGATIVE_INFINITY;
+  wrapRefusals = 0;
+  cancelTimer: Cancel | undefined;
+  cancelRotation: Cancel | undefined;
+
+  constructor(
+    handle: SlotHandle,
+    id: Buffer,
+    block: Buffer,
+    parsed: DekBlock,
+    options: KeyOptions,
+    counters: Counters,
+    nowMs: number,
+  ) {
+    this.handle = handle;
+    this.options = options;
+    this.counters = counters;
+    this.id = id;
+    this.idKey = id.toString('latin1');
+    this.keyName = parsed.keyName;
+    this.partition = parsed.partition;
+    this.partitionKey = partitionKey(parsed.partition);
+    this.generation = parsed.generation;
+    this.block = block;
+    this.#parsed = parsed;
+    this.prefix = envelopePrefix(options.suite, id, block);
+    this.wrapContext = wrapContext(parsed.keyName, id, parsed.partition);
+    this.recipients = knownRecipients(parsed, options);
+    this.loadedAtMs = nowMs;
+    this.verifiedAtMs = nowMs;
+  }
+
+  /**
+   * Whether an envelope's inline block speaks of this DEK: the held bytes, or another block (a rewrapped one) whose MAC verifies under
+   * K_block and that agrees in everything but its recipients.
+   */
+  accepts(block: Buffer): boolean {
+    if (block.equals(this.block)) return true;
+    for (const alias of this.#aliases) if (block.equals(alias)) return true;
+    if (!verifyDekBlock(this.handle, this.id, block)) return false;
+    const other = parseDekBlock(block);
+    const mine = this.#parsed;
+    const same =
+      other.keyName === mine.keyName &&
+      other.createdMs === mine.createdMs &&
+      other.generation === mine.generation &&
+      partitionKey(other.partition) === this.partitionKey;
+    if (!same) return false;
+    if (this.#aliases.length === MAX_ALIASES) this.#aliases.shift();
+    // A copy: the request's bytes are zeroed after the call.
+    this.#aliases.push(Buffer.from(block));
+    this.recipients = unite(this.recipients, knownRecipients(other, this.options));
+    this.counters.aliases++;
+    return true;
+  }
+
+  isAuthority(kek: Kek): boolean {
+    return this.recipients.some((recipient) => recipient.kek === kek && recipient.role === 'authority');
+  }
+
+  uses(kek: Kek): boolean {
+    return this.recipients.some((recipient) => recipient.kek === kek);
+  }
+
+  /** No recipient has answered lately, so another try would only cost time. */
+  unanswered(nowMs: number): boolean {
+    for (const { kek } of this.recipients) if (!kek.failedRecently(nowMs)) return false;
+    return true;
+  }
+
+  /** The upstream vouched for it at `atMs`. */
+  verified(atMs: number, by: 'authority' | 'standby', clock: Clock): void {
+    this.verifiedAtMs = atMs;
+    this.verifiedBy = by;
+    this.used = false;
+    this.attentionAtMs = 0;
+    this.refreshDueAtMs = atMs + refreshDelayMs(this.options.cache.ttlMs, clock.random());
+    this.cancelTimer?.();
+    this.cancelTimer = undefined;
+  }
+
+  /** Zeroes it. Safe to call twice. */
+  free(): void {
+    if (this.place === 'gone') return;
+    this.place = 'gone';
+    this.cancelTimer?.();
+    this.cancelRotation?.();
+    freeKey(this.handle);
+  }
+}
+
+/** 0.8–0.9 of ttl, at least 2 s before its end, never before half of it. */
+export function refreshDelayMs(ttlMs: number, random: number): number {
+  return Math.max(ttlMs / 2, Math.min(ttlMs * (0.8 + 0.1 * random), ttlMs - 2_000));
+}
+
+/** One string for a partition's pairs; lengths keep different partitions apart. */
+export function partitionKey(partition: EncryptionContext): string {
+  let key = '';
+  for (const [name, value] of partition) key += `${name.length}:${name}${value.length}:${value}`;
+  return key;
+}
+
+/** The recipients that this key's configuration names, in the order in which they are asked: authorities, then standbys. */
+export function knownRecipients(block: DekBlock, options: KeyOptions): DekRecipient[] {
+  const authorities: DekRecipient[] = [];
+  const standbys: DekRecipient[] = [];
+  for (const recipient of block.recipients) {
+    const found = configured(recipient.type, recipient.kekUri, options);
+    if (found === undefined || found.role === 'recovery') continue;
+    const wrapped = {
+      kekVersion: recipient.kekVersion,
+      algorithm: recipient.wrapAlgorithm,
+      bytes: Buffer.from(recipient.wrapped),
+    };
+    (found.role === 'authority' ? authorities : standbys).push({ kek: found.kek, role: found.role, wrapped });
+  }
+  return [...authorities, ...standbys];
+}
+
+function configured(
+  type: number,
+  uri: string,
+  options: KeyOptions,
+): { kek: Kek; role: 'authority' | 'standby' | 'recovery' } | undefined {
+  const matches = (kek: Kek): boolean => kek.uri === uri && RECIPIENT_TYPES[kek.upstream.type] === type;
+  const current = options.recipients.find((recipient) => matches(recipient.kek));
+  if (current !== undefined) return current;
+  const retired = options.decryptWith.find(matches);
+  return retired === undefined ? undefined : { kek: retired, role: 'authority' };
+}
+
+function unite(known: readonly DekRecipient[], more: readonly DekRecipient[]): DekRecipient[] {
+  const fresh = more.filter(
+    (one) => !known.some((old) => old.kek === one.kek && old.wrapped.kekVersion === one.wrapped.kekVersion),
+  );
+  const all = [...known, ...fresh];
+  return [...all.filter((one) => one.role === 'authority'), ...all.filter((one) => one.role === 'standby')];
+}

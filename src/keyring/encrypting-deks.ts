@@ -1,0 +1,149 @@
+import { LRUCache } from 'lru-cache';
+import type { EncryptionContext } from '../crypto/context.ts';
+import { DekdError } from '../errors.ts';
+import { UpstreamFailure } from '../upstream/failure.ts';
+import type { Counters } from './counters.ts';
+import { createDek, WrapFailure } from './create-dek.ts';
+import { type Dek, partitionKey } from './dek.ts';
+import { fromUpstream } from './failures.ts';
+import { type KeyOptions, MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
+import { drop, type Shared } from './shared.ts';
+import { SingleFlight } from './single-flight.ts';
+import { withDeadline } from './timing.ts';
+
+/** A successor is made between these shares of `rotate_after`, so that a fleet does not rotate at once. */
+const ROTATE_FROM = 0.8;
+const ROTATE_SPAN = 0.15;
+/** A successor is made from this share of a count limit on. */
+const ROTATE_AT_COUNT = 0.9;
+/** A refusal to wrap counts when a second try says the same: from then on the old DEK only decrypts. */
+const CONFIRMED_WRAP_REFUSALS = 2;
+
+/** One key's DEKs that encrypt, one a partition: making them ahead of need, and replacing them. */
+export class EncryptingDeks {
+  readonly #options: KeyOptions;
+  readonly #counters: Counters;
+  readonly #shared: Shared;
+  readonly #deks: LRUCache<string, Dek>;
+  readonly #creations = new SingleFlight<Dek>();
+  /** Takes a DEK that no longer encrypts. */
+  readonly #retired: (dek: Dek) => void;
+
+  constructor(options: KeyOptions, counters: Counters, shared: Shared, retired: (dek: Dek) => void) {
+    this.#options = options;
+    this.#counters = counters;
+    this.#shared = shared;
+    this.#retired = retired;
+    this.#deks = new LRUCache({
+      max: options.cache.maxPartitions,
+      dispose: (dek, _key, reason) => {
+        if (dek.place !== 'encrypting') return;
+        if (reason === 'evict') counters.evicted++;
+        drop(shared, dek);
+      },
+    });
+  }
+
+  get size(): number {
+    return this.#deks.size;
+  }
+
+  current(partition: string): Dek | undefined {
+    return this.#deks.get(partition);
+  }
+
+  all(): IterableIterator<Dek> {
+    return this.#deks.values() as IterableIterator<Dek>;
+  }
+
+  /** Throws what a caller hears when there is no DEK for the partition and none can be made. */
+  async create(partition: EncryptionContext): Promise<Dek> {
+    const name = partitionKey(partition);
+    if (this.#creations.has(name)) this.#counters.coalesced++;
+    return this.#creations.run(name, async () => {
+      const dek = await this.make(partition);
+      this.#admit(dek);
+      return dek;
+    });
+  }
+
+  /** A new DEK that nobody caches: for the modes without a cache, and for `create`. */
+  async make(partition: EncryptionContext): Promise<Dek> {
+    const { name, recipients } = this.#options;
+    const memory = `wrap ${name} ${partitionKey(partition)}`;
+    this.#shared.negatives.check(memory, this.#counters);
+    for (const { kek } of recipients) {
+      if (!this.#shared.refusals.forbidsNew(kek, name, partitionKey(partition))) continue;
+      throw fromUpstream(name, kek.upstreamName, new UpstreamFailure('unreachable', 'a refusal is pending'));
+    }
+    this.#shared.makeRoom();
+    try {
+      return await withDeadline(this.#shared.clock, MISS_MS, (signal) =>
+        createDek(this.#options, partition, this.#shared.clock, this.#counters, signal),
+      );
+    } catch (thrown) {
+      throw this.#explain(thrown, memory);
+    }
+  }
+
+  /** Puts a successor in the DEK's place. Never rejects: when none can be made the old one stays, and the time is noted. */
+  async replace(dek: Dek): Promise<void> {
+    try {
+      await this.create(dek.partition);
+      this.#counters.rotations++;
+    } catch (thrown) {
+      this.#counters.rotation_failures++;
+      dek.rotationFailedAtMs = this.#shared.clock.bootMs();
+      dek.wrapRefusals = isRefusal(thrown) ? dek.wrapRefusals + 1 : 0;
+      if (dek.wrapRefusals >= CONFIRMED_WRAP_REFUSALS) this.retire(dek);
+    }
+  }
+
+  /** A try to replace it failed so lately that the next one can wait. */
+  replacedInVain(dek: Dek, nowMs: number): boolean {
+    return nowMs - dek.rotationFailedAtMs <= PROBE_INTERVAL_MS;
+  }
+
+  /** From now on it only decrypts. */
+  retire(dek: Dek): void {
+    if (dek.place !== 'encrypting') return;
+    dek.place = 'loose';
+    dek.cancelRotation?.();
+    this.#deks.delete(dek.partitionKey);
+    this.#retired(dek);
+  }
+
+  remove(dek: Dek): void {
+    this.#deks.delete(dek.partitionKey);
+  }
+
+  #admit(dek: Dek): void {
+    const { cache } = this.#options;
+    const { clock } = this.#shared;
+    const old = this.#deks.peek(dek.partitionKey);
+    if (old !== undefined) this.retire(old);
+    dek.place = 'encrypting';
+    dek.verified(dek.verifiedAtMs, 'authority', clock);
+    dek.rotateDueAtMs = dek.loadedAtMs + cache.rotateAfterMs * (ROTATE_FROM + ROTATE_SPAN * clock.random());
+    dek.softMessages = Math.floor(cache.maxMessages * ROTATE_AT_COUNT);
+    dek.softBytes = Math.floor(cache.maxBytes * ROTATE_AT_COUNT);
+    this.#shared.index.set(dek.idKey, dek);
+    this.#deks.set(dek.partitionKey, dek);
+  }
+
+  #explain(thrown: unknown, memory: string): DekdError {
+    if (!(thrown instanceof WrapFailure)) return DekdError.from(thrown);
+    const { kek, failure } = thrown;
+    const error = fromUpstream(this.#options.name, kek.upstreamName, failure);
+    if (failure.class === 'refused') {
+      this.#shared.negatives.refused(memory, error);
+      this.#shared.refusals.followUp(kek);
+    }
+    return error;
+  }
+}
+
+function isRefusal(thrown: unknown): boolean {
+  const { cause } = DekdError.from(thrown);
+  return cause instanceof UpstreamFailure && cause.class === 'refused';
+}

@@ -1,0 +1,40 @@
+import { DekdError, type Reason } from '../errors.ts';
+import type { FailureClass, KekCondition, UpstreamFailure } from '../upstream/failure.ts';
+import { PROBE_INTERVAL_MS } from './options.ts';
+
+const UNAVAILABLE: Record<Exclude<FailureClass, 'refused' | 'invalid'>, { reason: Reason; what: string }> = {
+  unreachable: { reason: 'UPSTREAM_UNAVAILABLE', what: 'cannot be reached' },
+  throttled: { reason: 'UPSTREAM_THROTTLED', what: 'is throttling' },
+  unauthenticated: { reason: 'UPSTREAM_UNAUTHENTICATED', what: "does not accept the agent's credentials" },
+};
+
+const CONDITIONS: Record<KekCondition, Reason> = {
+  disabled: 'KEY_DISABLED',
+  archived: 'KEY_ARCHIVED',
+  'pending-deletion': 'KEY_PENDING_DELETION',
+  destroyed: 'KEY_DESTROYED',
+};
+
+/** What a caller hears when an upstream's failure ends its call. The upstream's own words go to the log only. */
+export function fromUpstream(keyName: string, upstreamName: string, failure: UpstreamFailure): DekdError {
+  const metadata = { key: keyName, upstream: upstreamName };
+  if (failure.class === 'refused') {
+    const reason = failure.condition === undefined ? 'UPSTREAM_REFUSED' : CONDITIONS[failure.condition];
+    const what =
+      failure.condition === undefined ? 'refuses the use of its KEK' : `says that its KEK is ${failure.condition}`;
+    return new DekdError(reason, `key ${keyName}: upstream ${upstreamName} ${what}`, { cause: failure, metadata });
+  }
+  if (failure.class === 'invalid') {
+    return new DekdError('UPSTREAM_FAULT', `key ${keyName}: upstream ${upstreamName} wrapped a DEK wrongly`, {
+      cause: failure,
+      metadata,
+      retryAfterMs: PROBE_INTERVAL_MS,
+    });
+  }
+  const { reason, what } = UNAVAILABLE[failure.class];
+  return new DekdError(reason, `key ${keyName}: upstream ${upstreamName} ${what} and no usable DEK is in memory`, {
+    cause: failure,
+    metadata,
+    retryAfterMs: failure.retryAfterMs ?? PROBE_INTERVAL_MS,
+  });
+}

@@ -1,0 +1,119 @@
+import type { SlotHandle } from '../../native/binding.d.ts';
+import { freeKey } from '../crypto/native.ts';
+import { DekdError } from '../errors.ts';
+import { type FailureClass, UpstreamFailure } from '../upstream/failure.ts';
+import type { Upstream, UpstreamCallOptions, WrapContext, WrappedDek } from '../upstream/provider.ts';
+import type { Clock } from './clock.ts';
+import { ATTEMPT_MS, PROBE_INTERVAL_MS } from './options.ts';
+
+/** What is known of a KEK's upstream from the last attempts at it. */
+export interface KekHealth {
+  readonly state: 'unknown' | 'ok' | Exclude<FailureClass, 'invalid'>;
+  /** CLOCK_BOOTTIME of the last attempt's end, and of the first failure in a row. */
+  readonly atMs: number;
+  readonly sinceMs: number;
+}
+
+/**
+ * One KEK of the configuration, shared by every key that names it: all calls at it pass here, each bounded in time, so that what is
+ * known of its upstream is in one place.
+ */
+export class Kek {
+  readonly uri: string;
+  readonly upstreamName: string;
+  readonly upstream: Upstream;
+  readonly #clock: Clock;
+  #health: KekHealth = { state: 'unknown', atMs: 0, sinceMs: 0 };
+  calls = 0;
+  failures = 0;
+  /** Called when an attempt fails, and when one succeeds after failures. */
+  onOutage: (() => void) | undefined;
+  onRecovery: (() => void) | undefined;
+
+  constructor(uri: string, upstreamName: string, upstream: Upstream, clock: Clock) {
+    this.uri = uri;
+    this.upstreamName = upstreamName;
+    this.upstream = upstream;
+    this.#clock = clock;
+  }
+
+  get health(): KekHealth {
+    return this.#health;
+  }
+
+  /** The last attempt got no answer and is so fresh that another would only cost time. */
+  failedRecently(nowMs: number): boolean {
+    return this.outage && nowMs - this.#health.atMs <= PROBE_INTERVAL_MS;
+  }
+
+  get outage(): boolean {
+    const { state } = this.#health;
+    return state === 'unreachable' || state === 'throttled' || state === 'unauthenticated';
+  }
+
+  wrap(dek: SlotHandle, context: WrapContext, signal: AbortSignal): Promise<WrappedDek> {
+    return this.#attempt(signal, (options) => this.upstream.wrap(this.uri, dek, context, options));
+  }
+
+  unwrap(wrapped: WrappedDek, context: WrapContext, signal: AbortSignal): Promise<SlotHandle> {
+    return this.#attempt(signal, (options) => this.upstream.unwrap(this.uri, wrapped, context, options), freeKey);
+  }
+
+  /** `discard` takes a result that came after its time, so that no handle leaks. */
+  #attempt<T>(
+    signal: AbortSignal,
+    call: (options: UpstreamCallOptions) => Promise<T>,
+    discard?: (late: T) => void,
+  ): Promise<T> {
+    this.calls++;
+    const control = new AbortController();
+    return new Promise<T>((resolve, reject) => {
+      let settled = false;
+      const settle = (): boolean => {
+        if (settled) return false;
+        settled = true;
+        cancel();
+        signal.removeEventListener('abort', giveUp);
+        return true;
+      };
+      const fail = (thrown: unknown): void => {
+        if (!settle()) return;
+        // Our own shortage (no slot is left) says nothing about the upstream.
+        if (thrown instanceof DekdError) {
+          reject(thrown);
+          return;
+        }
+        const failure = UpstreamFailure.from(thrown);
+        this.#note(failure.class);
+        reject(failure);
+      };
+      const giveUp = (): void => {
+        fail(new UpstreamFailure('unreachable', `no answer from upstream ${this.upstreamName} in time`));
+        control.abort();
+      };
+      const cancel = this.#clock.after(ATTEMPT_MS, giveUp);
+      signal.addEventListener('abort', giveUp, { once: true });
+      const answer = new Promise<T>((begin) => begin(call({ signal: control.signal })));
+      answer.then((value) => {
+        if (!settle()) {
+          discard?.(value);
+          return;
+        }
+        this.#note('ok');
+        resolve(value);
+      }, fail);
+    });
+  }
+
+  #note(result: 'ok' | FailureClass): void {
+    const atMs = this.#clock.bootMs();
+    const before = this.#health;
+    const wasOut = this.outage;
+    // `invalid` is an answer about what was asked, not about the upstream.
+    const state = result === 'invalid' ? 'ok' : result;
+    this.#health = { state, atMs, sinceMs: state === before.state ? before.sinceMs : atMs };
+    if (result !== 'ok') this.failures++;
+    if (this.outage) this.onOutage?.();
+    else if (wasOut && state === 'ok') this.onRecovery?.();
+  }
+}

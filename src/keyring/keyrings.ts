@@ -1,0 +1,146 @@
+import { parseDekBlock } from '../crypto/dek-block.ts';
+import type { Envelope } from '../crypto/envelope.ts';
+import { arenaStatus } from '../crypto/native.ts';
+import { DekdError } from '../errors.ts';
+import { NegativeMemory } from './admission.ts';
+import type { Clock } from './clock.ts';
+import { graceMs } from './decide.ts';
+import type { Dek } from './dek.ts';
+import { Keyring } from './keyring.ts';
+import { CLOCK_STEP_MS, type KeyOptions, PROBE_INTERVAL_MS } from './options.ts';
+import { Refresher } from './refresher.ts';
+import { Refusals } from './refusals.ts';
+import type { Shared } from './shared.ts';
+
+/** Slots kept free for DEKs that are being unwrapped or verified while the arena is full. */
+const SPARE_SLOTS = 8;
+
+/** An envelope of which it is known whose it is. */
+export interface Located {
+  readonly envelope: Envelope & { readonly block: Buffer };
+  readonly keyName: string;
+  readonly held: Dek | undefined;
+}
+
+/** All keyrings of the process, and what they share: the index, refusals, refreshes, the look at the clocks. */
+export class Keyrings {
+  readonly #clock: Clock;
+  readonly #rings = new Map<string, Keyring>();
+  readonly #index = new Map<string, Dek>();
+  readonly #shared: Shared;
+  #clockOffsetMs: number;
+  #stopBeat: () => void;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    const held = {
+      all: () => this.#index.values(),
+      purge: (dek: Dek) => this.#purge(dek),
+      refreshSoon: (dek: Dek) => refresher.enqueue(dek),
+      renew: (dek: Dek) => this.#rings.get(dek.keyName)?.renew(dek) ?? Promise.resolve(),
+    };
+    const refusals = new Refusals(clock, held);
+    const refresher = new Refresher(clock, held, refusals);
+    this.#shared = {
+      clock,
+      index: this.#index,
+      refusals,
+      refresher,
+      negatives: new NegativeMemory(clock),
+      makeRoom: () => this.#makeRoom(),
+    };
+    this.#clockOffsetMs = clock.wallMs() - clock.bootMs();
+    this.#stopBeat = clock.after(PROBE_INTERVAL_MS, () => this.#beat());
+  }
+
+  /** Adds a key. Its KEKs' outages are watched from now on. */
+  add(options: KeyOptions): Keyring {
+    const ring = new Keyring(options, this.#shared);
+    this.#rings.set(options.name, ring);
+    for (const { kek } of options.recipients) this.#shared.refresher.watch(kek);
+    for (const kek of options.decryptWith) this.#shared.refresher.watch(kek);
+    return ring;
+  }
+
+  byName(name: string): Keyring | undefined {
+    return this.#rings.get(name);
+  }
+
+  names(): string[] {
+    return [...this.#rings.keys()].sort();
+  }
+
+  /** Whose envelope it is: from the held DEK when its bytes are the same, else from the block that it carries. */
+  locate(envelope: Envelope): Located {
+    if (envelope.block === undefined) {
+      throw new DekdError(
+        'INVALID_CIPHERTEXT',
+        'ciphertext: its dek-block is detached; it is found only for keys with shared generations, which this agent has none of',
+      );
+    }
+    const inline = envelope as Located['envelope'];
+    const held = this.#index.get(envelope.dekId.toString('latin1'));
+    if (held?.block.equals(envelope.block)) return { envelope: inline, keyName: held.keyName, held };
+    const { keyName } = parseDekBlock(envelope.block);
+    return { envelope: inline, keyName, held: held?.keyName === keyName ? held : undefined };
+  }
+
+  all(): Iterable<Dek> {
+    return this.#index.values();
+  }
+
+  /** Refusals that are not settled, for status. */
+  refusalPending(dek: Dek): boolean {
+    return this.#shared.refusals.covering(dek) !== undefined;
+  }
+
+  /** Zeroes every DEK and stops all timers. */
+  close(): void {
+    this.#stopBeat();
+    this.#shared.refresher.close();
+    this.#shared.refusals.close();
+    for (const dek of [...this.#index.values()]) this.#rings.get(dek.keyName)?.remove(dek);
+  }
+
+  #purge(dek: Dek): void {
+    const ring = this.#rings.get(dek.keyName);
+    if (ring === undefined || dek.place === 'gone') return;
+    ring.counters.purged++;
+    ring.remove(dek);
+  }
+
+  /** Second tier and finer choices come later: here the key with the most decrypting DEKs gives one up. */
+  #makeRoom(): void {
+    const { slots, slotsUsed } = arenaStatus();
+    if (slots - slotsUsed > SPARE_SLOTS) return;
+    let richest: Keyring | undefined;
+    for (const ring of this.#rings.values()) {
+      if (richest === undefined || ring.decrypting.size > richest.decrypting.size) richest = ring;
+    }
+    richest?.decrypting.evictOldest();
+  }
+
+  #beat(): void {
+    this.#stopBeat = this.#clock.after(PROBE_INTERVAL_MS, () => this.#beat());
+    const nowMs = this.#clock.bootMs();
+    for (const dek of this.#index.values()) {
+      if (nowMs - dek.verifiedAtMs <= dek.options.cache.ttlMs + graceMs(dek)) continue;
+      dek.counters.expired++;
+      this.#rings.get(dek.keyName)?.remove(dek);
+    }
+    this.#noticeClockStep(nowMs);
+  }
+
+  /** NTP, or a machine that was paused: what was allowed then may be revoked now. Due at once, never expired. */
+  #noticeClockStep(nowMs: number): void {
+    const offsetMs = this.#clock.wallMs() - nowMs;
+    const stepMs = offsetMs - this.#clockOffsetMs;
+    this.#clockOffsetMs = offsetMs;
+    if (stepMs <= CLOCK_STEP_MS) return;
+    for (const ring of this.#rings.values()) ring.counters.clock_steps++;
+    for (const dek of this.#index.values()) {
+      dek.refreshDueAtMs = nowMs;
+      this.#shared.refresher.enqueue(dek);
+    }
+  }
+}

@@ -1,0 +1,23 @@
+import type { NegativeMemory } from './admission.ts';
+import type { Clock } from './clock.ts';
+import type { Dek } from './dek.ts';
+import type { Refresher } from './refresher.ts';
+import type { Refusals } from './refusals.ts';
+
+/** What the keyrings of one process have in common. */
+export interface Shared {
+  readonly clock: Clock;
+  /** Every cached DEK by its idKey. */
+  readonly index: Map<string, Dek>;
+  readonly refusals: Refusals;
+  readonly refresher: Refresher;
+  readonly negatives: NegativeMemory;
+  /** Zeroes the DEK that was used longest ago for decrypting when secret memory is full. */
+  makeRoom(): void;
+}
+
+/** Ends a DEK's life in the cache: out of the index, zeroed. */
+export function drop(shared: Shared, dek: Dek): void {
+  if (shared.index.get(dek.idKey) === dek) shared.index.delete(dek.idKey);
+  dek.free();
+}

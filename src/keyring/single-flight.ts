@@ -1,0 +1,43 @@
+import { DekdError } from '../errors.ts';
+
+/** Whatever tells when its owner stops waiting; read only when somebody really waits. */
+export interface Waiter {
+  readonly signal: AbortSignal;
+}
+
+/** One run of `work` for any number of concurrent callers of the same name; it outlives a caller who leaves. */
+export class SingleFlight<T> {
+  readonly #flights = new Map<string, Promise<T>>();
+
+  get size(): number {
+    return this.#flights.size;
+  }
+
+  has(name: string): boolean {
+    return this.#flights.has(name);
+  }
+
+  run(name: string, work: () => Promise<T>): Promise<T> {
+    const known = this.#flights.get(name);
+    if (known !== undefined) return known;
+    const flight = work().finally(() => this.#flights.delete(name));
+    // A flight that everybody left must not end as an unhandled rejection.
+    flight.catch(() => undefined);
+    this.#flights.set(name, flight);
+    return flight;
+  }
+}
+
+/** The promise, or CANCELLED when the waiter's deadline or cancellation comes first. */
+export function waitFor<T>(promise: Promise<T>, waiter: Waiter): Promise<T> {
+  const { signal } = waiter;
+  return new Promise<T>((resolve, reject) => {
+    const leave = (): void => reject(new DekdError('CANCELLED', 'the caller stopped waiting'));
+    if (signal.aborted) {
+      leave();
+      return;
+    }
+    signal.addEventListener('abort', leave, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', leave));
+  });
+}

@@ -45,7 +45,7 @@ NAPI_MODULE_INIT() {
       FUNCTION("boottimeMs", js_boottime_ms),   FUNCTION("peerCredentials", js_peer_credentials),
       FUNCTION("hardenProcess", js_harden_process),
   };
-  bool ready = require_self_test(env) && napi_add_env_cleanup_hook(env, crypto_stop, NULL) == napi_ok &&
+  bool ready = require_self_test(env) && args_start(env) && napi_add_env_cleanup_hook(env, crypto_stop, NULL) == napi_ok &&
                napi_define_properties(env, exports, COUNT(functions), functions) == napi_ok &&
                set_constant(env, exports, "USE_RAW", USE_RAW) &&
                set_constant(env, exports, "USE_MESSAGE", USE_MESSAGE) &&

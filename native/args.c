@@ -13,6 +13,16 @@ static bool overlap(struct bytes a, struct bytes b);
 static bool refuse(napi_env env, const char *name, const char *problem);
 static bool is_usable_when_empty(napi_env env, napi_value buffer);
 
+bool args_start(napi_env env) {
+  static const char find[] = "Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'resizable').get";
+  napi_value source, getter;
+  napi_ref reference;
+  return napi_create_string_utf8(env, find, NAPI_AUTO_LENGTH, &source) == napi_ok &&
+         napi_run_script(env, source, &getter) == napi_ok &&
+         napi_create_reference(env, getter, 1, &reference) == napi_ok &&
+         napi_set_instance_data(env, reference, NULL, NULL) == napi_ok;
+}
+
 bool take_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *argv) {
   size_t given = count;
   return napi_get_cb_info(env, info, &given, argv, NULL, NULL) == napi_ok;
@@ -25,7 +35,7 @@ bool take_bytes(napi_env env, napi_value value, const char *name, struct bytes *
   void *data;
   bool unshared = false;
   if (napi_get_typedarray_info(env, value, &type, &length, &data, &buffer, NULL) != napi_ok ||
-      (type != napi_uint8_array && type != napi_uint8_clamped_array)) {
+      type != napi_uint8_array) {
     return refuse(env, name, "must be a Uint8Array");
   }
   /* Shared bytes could change between the check and the use. */
@@ -40,10 +50,11 @@ bool take_bytes(napi_env env, napi_value value, const char *name, struct bytes *
   return true;
 }
 
-bool take_bytes_or_null(napi_env env, napi_value value, const char *name, struct bytes *out) {
+bool take_bytes_or_null(napi_env env, napi_value value, const char *name, struct bytes *out, bool *given) {
   napi_valuetype type;
   *out = (struct bytes){NULL, 0};
-  return (napi_typeof(env, value, &type) == napi_ok && type == napi_null) || take_bytes(env, value, name, out);
+  *given = napi_typeof(env, value, &type) != napi_ok || type != napi_null;
+  return !*given || take_bytes(env, value, name, out);
 }
 
 bool take_prefix(napi_env env, napi_value view, napi_value length, const char *name, struct bytes *out) {
@@ -198,12 +209,16 @@ napi_value throw_system(napi_env env, const char *syscall, int error) {
 
 /*
  * A view over a detached ArrayBuffer, or past the end of a resizable one that was shrunk, reads as empty and would
- * seal as an empty plaintext. Only empty views pay for the look.
+ * seal as an empty plaintext. Only empty views pay for the look. A property named `resizable` could be the caller's own
+ * getter, and take away the bytes of an earlier argument: so it is the intrinsic one that is called.
  */
 static bool is_usable_when_empty(napi_env env, napi_value buffer) {
+  void *resizable_getter;
+  napi_value getter, answer;
   bool detached = true, resizable = true;
-  napi_value property;
   return napi_is_detached_arraybuffer(env, buffer, &detached) == napi_ok && !detached &&
-         napi_get_named_property(env, buffer, "resizable", &property) == napi_ok &&
-         napi_get_value_bool(env, property, &resizable) == napi_ok && !resizable;
+         napi_get_instance_data(env, &resizable_getter) == napi_ok &&
+         napi_get_reference_value(env, (napi_ref)resizable_getter, &getter) == napi_ok &&
+         napi_call_function(env, buffer, getter, 0, NULL, &answer) == napi_ok &&
+         napi_get_value_bool(env, answer, &resizable) == napi_ok && !resizable;
 }

@@ -15,12 +15,19 @@
 
 struct suite;
 
+/* Once per environment, before any other call. */
+bool args_start(napi_env env);
+
 /* Missing arguments arrive as undefined, so every take_* refuses them; surplus ones are ignored. */
 bool take_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *argv);
 
-/* A Uint8Array (Buffer included) over an attached ArrayBuffer; no other view, no SharedArrayBuffer. */
+/*
+ * A Uint8Array (Buffer included) over an attached ArrayBuffer; no other view, no SharedArrayBuffer. The pointer is good
+ * until JavaScript runs, so no take_* of bytes, integers, handles or kinds runs any: no getter, no valueOf.
+ */
 bool take_bytes(napi_env env, napi_value value, const char *name, struct bytes *out);
-bool take_bytes_or_null(napi_env env, napi_value value, const char *name, struct bytes *out);
+/* `given` is false for null, and then `out` is empty; an empty view is given. */
+bool take_bytes_or_null(napi_env env, napi_value value, const char *name, struct bytes *out, bool *given);
 /* The first `length` bytes, or the bytes from `offset` on, of a Uint8Array. */
 bool take_prefix(napi_env env, napi_value view, napi_value length, const char *name, struct bytes *out);
 bool take_suffix(napi_env env, napi_value view, napi_value offset, const char *name, struct bytes *out);

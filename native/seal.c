@@ -74,16 +74,17 @@ ENTRY_POINT(js_seal_data_key) {
   uint64_t handle, length;
   const struct suite *suite;
   struct bytes aad, plaintext, out;
+  bool handed_out;
   const struct bytes none = {NULL, 0};
   if (!take_arguments(env, info, 8, argv) || !take_handle(env, argv[0], "handle", &handle) ||
       !take_suite(env, argv[1], &suite) || !take_prefix(env, argv[2], argv[3], "aad", &aad) ||
       !take_integer(env, argv[4], "length", 1, SCRATCH_BYTES, &length) ||
-      !take_bytes_or_null(env, argv[5], "plaintextOut", &plaintext) ||
+      !take_bytes_or_null(env, argv[5], "plaintextOut", &plaintext, &handed_out) ||
       !take_suffix(env, argv[6], argv[7], "out", &out)) {
     return NULL;
   }
   size_t written = suite->nonce_bytes + (size_t)length + TAG_BYTES;
-  if ((plaintext.data != NULL && !take_room(env, &plaintext, "plaintextOut", (size_t)length, aad, none)) ||
+  if ((handed_out && !take_room(env, &plaintext, "plaintextOut", (size_t)length, aad, none)) ||
       !take_room(env, &out, "out", written, aad, plaintext)) {
     return NULL;
   }

@@ -56,8 +56,10 @@ export async function openUnixListener(options: UnixListenerOptions): Promise<Un
     await checkPlace(options);
     const server = createServer();
     const socket = await bind(server, options);
+    let open = true;
     const close = async () => {
-      if (!server.listening) return;
+      if (!open) return;
+      open = false;
       server.close();
       removeIfSame(path, socket);
       lock.release();

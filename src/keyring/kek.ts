@@ -1,7 +1,7 @@
 import type { SlotHandle } from '../../native/binding.d.ts';
 import { freeKey } from '../crypto/native.ts';
 import { DekdError } from '../errors.ts';
-import { type FailureClass, UpstreamFailure } from '../upstream/failure.ts';
+import { type FailureClass, type KekCondition, UpstreamFailure } from '../upstream/failure.ts';
 import type { Upstream, UpstreamCallOptions, WrapContext, WrappedDek } from '../upstream/provider.ts';
 import type { Clock } from './clock.ts';
 import { ATTEMPT_MS, PROBE_INTERVAL_MS } from './options.ts';
@@ -12,6 +12,8 @@ export interface KekHealth {
   /** CLOCK_BOOTTIME of the last attempt's end, and of the first failure in a row. */
   readonly atMs: number;
   readonly sinceMs: number;
+  /** Why it refuses, where the upstream says it. */
+  readonly condition: KekCondition | undefined;
 }
 
 /**
@@ -23,7 +25,7 @@ export class Kek {
   readonly upstreamName: string;
   readonly upstream: Upstream;
   readonly #clock: Clock;
-  #health: KekHealth = { state: 'unknown', atMs: 0, sinceMs: 0 };
+  #health: KekHealth = { state: 'unknown', atMs: 0, sinceMs: 0, condition: undefined };
   calls = 0;
   failures = 0;
   /** Called when an attempt fails, and when one succeeds after failures. */
@@ -84,7 +86,7 @@ export class Kek {
           return;
         }
         const failure = UpstreamFailure.from(thrown);
-        this.#note(failure.class);
+        this.#note(failure.class, failure.condition);
         reject(failure);
       };
       const giveUp = (): void => {
@@ -105,13 +107,13 @@ export class Kek {
     });
   }
 
-  #note(result: 'ok' | FailureClass): void {
+  #note(result: 'ok' | FailureClass, condition?: KekCondition): void {
     const atMs = this.#clock.bootMs();
     const before = this.#health;
     const wasOut = this.outage;
     // `invalid` is an answer about what was asked, not about the upstream.
     const state = result === 'invalid' ? 'ok' : result;
-    this.#health = { state, atMs, sinceMs: state === before.state ? before.sinceMs : atMs };
+    this.#health = { state, atMs, sinceMs: state === before.state ? before.sinceMs : atMs, condition };
     if (result !== 'ok') this.failures++;
     if (this.outage) this.onOutage?.();
     else if (wasOut && state === 'ok') this.onRecovery?.();

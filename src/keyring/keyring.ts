@@ -12,6 +12,7 @@ import { type Dek, partitionKey } from './dek.ts';
 import { EncryptingDeks } from './encrypting-deks.ts';
 import { fromUpstream } from './failures.ts';
 import { CONFIRM_WAIT_MS, GRACE_WAIT_MS, type KeyOptions } from './options.ts';
+import type { Refusal } from './refusals.ts';
 import type { Shared } from './shared.ts';
 import { type Waiter, waitFor } from './single-flight.ts';
 import { settlesWithin } from './timing.ts';
@@ -81,6 +82,23 @@ export class Keyring {
     return this.#decryptSlow(envelope, held, context, open, waiter);
   }
 
+  /**
+   * For a dry run: that the context has what the key partitions by and that the authorities' KEKs may be used. Throws INVALID_REQUEST,
+   * KEY_DISABLED and the like, UPSTREAM_*.
+   */
+  async checkState(context: EncryptionContext, signal: AbortSignal): Promise<void> {
+    this.#partition(context);
+    for (const { kek, role } of this.options.recipients) {
+      if (role !== 'authority') continue;
+      try {
+        const { state } = await kek.upstream.describe(kek.uri, { signal });
+        if (state !== 'active') throw new UpstreamFailure('refused', `KEK is ${state}`, { condition: state });
+      } catch (thrown) {
+        throw fromUpstream(this.options.name, kek.upstreamName, UpstreamFailure.from(thrown));
+      }
+    }
+  }
+
   /** Makes the DEK that encrypts for a partition, unless there is one. */
   async warm(partition: EncryptionContext): Promise<void> {
     if (this.#caches && this.encrypting.current(partitionKey(partition)) === undefined) {
@@ -88,10 +106,13 @@ export class Keyring {
     }
   }
 
-  /** Every DEK that encrypts only decrypts from now on; returns how many there were. */
-  retireAll(): number {
+  /**
+   * Gives every partition that has an encrypting DEK a new one; the old ones only decrypt from now on. Returns how many there were.
+   * Throws UPSTREAM_* when one can't be made: that one goes on encrypting.
+   */
+  async rotate(): Promise<number> {
     const deks = [...this.encrypting.all()];
-    for (const dek of deks) this.encrypting.retire(dek);
+    for (const dek of deks) await this.encrypting.create(dek.partition);
     return deks.length;
   }
 
@@ -178,22 +199,25 @@ export class Keyring {
 
   /** Waits until the DEK may serve; undefined when it was purged meanwhile. Throws UPSTREAM_* when it may not. */
   async #settle(dek: Dek, waiter: Waiter): Promise<'serve' | 'grace' | undefined> {
-    const { clock, refusals } = this.#shared;
     for (let round = 0; round < MAX_ROUNDS; round++) {
       if (isGone(dek)) return undefined;
-      const refusal = refusals.covering(dek);
-      const verdict = decide(dek, clock.bootMs(), refusal);
+      const refusal = this.#shared.refusals.covering(dek);
+      const verdict = decide(dek, this.#shared.clock.bootMs(), refusal);
       if (verdict === 'serve' || verdict === 'grace') return verdict;
       if (verdict === 'unavailable') break;
-      if (verdict === 'refresh') {
+      if (refusal === undefined) {
         if (await this.#refreshOrGrace(dek, waiter)) return 'grace';
-      } else if (refusal !== undefined) {
-        // Not served while the refusal is being confirmed.
-        if (!(await waitFor(settlesWithin(clock, refusal.decided, CONFIRM_WAIT_MS), waiter))) break;
+      } else if (!(await this.#decided(refusal, waiter))) {
+        break;
       }
     }
     // Also when the upstream answers and says neither yes nor no (e.g. `invalid` for a block that it once opened).
     throw this.#unavailable(dek);
+  }
+
+  /** Nothing is served while its refusal is being confirmed; false when that takes too long. */
+  #decided(refusal: Refusal, waiter: Waiter): Promise<boolean> {
+    return waitFor(settlesWithin(this.#shared.clock, refusal.decided, CONFIRM_WAIT_MS), waiter);
   }
 
   /** Waits for an attempt; true when it took so long that the DEK is to be served in grace. */

@@ -6,6 +6,7 @@ import { NegativeMemory } from './admission.ts';
 import type { Clock } from './clock.ts';
 import { graceMs } from './decide.ts';
 import type { Dek } from './dek.ts';
+import type { Kek } from './kek.ts';
 import { Keyring } from './keyring.ts';
 import { CLOCK_STEP_MS, type KeyOptions, PROBE_INTERVAL_MS } from './options.ts';
 import { Refresher } from './refresher.ts';
@@ -87,6 +88,16 @@ export class Keyrings {
 
   all(): Iterable<Dek> {
     return this.#index.values();
+  }
+
+  /** Every KEK that some key names, once. */
+  keks(): Kek[] {
+    const keks = new Set<Kek>();
+    for (const { options } of this.#rings.values()) {
+      for (const { kek } of options.recipients) keks.add(kek);
+      for (const kek of options.decryptWith) keks.add(kek);
+    }
+    return [...keks];
   }
 
   /** Refusals that are not settled, for status. */

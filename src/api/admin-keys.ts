@@ -1,0 +1,38 @@
+import { DekdError } from '../errors.ts';
+import type { Call } from './call.ts';
+import { keySummary } from './describe-key.ts';
+import type { Parts } from './parts.ts';
+import { authorize, checkKeyName } from './request.ts';
+
+interface CreateKeyRequest {
+  key: string;
+  upstream: string;
+  labels: Record<string, string>;
+}
+
+export async function createKey(request: CreateKeyRequest, call: Call, parts: Parts): Promise<object> {
+  if (!parts.policy.mayAdmin(call.principal, 'CreateKey')) throw adminDenied('CreateKey', call);
+  checkKeyName('key', request.key);
+  const labels = new Map(Object.entries(request.labels));
+  const made = await parts.administration.createKek(request.key, request.upstream, labels);
+  return { key: request.key, kek: made.uri, kek_version: made.version, usable: made.usable };
+}
+
+export function listKeys(_request: object, call: Call, parts: Parts): object {
+  if (!parts.policy.mayList(call.principal)) throw adminDenied('ListKeys', call);
+  const keyrings = parts.policy.visibleKeys(call.principal).flatMap((name) => parts.keyrings.byName(name) ?? []);
+  return { keys: keyrings.map(keySummary) };
+}
+
+export async function rotateKey(request: { key: string }, call: Call, parts: Parts): Promise<object> {
+  checkKeyName('key', request.key);
+  const keyring = authorize('RotateKey', request.key, call, parts);
+  const kek = await parts.administration.rotateKeks(request.key);
+  const retired = await keyring.rotate();
+  return { key: request.key, kek: kek?.uri ?? '', kek_version: kek?.version ?? '', retired_deks: String(retired) };
+}
+
+export function adminDenied(rpc: string, call: Call): DekdError {
+  const { uid, gid } = call.principal;
+  return new DekdError('POLICY_DENIED', `uid ${uid} (gid ${gid}) may not call ${rpc}`);
+}

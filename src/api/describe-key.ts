@@ -1,0 +1,67 @@
+import { systemClock } from '../keyring/clock.ts';
+import type { Dek } from '../keyring/dek.ts';
+import type { Keyring } from '../keyring/keyring.ts';
+import type { Call } from './call.ts';
+import type { Parts } from './parts.ts';
+import { authorize, checkKeyName } from './request.ts';
+import { duration, timestamp } from './time.ts';
+
+const SUITE_NAMES: Readonly<Record<number, string>> = { 1: 'SUITE_XAES_256_GCM', 2: 'SUITE_AES_256_GCM' };
+const STATES = {
+  disabled: 'KEY_STATE_DISABLED',
+  archived: 'KEY_STATE_ARCHIVED',
+  'pending-deletion': 'KEY_STATE_PENDING_DELETION',
+  destroyed: 'KEY_STATE_DESTROYED',
+} as const;
+const ROLES = {
+  authority: 'RECIPIENT_ROLE_AUTHORITY',
+  standby: 'RECIPIENT_ROLE_STANDBY',
+  recovery: 'RECIPIENT_ROLE_RECOVERY',
+} as const;
+
+/** A key's public facts, from memory: no upstream is asked. */
+export function describeKey(request: { key: string }, call: Call, parts: Parts): object {
+  checkKeyName('key', request.key);
+  const keyring = authorize('DescribeKey', request.key, call, parts);
+  const { cache, partitionBy } = keyring.options;
+  const encrypting = [...keyring.encrypting.all()];
+  const held = [...keyring.all()];
+  return {
+    ...keySummary(keyring),
+    ttl: duration(cache.ttlMs),
+    grace: duration(cache.mode === 'startup' ? Number.POSITIVE_INFINITY : cache.graceMs),
+    rotate_after: duration(cache.rotateAfterMs),
+    partition_by: partitionBy,
+    partitions: String(new Set(held.map((dek) => dek.partitionKey)).size),
+    encrypting_deks: String(encrypting.length),
+    decrypting_deks: String(held.length - encrypting.length),
+    oldest_encrypting_dek_age: oldest(encrypting, (dek) => dek.loadedAtMs),
+    oldest_verification_age: oldest(held, (dek) => dek.verifiedAtMs),
+    as_of: timestamp(systemClock.wallMs()),
+  };
+}
+
+/** What ListKeys shows of a key, and DescribeKey begins with. The state is what the authorities last said. */
+export function keySummary(keyring: Keyring): object {
+  const { name, suite, recipients } = keyring.options;
+  const condition = recipients
+    .filter((recipient) => recipient.role === 'authority')
+    .map((recipient) => recipient.kek.health.condition)
+    .find((found) => found !== undefined);
+  return {
+    key: name,
+    state: condition === undefined ? 'KEY_STATE_ACTIVE' : STATES[condition],
+    suite: SUITE_NAMES[suite] ?? 'SUITE_UNSPECIFIED',
+    recipients: recipients.map(({ kek, role }) => ({
+      upstream: kek.upstreamName,
+      kek: kek.uri,
+      role: ROLES[role],
+      origin_unproven: false,
+    })),
+  };
+}
+
+function oldest(deks: readonly Dek[], since: (dek: Dek) => number): object | undefined {
+  if (deks.length === 0) return undefined;
+  return duration(systemClock.bootMs() - Math.min(...deks.map(since)));
+}

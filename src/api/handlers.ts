@@ -1,0 +1,33 @@
+import { createKey, listKeys, rotateKey } from './admin-keys.ts';
+import { agentStatus } from './agent-status.ts';
+import type { Call } from './call.ts';
+import { decrypt } from './decrypt.ts';
+import { describeKey } from './describe-key.ts';
+import { encrypt } from './encrypt.ts';
+import { generateDataKey } from './generate-data-key.ts';
+import type { Parts } from './parts.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: what proto-loader decodes; each handler states its own type
+type Handlers = Readonly<Record<string, (request: any, call: Call) => unknown>>;
+
+/** Service dekd.v1.KeyAgent, for the agent socket. */
+export function agentHandlers(parts: Parts): Handlers {
+  return {
+    Encrypt: (request, call) => encrypt(request, call, parts),
+    Decrypt: (request, call) => decrypt(request, call, parts),
+    GenerateDataKey: (request, call) => generateDataKey('GenerateDataKey', request, call, parts),
+    GenerateDataKeyWithoutPlaintext: (request, call) =>
+      generateDataKey('GenerateDataKeyWithoutPlaintext', request, call, parts),
+    DescribeKey: (request, call) => describeKey(request, call, parts),
+  };
+}
+
+/** Service dekd.v1.KeyAdmin, for the admin socket. */
+export function adminHandlers(parts: Parts): Handlers {
+  return {
+    CreateKey: (request, call) => createKey(request, call, parts),
+    ListKeys: (request, call) => listKeys(request, call, parts),
+    RotateKey: (request, call) => rotateKey(request, call, parts),
+    GetStatus: (request, call) => agentStatus(request, call, parts),
+  };
+}

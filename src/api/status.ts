@@ -1,0 +1,83 @@
+import type { DekdError, Reason } from '../errors.ts';
+import type { Call } from './call.ts';
+
+/** gRPC status codes that dekd uses (google.rpc.Code). */
+const CODES = {
+  CANCELLED: 1,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+} as const;
+
+/** Which status each reason has; the one table of it. */
+export const STATUS_OF: Readonly<Record<Reason, keyof typeof CODES>> = {
+  INVALID_REQUEST: 'INVALID_ARGUMENT',
+  INVALID_CIPHERTEXT: 'INVALID_ARGUMENT',
+  KEY_MISMATCH: 'INVALID_ARGUMENT',
+  POLICY_DENIED: 'PERMISSION_DENIED',
+  KEY_NOT_FOUND: 'NOT_FOUND',
+  KEY_EXISTS: 'ALREADY_EXISTS',
+  KEY_DISABLED: 'FAILED_PRECONDITION',
+  KEY_ARCHIVED: 'FAILED_PRECONDITION',
+  KEY_PENDING_DELETION: 'FAILED_PRECONDITION',
+  KEY_DESTROYED: 'FAILED_PRECONDITION',
+  UPSTREAM_REFUSED: 'PERMISSION_DENIED',
+  UPSTREAM_UNAVAILABLE: 'UNAVAILABLE',
+  UPSTREAM_THROTTLED: 'UNAVAILABLE',
+  UPSTREAM_UNAUTHENTICATED: 'UNAVAILABLE',
+  UPSTREAM_FAULT: 'UNAVAILABLE',
+  QUOTA_EXCEEDED: 'RESOURCE_EXHAUSTED',
+  MESSAGE_TOO_LARGE: 'RESOURCE_EXHAUSTED',
+  SECRET_MEMORY_EXHAUSTED: 'RESOURCE_EXHAUSTED',
+  DEADLINE_EXCEEDED: 'DEADLINE_EXCEEDED',
+  CANCELLED: 'CANCELLED',
+  UNIMPLEMENTED: 'UNIMPLEMENTED',
+  INTERNAL: 'INTERNAL',
+};
+
+/** Serialises the messages of google/rpc; proto-loader has such functions for every message. */
+export interface DetailSerializers {
+  status(message: object): Uint8Array;
+  errorInfo(message: object): Uint8Array;
+  retryInfo(message: object): Uint8Array;
+}
+
+export interface FailedCall {
+  readonly code: number;
+  readonly message: string;
+  readonly details: Uint8Array;
+  readonly retryPushbackMs?: number;
+}
+
+const TYPE_URL = 'type.googleapis.com/google.rpc.';
+
+/** How a failed call ends: code, message, ErrorInfo (domain `dekd`) and, where a retry may help, RetryInfo. */
+export function failedCall(error: DekdError, call: Call, serialize: DetailSerializers): FailedCall {
+  const code = CODES[STATUS_OF[error.reason]];
+  const ours = error.fault === 'us';
+  const message = ours ? `${error.message} (request ${call.requestId})` : error.message;
+  const metadata = ours ? { ...error.metadata, request_id: call.requestId } : error.metadata;
+  const details = [
+    {
+      type_url: `${TYPE_URL}ErrorInfo`,
+      value: serialize.errorInfo({ reason: error.reason, domain: 'dekd', metadata }),
+    },
+  ];
+  const { retryAfterMs } = error;
+  if (retryAfterMs !== undefined) {
+    const retryDelay = {
+      seconds: String(Math.floor(retryAfterMs / 1_000)),
+      nanos: Math.floor((retryAfterMs % 1_000) * 1e6),
+    };
+    details.push({ type_url: `${TYPE_URL}RetryInfo`, value: serialize.retryInfo({ retry_delay: retryDelay }) });
+  }
+  const failed = { code, message, details: serialize.status({ code, message, details }) };
+  return retryAfterMs === undefined ? failed : { ...failed, retryPushbackMs: Math.ceil(retryAfterMs) };
+}

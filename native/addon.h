@@ -30,6 +30,7 @@ ENTRY_POINT(js_unwrap_key);
 ENTRY_POINT(js_cleanse);
 ENTRY_POINT(js_boottime_ms);
 ENTRY_POINT(js_harden_process);
+ENTRY_POINT(js_lock_file);
 ENTRY_POINT(js_peer_credentials);
 
 #endif

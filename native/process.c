@@ -1,7 +1,8 @@
-/* cleanse, boottimeMs, hardenProcess. */
+/* cleanse, boottimeMs, hardenProcess, lockFile. */
+#include <sys/file.h>
+#include <errno.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <errno.h>
 #include <time.h>
 
 #include "addon.h"
@@ -47,4 +48,22 @@ ENTRY_POINT(js_harden_process) {
               napi_set_named_property(env, result, "dumpable", dumpable) == napi_ok &&
               napi_set_named_property(env, result, "coreLimit", limit) == napi_ok;
   return done ? result : NULL;
+}
+
+/* flock(2): the lock belongs to the open file, so it ends with the process, however that ends. */
+ENTRY_POINT(js_lock_file) {
+  napi_value argv[1];
+  uint64_t fd;
+  if (!take_arguments(env, info, 1, argv) || !take_integer(env, argv[0], "fd", 0, INT32_MAX, &fd)) {
+    return NULL;
+  }
+  int result;
+  do {
+    result = flock((int)fd, LOCK_EX | LOCK_NB);
+  } while (result != 0 && errno == EINTR);
+  if (result != 0 && errno != EWOULDBLOCK) {
+    return throw_system(env, "flock", errno);
+  }
+  napi_value held;
+  return napi_get_boolean(env, result == 0, &held) == napi_ok ? held : NULL;
 }

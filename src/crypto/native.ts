@@ -16,6 +16,7 @@ export type {
 
 type Binding = typeof import('../../native/binding.d.ts');
 
+/** All of it, for callers that read better with `native.seal(…)`. */
 export const native = load();
 
 export const {
@@ -40,6 +41,7 @@ export const {
   boottimeMs,
   peerCredentials,
   hardenProcess,
+  lockFile,
   USE_RAW,
   USE_MESSAGE,
   USE_DATA_KEY,

@@ -1,16 +1,17 @@
 /**
  * The native addon, the only file of native/ that TypeScript sees. Secrets live in slots of an arena that JavaScript cannot read; it holds handles.
  *
- * Every entry point checks every argument. What it throws is an Error with a `code`:
- *   ERR_INVALID_ARG     an argument of the wrong type, a detached buffer, an offset or length past the end, source and destination overlap
- *   ERR_STALE_HANDLE    the handle's slot was freed (and perhaps reused), or never given out
+ * Every entry point checks every argument, and runs none of the caller's code while it does. Bytes are a Uint8Array (so a Buffer too) over an
+ * ArrayBuffer of its own thread: no other view, none over a SharedArrayBuffer. What it throws is an Error with a `code`:
+ *   ERR_INVALID_ARG     an argument of the wrong type, a detached or shrunk buffer, an offset or length past the end, source and destination overlap
+ *   ERR_STALE_HANDLE    the handle's slot was freed (and perhaps reused), or never given out (0 included)
  *   ERR_WRONG_KIND      the slot holds another kind of secret than the call works on
  *   ERR_NO_MEMORY       no free slot in the arena
  *   ERR_NO_LOCKED_MEMORY  openArena: memory cannot be locked and `lock` is `required`
  *   ERR_NOT_OPEN        no arena was opened in this process
  *   ERR_AUTHENTICATION  an AEAD tag did not verify (one answer, whatever was wrong)
  *   ERR_UNSUPPORTED_SUITE  a reserved or unknown suite, named in the message
- *   ERR_MESSAGE_LIMIT   2^32 messages were sealed under this key with AES-256-GCM (NIST SP 800-38D, section 8.3)
+ *   ERR_MESSAGE_LIMIT   suite 2 only: the slot's keys have sealed 2^32 messages together, in whatever suite (NIST SP 800-38D, section 8.3)
  *   ERR_KEY_LENGTH      readKey: the file descriptor held fewer or more bytes than were asked for
  *   ERR_SYSTEM          a system call failed; `errno` and `syscall` are set
  *   ERR_CRYPTO          OpenSSL failed where it cannot fail for a caller's fault
@@ -27,7 +28,7 @@ export type SlotKind = 'dek' | 'raw';
 export type ArenaKind = 'memfd_secret' | 'mlock' | 'unlocked';
 
 export interface ArenaOptions {
-  /** Bytes to ask for; rounded up to whole pages, cut to what RLIMIT_MEMLOCK allows. */
+  /** Bytes to ask for, 1–2^28; rounded up to whole pages, cut to what RLIMIT_MEMLOCK leaves. A page of 4 KiB has 13 slots, 1 MiB 4,676. */
   size: number;
   lock: 'required' | 'best-effort';
   /** Skips memfd_secret: for tests that must see the arena in /proc/PID/mem. Default false. */
@@ -165,7 +166,7 @@ export declare function cleanse(bytes: Uint8Array): void;
 /** CLOCK_BOOTTIME in milliseconds with fractions: goes on through suspend, never steps. */
 export declare function boottimeMs(): number;
 
-/** SO_PEERCRED and SO_PEERGROUPS of a connected Unix socket. */
+/** SO_PEERCRED and SO_PEERGROUPS of a connected Unix socket; ERR_SYSTEM (ENOTCONN) for one that listens, and for TCP. */
 export declare function peerCredentials(fd: number): PeerCredentials;
 
 /** PR_SET_DUMPABLE 0 and RLIMIT_CORE 0, for the whole process, for good. Returns what the kernel then reports. */

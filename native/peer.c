@@ -21,12 +21,14 @@ ENTRY_POINT(js_peer_credentials) {
     return NULL;
   }
   struct ucred peer;
-  socklen_t size = sizeof peer;
-  if (getsockopt((int)fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+  int listens;
+  socklen_t size = sizeof peer, listens_size = sizeof listens;
+  if (getsockopt((int)fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
+      getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_size) != 0) {
     return throw_system(env, "getsockopt", errno);
   }
-  /* What a listening, unconnected or TCP socket answers is nobody's credentials. */
-  if (peer.uid == (uid_t)-1 || peer.pid < 0) {
+  /* A listening socket answers with its own process's credentials, an unconnected one and TCP's with nobody's. */
+  if (listens || peer.uid == (uid_t)-1) {
     return throw_system(env, "getsockopt", ENOTCONN);
   }
   gid_t *groups = NULL;

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { chmodSync, closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -79,6 +79,15 @@ test('what is no connected Unix socket is a system error', async (t) => {
   );
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
+  const folder = mkdtempSync(join(tmpdir(), 'dekd-peer-'));
+  const listener = createServer().listen(join(folder, 'socket'));
+  await once(listener, 'listening');
+  t.is(
+    codeOf(() => peerCredentials(fdOf(listener))),
+    'ERR_SYSTEM',
+  );
+  listener.close();
+  rmSync(folder, { recursive: true });
   const address = server.address() as { port: number };
   const client = connect(address.port, '127.0.0.1');
   const [socket] = (await once(server, 'connection')) as [Socket];
@@ -93,4 +102,5 @@ test('what is no connected Unix socket is a system error', async (t) => {
   client.destroy();
   socket.destroy();
   server.close();
+  closeSync(file);
 });

@@ -1,6 +1,6 @@
 /* cleanse, boottimeMs, hardenProcess, lockFile. */
-#include <sys/file.h>
 #include <errno.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>

@@ -68,6 +68,7 @@ function entryPoints(): Record<string, { call: Call; good: unknown[]; types: str
     entry('unwrapKey', 'number number bytes bytes kind', raw, 1, bytes(), bytes(), 'dek'),
     entry('cleanse', 'bytes', bytes()),
     entry('peerCredentials', 'number', 999),
+    entry('lockFile', 'number', 999),
   ]);
 }
 

@@ -1,7 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import test from 'ava';
-import { boottimeMs } from '../../src/crypto/native.ts';
+import { boottimeMs, lockFile } from '../../src/crypto/native.ts';
 import { runChild } from './child.ts';
 
 test('boottimeMs is /proc/uptime, in milliseconds with fractions, and goes on', async (t) => {
@@ -22,4 +24,19 @@ test('hardenProcess: not dumpable, no core, and twice is once', (t) => {
   const { first, second, limit } = child.value as { first: object; second: object; limit: string[] };
   t.deepEqual([first, second], [hardened, hardened]);
   t.deepEqual(limit, ['0', '0']);
+});
+
+test('lockFile: one holder at a time, until it closes or dies', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'dekd-lock-'));
+  const path = join(folder, 'lock');
+  const fd = openSync(path, 'w');
+  const inChild = () => runChild(`return native.lockFile(fs.openSync(${JSON.stringify(path)}, 'r'))`).value;
+  t.true(inChild());
+  t.true(lockFile(fd));
+  t.true(lockFile(fd), 'again on the same descriptor');
+  t.false(inChild());
+  closeSync(fd);
+  t.true(inChild());
+  rmSync(folder, { recursive: true });
+  t.throws(() => lockFile(2 ** 31 - 1), { code: 'ERR_SYSTEM' });
 });

@@ -94,6 +94,7 @@ export class EncryptingDeks {
     } catch (thrown) {
       this.#counters.rotation_failures++;
       dek.rotationFailedAtMs = this.#shared.clock.bootMs();
+      this.#shared.events.rotationFailed(this.#options.name, DekdError.from(thrown));
       dek.wrapRefusals = isRefusal(thrown) ? dek.wrapRefusals + 1 : 0;
       if (dek.wrapRefusals >= CONFIRMED_WRAP_REFUSALS) this.retire(dek);
     }

@@ -28,8 +28,8 @@ export class Kek {
   #health: KekHealth = { state: 'unknown', atMs: 0, sinceMs: 0, condition: undefined };
   calls = 0;
   failures = 0;
-  /** Called when an attempt fails, and when one succeeds after failures. */
-  onOutage: (() => void) | undefined;
+  /** Called after each attempt that got no answer, and when one succeeds after failures. */
+  onOutage: ((isFirst: boolean) => void) | undefined;
   onRecovery: (() => void) | undefined;
 
   constructor(uri: string, upstreamName: string, upstream: Upstream, clock: Clock) {
@@ -115,7 +115,7 @@ export class Kek {
     const state = result === 'invalid' ? 'ok' : result;
     this.#health = { state, atMs, sinceMs: state === before.state ? before.sinceMs : atMs, condition };
     if (result !== 'ok') this.failures++;
-    if (this.outage) this.onOutage?.();
+    if (this.outage) this.onOutage?.(!wasOut);
     else if (wasOut && state === 'ok') this.onRecovery?.();
   }
 }

@@ -6,6 +6,7 @@ import { NegativeMemory } from './admission.ts';
 import type { Clock } from './clock.ts';
 import { graceMs } from './decide.ts';
 import type { Dek } from './dek.ts';
+import type { KeyringEvents } from './events.ts';
 import type { Kek } from './kek.ts';
 import { Keyring } from './keyring.ts';
 import { CLOCK_STEP_MS, type KeyOptions, PROBE_INTERVAL_MS } from './options.ts';
@@ -32,7 +33,7 @@ export class Keyrings {
   #clockOffsetMs: number;
   #stopBeat: () => void;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, events: KeyringEvents) {
     this.#clock = clock;
     const held = {
       all: () => this.#index.values(),
@@ -40,14 +41,15 @@ export class Keyrings {
       refreshSoon: (dek: Dek) => refresher.enqueue(dek),
       renew: (dek: Dek) => this.#rings.get(dek.keyName)?.renew(dek) ?? Promise.resolve(),
     };
-    const refusals = new Refusals(clock, held);
-    const refresher = new Refresher(clock, held, refusals);
+    const refusals = new Refusals(clock, held, events);
+    const refresher = new Refresher(clock, held, refusals, events);
     this.#shared = {
       clock,
       index: this.#index,
       refusals,
       refresher,
       negatives: new NegativeMemory(clock),
+      events,
       makeRoom: () => this.#makeRoom(),
     };
     this.#clockOffsetMs = clock.wallMs() - clock.bootMs();
@@ -148,6 +150,7 @@ export class Keyrings {
     const stepMs = offsetMs - this.#clockOffsetMs;
     this.#clockOffsetMs = offsetMs;
     if (stepMs <= CLOCK_STEP_MS) return;
+    this.#shared.events.clockStepped(stepMs);
     for (const ring of this.#rings.values()) ring.counters.clock_steps++;
     for (const dek of this.#index.values()) {
       dek.refreshDueAtMs = nowMs;

@@ -1,6 +1,7 @@
 import { freeKey } from '../crypto/native.ts';
 import type { Clock } from './clock.ts';
 import type { Dek, DekRecipient } from './dek.ts';
+import type { KeyringEvents } from './events.ts';
 import type { Kek } from './kek.ts';
 import { MISS_MS, PROBE_PAUSE_MS } from './options.ts';
 import type { HeldDeks, Refusals } from './refusals.ts';
@@ -20,22 +21,30 @@ export class Refresher {
   readonly #clock: Clock;
   readonly #held: RefreshTargets;
   readonly #refusals: Refusals;
+  readonly #events: KeyringEvents;
   readonly #urgent = new Set<Dek>();
   readonly #waiting = new Set<Dek>();
   readonly #probed = new Set<Kek>();
   #running = 0;
   #closed = false;
 
-  constructor(clock: Clock, held: RefreshTargets, refusals: Refusals) {
+  constructor(clock: Clock, held: RefreshTargets, refusals: Refusals, events: KeyringEvents) {
     this.#clock = clock;
     this.#held = held;
     this.#refusals = refusals;
+    this.#events = events;
   }
 
   /** From now on an outage of this KEK's upstream is probed, and its end is followed by refreshes. */
   watch(kek: Kek): void {
-    kek.onOutage = () => this.#probeLater(kek);
-    kek.onRecovery = () => this.#recover(kek);
+    kek.onOutage = (isFirst) => {
+      if (isFirst) this.#events.outage(kek);
+      this.#probeLater(kek);
+    };
+    kek.onRecovery = () => {
+      this.#events.recovery(kek);
+      this.#recover(kek);
+    };
   }
 
   /** Refreshes a used DEK when it is due, whether or not it is used again. */

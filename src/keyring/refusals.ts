@@ -2,6 +2,7 @@ import { freeKey } from '../crypto/native.ts';
 import { type RefusalScope, UpstreamFailure } from '../upstream/failure.ts';
 import type { Clock } from './clock.ts';
 import type { Dek, DekRecipient } from './dek.ts';
+import type { KeyringEvents } from './events.ts';
 import type { Kek } from './kek.ts';
 import { CONFIRM_AFTER_MS, CONFIRM_JITTER_MS, PROBE_INTERVAL_MS } from './options.ts';
 
@@ -37,10 +38,12 @@ export class Refusals {
   readonly #open = new Map<string, Refusal>();
   readonly #clock: Clock;
   readonly #held: HeldDeks;
+  readonly #events: KeyringEvents;
   #closed = false;
 
-  constructor(clock: Clock, held: HeldDeks) {
+  constructor(clock: Clock, held: HeldDeks, events: KeyringEvents) {
     this.#clock = clock;
+    this.#events = events;
     this.#held = held;
   }
 
@@ -68,6 +71,7 @@ export class Refusals {
       }),
     };
     this.#open.set(name, refusal);
+    this.#events.refusalSeen(refusal);
     void this.#settle(refusal, dek, decide).finally(() => {
       this.#open.delete(name);
       decide();
@@ -113,7 +117,8 @@ export class Refusals {
       if (dek === undefined || this.#closed) return;
       const answer = await this.#ask(refusal, dek);
       if (answer === 'refused') return this.#execute(refusal);
-      if (answer === 'allowed') return;
+      if (answer === 'allowed') return this.#events.refusalWithdrawn(refusal);
+      if (refusal.state === 'confirming') this.#events.refusalPending(refusal);
       refusal.state = 'pending';
       decide();
       pauseMs = PROBE_INTERVAL_MS;
@@ -147,6 +152,7 @@ export class Refusals {
     if (doomed[0] !== undefined) doomed[0].counters.refusals_confirmed++;
     for (const dek of doomed) this.#held.purge(dek);
     for (const dek of siblings) this.#held.refreshSoon(dek);
+    this.#events.refusalConfirmed(refusal, doomed.length);
   }
 
   #anyCovered(refusal: Refusal): Dek | undefined {

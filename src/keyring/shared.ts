@@ -1,6 +1,7 @@
 import type { NegativeMemory } from './admission.ts';
 import type { Clock } from './clock.ts';
 import type { Dek } from './dek.ts';
+import type { KeyringEvents } from './events.ts';
 import type { Refresher } from './refresher.ts';
 import type { Refusals } from './refusals.ts';
 
@@ -12,6 +13,7 @@ export interface Shared {
   readonly refusals: Refusals;
   readonly refresher: Refresher;
   readonly negatives: NegativeMemory;
+  readonly events: KeyringEvents;
   /** Zeroes the DEK that was used longest ago for decrypting when secret memory is full. */
   makeRoom(): void;
 }

@@ -7,6 +7,7 @@ export const EVENTS = {
   warning: 'warning',
   memory: 'memory',
   internalError: 'internal_error',
+  callFailed: 'call_failed',
   outage: 'upstream_outage',
   recovery: 'upstream_recovery',
   refusal: 'upstream_refusal',

@@ -71,6 +71,8 @@ export interface Upstream {
 export interface KekLifecycle {
   createKek(name: string, labels: ReadonlyMap<string, string>): Promise<KekDescription>;
   rotateKek(kek: string): Promise<KekDescription>;
+  /** Every KEK of the store, by name. */
+  listKeks(): Promise<{ readonly name: string; readonly kek: KekDescription }[]>;
 }
 
 export function hasLifecycle(upstream: Upstream): upstream is Upstream & KekLifecycle {

@@ -125,6 +125,11 @@ export class LocalUpstream implements Upstream, KekLifecycle {
     return this.#describe(stored);
   }
 
+  async listKeks(): Promise<{ name: string; kek: KekDescription }[]> {
+    this.#refuseWhenOver();
+    return this.#store.names().map((name) => ({ name, kek: this.#describe(this.#store.kek(name)!) }));
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;

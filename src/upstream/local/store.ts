@@ -73,6 +73,10 @@ export class Keystore {
     return this.#head.storeId;
   }
 
+  names(): string[] {
+    return [...this.#keks.keys()].sort();
+  }
+
   kek(name: string): StoredKek | undefined {
     return this.#keks.get(name);
   }

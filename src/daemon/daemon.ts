@@ -1,0 +1,184 @@
+import { readFileSync } from 'node:fs';
+import { adminHandlers, agentHandlers } from '../api/handlers.ts';
+import type { Parts } from '../api/parts.ts';
+import type { Config } from '../config/config.ts';
+import { hardenProcess, openArena } from '../crypto/native.ts';
+import { DekdError } from '../errors.ts';
+import { systemClock } from '../keyring/clock.ts';
+import { Keyrings } from '../keyring/keyrings.ts';
+import { compilePolicy } from '../policy/authorize.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { EVENTS } from '../telemetry/names.ts';
+import { loadProtos } from '../transport/protos.ts';
+import { hasLifecycle, type Upstream } from '../upstream/provider.ts';
+import { openUpstream } from '../upstream/registry.ts';
+import { DaemonAdministration } from './administration.ts';
+import { Keks, keyOptions } from './key-options.ts';
+import { logKeyringEvents } from './log-events.ts';
+import { rpcErrors } from './rpc-errors.ts';
+import { type OpenSocket, openSocket } from './sockets.ts';
+import { warmStartupKeys } from './warm.ts';
+
+export interface RunningDaemon {
+  readonly agentSocket: string;
+  readonly adminSocket: string;
+  /** From the start of the process to open sockets, in milliseconds. */
+  readonly readyMs: number;
+  /** Drains, zeroes every key, closes. A second call waits for the first. */
+  stop(): Promise<void>;
+}
+
+export interface DaemonOptions {
+  readonly logger: Logger;
+}
+
+/** Starts the parts in the order in which they need each other; what was started is closed again when a later one fails. */
+export async function startDaemon(config: Config, { logger }: DaemonOptions): Promise<RunningDaemon> {
+  const closers: (() => Promise<void> | void)[] = [];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.reverse()) await close();
+  };
+  try {
+    const warnings = secureProcess(config, logger);
+    const upstreams = await openUpstreams(config, closers, warnings, logger);
+    const parts = await assemble(config, upstreams, warnings, logger);
+    closers.push(() => parts.keyrings.close());
+    const sockets = await openSockets(config, parts, logger, closers);
+    const stopWarming = warmStartupKeys(parts.keyrings, logger, () =>
+      sockets.agent.server.setHealth('dekd.v1.KeyAgent', true),
+    );
+    closers.push(stopWarming);
+    const readyMs = performance.now();
+    const { agent, admin } = config.listen;
+    logger.info({ event: EVENTS.ready, agent: agent.path, admin: admin.path, readyMs: Math.round(readyMs) }, 'ready');
+    let stopping: Promise<void> | undefined;
+    const stop = (): Promise<void> => {
+      stopping ??= closeAll().then(() => logger.info({ event: EVENTS.stopped }, 'stopped'));
+      return stopping;
+    };
+    return { agentSocket: agent.path, adminSocket: admin.path, readyMs, stop };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+/** Before any secret exists: no core dump, no debugger, locked memory. */
+function secureProcess(config: Config, logger: Logger): string[] {
+  const warnings: string[] = [];
+  hardenProcess();
+  const { lock, sizeBytes } = config.memory;
+  const arena = openSecretMemory(lock, sizeBytes);
+  const fields = { event: EVENTS.memory, kind: arena.kind, size: arena.size, slots: arena.slots };
+  logger.info(fields, 'secret memory is open');
+  if (arena.kind === 'unlocked') warnings.push('secret memory is not locked: keys may reach swap');
+  if (arena.size < arena.requested) {
+    warnings.push(`secret memory: ${arena.size} of ${arena.requested} bytes; raise RLIMIT_MEMLOCK for more`);
+  }
+  return warnings;
+}
+
+function openSecretMemory(lock: 'required' | 'best-effort', size: number): ReturnType<typeof openArena> {
+  try {
+    return openArena({ size, lock });
+  } catch (error) {
+    throw new DekdError('INVALID_REQUEST', `memory: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function openUpstreams(
+  config: Config,
+  closers: (() => Promise<void> | void)[],
+  warnings: string[],
+  logger: Logger,
+): Promise<Map<string, Upstream>> {
+  const upstreams = new Map<string, Upstream>();
+  for (const [name, options] of config.upstreams) {
+    const upstream = await openUpstream(name, options);
+    closers.push(() => upstream.close());
+    upstreams.set(name, upstream);
+    for (const warning of upstream.warnings) warnings.push(`upstream ${name}: ${warning}`);
+  }
+  for (const warning of warnings) logger.warn({ event: EVENTS.warning }, warning);
+  return upstreams;
+}
+
+async function assemble(
+  config: Config,
+  upstreams: ReadonlyMap<string, Upstream>,
+  warnings: readonly string[],
+  logger: Logger,
+): Promise<Parts> {
+  const keks = new Keks(upstreams, systemClock);
+  const keyrings = new Keyrings(systemClock, logKeyringEvents(logger));
+  const rules = new Map([...config.keys].map(([name, key]) => [name, key.allow]));
+  const policy = compilePolicy({ keys: rules, admin: config.admin, profile: config.profile });
+  for (const key of config.keys.values()) keyrings.add(keyOptions(key, keks));
+  const version = packageVersion();
+  const administration = new DaemonAdministration({
+    config,
+    version,
+    warnings,
+    upstreams,
+    keks,
+    keyrings,
+    policy,
+    logger,
+  });
+  if (config.profile === 'development') {
+    await makeMissingKeks(config, upstreams);
+    await administration.serveStoredKeys();
+  }
+  return { keyrings, policy, administration };
+}
+
+/** `npm start` has a key that works; in production a custodian makes KEKs, and a missing one is an error that says so. */
+async function makeMissingKeks(config: Config, upstreams: ReadonlyMap<string, Upstream>): Promise<void> {
+  for (const { recipients } of config.keys.values()) {
+    for (const { upstream: upstreamName, kek } of recipients) {
+      const upstream = upstreams.get(upstreamName);
+      if (upstream === undefined || !hasLifecycle(upstream)) continue;
+      const uri = upstream.resolve(kek);
+      const known = await upstream.listKeks();
+      if (!known.some((one) => one.kek.uri === uri))
+        await upstream.createKek(uri.slice(uri.lastIndexOf('/') + 1), new Map());
+    }
+  }
+}
+
+async function openSockets(
+  config: Config,
+  parts: Parts,
+  logger: Logger,
+  closers: (() => Promise<void> | void)[],
+): Promise<{ agent: OpenSocket; admin: OpenSocket }> {
+  const packageDefinition = loadProtos();
+  const shared = {
+    packageDefinition,
+    maxMessageBytes: config.limits.messageBytes,
+    toStatus: rpcErrors(packageDefinition, logger),
+  };
+  const admin = await openSocket(config.listen.admin, 'dekd.v1.KeyAdmin', adminHandlers(parts), shared);
+  closers.push(() => admin.close(config.drainMs));
+  const agent = await openSocket(config.listen.agent, 'dekd.v1.KeyAgent', agentHandlers(parts), shared);
+  closers.push(() => agent.close(config.drainMs));
+  for (const { server } of [agent, admin]) server.setHealth('', true);
+  agent.server.setHealth('dekd.v1.KeyAgent', false);
+  admin.server.setHealth('dekd.v1.KeyAdmin', true);
+  return { agent, admin };
+}
+
+function packageVersion(): string {
+  let directory = new URL('.', import.meta.url);
+  for (;;) {
+    try {
+      return String(
+        (JSON.parse(readFileSync(new URL('package.json', directory), 'utf8')) as { version: string }).version,
+      );
+    } catch {
+      const parent = new URL('..', directory);
+      if (parent.href === directory.href) return 'unknown';
+      directory = parent;
+    }
+  }
+}

@@ -1,0 +1,33 @@
+import type { KeyringEvents } from '../keyring/events.ts';
+import type { Kek } from '../keyring/kek.ts';
+import type { Refusal } from '../keyring/refusals.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { EVENTS } from '../telemetry/names.ts';
+
+/** Writes what happens in the keyrings to the log. Partition values are encryption context, so they may be logged; nothing else of a request is. */
+export function logKeyringEvents(logger: Logger): KeyringEvents {
+  return {
+    outage: (kek) => logger.warn({ event: EVENTS.outage, ...kekFields(kek) }, 'an upstream does not answer'),
+    recovery: (kek) => logger.info({ event: EVENTS.recovery, ...kekFields(kek) }, 'the upstream answers again'),
+    refusalSeen: (refusal) =>
+      logger.warn({ event: EVENTS.refusal, ...refusalFields(refusal) }, 'an upstream refused; asking again'),
+    refusalPending: (refusal) =>
+      logger.warn({ event: EVENTS.refusalPending, ...refusalFields(refusal) }, 'a refusal could not be confirmed yet'),
+    refusalConfirmed: (refusal, purgedDeks) =>
+      logger.warn({ event: EVENTS.refusalConfirmed, ...refusalFields(refusal), purgedDeks }, 'a refusal is confirmed'),
+    refusalWithdrawn: (refusal) =>
+      logger.info({ event: EVENTS.refusalWithdrawn, ...refusalFields(refusal) }, 'a refusal was not confirmed'),
+    rotationFailed: (key, error) =>
+      logger.warn({ event: EVENTS.rotationFailed, key, reason: error.reason, cause: error.message }, 'no new DEK yet'),
+    clockStepped: (stepMs) => logger.warn({ event: EVENTS.clockStep, stepMs }, 'the wall clock was set forward'),
+  };
+}
+
+function kekFields(kek: Kek): object {
+  return { upstream: kek.upstreamName, kek: kek.uri, state: kek.health.state };
+}
+
+function refusalFields(refusal: Refusal): object {
+  const { kek, scope, kekVersion, keyName } = refusal;
+  return { upstream: kek.upstreamName, kek: kek.uri, scope, kekVersion, key: keyName };
+}

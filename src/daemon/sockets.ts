@@ -1,0 +1,36 @@
+import type { PackageDefinition, ServiceDefinition } from '@grpc/proto-loader';
+import type { SocketConfig } from '../config/config.ts';
+import { lockFile, peerCredentials } from '../crypto/native.ts';
+import { createServer } from '../transport/grpc-js/server.ts';
+import { openUnixListener } from '../transport/listener.ts';
+import type { Handler, ServerOptions, TransportServer } from '../transport/transport.ts';
+
+/** One of the two sockets: a listener and the server behind it. */
+export interface OpenSocket {
+  readonly server: TransportServer;
+  /** Takes no new connection, lets running calls end, removes the socket. */
+  close(drainMs: number): Promise<void>;
+}
+
+export async function openSocket(
+  config: SocketConfig,
+  service: string,
+  handlers: Readonly<Record<string, Handler>>,
+  options: Omit<ServerOptions, 'services' | 'peerCredentials'>,
+): Promise<OpenSocket> {
+  const definition = serviceDefinition(options.packageDefinition, service);
+  const server = createServer({ ...options, services: [{ definition, handlers }], peerCredentials });
+  const listener = await openUnixListener({ path: config.path, mode: config.mode, gid: config.gid, lockFile });
+  server.attach(listener.server);
+  return {
+    server,
+    async close(drainMs) {
+      await server.drain(drainMs);
+      await listener.close();
+    },
+  };
+}
+
+function serviceDefinition(protos: PackageDefinition, name: string): ServiceDefinition {
+  return protos[name] as ServiceDefinition;
+}

@@ -42,6 +42,8 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
   #outgoing: OutgoingMessage | undefined;
   #secrets: Uint8Array[] | undefined;
   #abort: AbortController | undefined;
+  /** Why grpc-js ended the call; not set when the caller did. */
+  #abortReason: Error | undefined;
   #running = false;
   /** Nothing that the handler still says goes out: the status is sent, or the stream gone. */
   #ended = false;
@@ -190,18 +192,13 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
       return;
     }
     const failure = libraryFailure(status.code ?? 13, status.details ?? '', this.#route.maxMessageBytes);
+    this.#abortReason = failure;
     this.#sendRequestId();
     this.#end(this.#status(failure));
-    if (this.#running) this.#cancel();
   }
 
   #cancel(): void {
-    const expired = Date.now() >= this.deadlineMs;
-    this.#abort?.abort(
-      expired
-        ? new DekdError('DEADLINE_EXCEEDED', 'the deadline passed before the call was done')
-        : new DekdError('CANCELLED', 'the caller cancelled'),
-    );
+    this.#abort?.abort(this.#abortReason ?? new DekdError('CANCELLED', 'the caller cancelled'));
   }
 
   #givenRequestId(): string | undefined {

@@ -1,0 +1,179 @@
+import { connect as connectHttp2, constants } from 'node:http2';
+import { connect as connectSocket, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
+import test from 'ava';
+import { peerCredentials } from '../../../src/crypto/native.ts';
+import type { Principal } from '../../../src/transport/principal.ts';
+import { keyAgent, rawRequest, startServer } from './test-server.ts';
+
+function closed(socket: Socket): Promise<void> {
+  socket.on('error', () => {});
+  socket.resume();
+  return new Promise((resolve) => socket.once('close', () => resolve()));
+}
+
+async function eventually(condition: () => boolean | Promise<boolean>): Promise<boolean> {
+  for (let tries = 0; tries < 200; tries++) {
+    if (await condition()) return true;
+    await delay(10);
+  }
+  return false;
+}
+
+test('the kernel says who is calling', async (t) => {
+  let seen: Principal | undefined;
+  const { call } = await startServer(
+    t,
+    {
+      Encrypt: (_, { principal }) => {
+        seen = principal;
+        return {};
+      },
+    },
+    { peerCredentials },
+  );
+  await call('Encrypt', {});
+  t.is(seen?.uid, process.getuid?.());
+  t.is(seen?.gid, process.getgid?.());
+});
+
+test('each connection has its own principal, asked for once', async (t) => {
+  let asked = 0;
+  const seen: number[] = [];
+  const { call, connect } = await startServer(
+    t,
+    {
+      Encrypt: (_, { principal }) => {
+        seen.push(principal.uid);
+        return {};
+      },
+    },
+    { peerCredentials: () => ({ uid: ++asked, gid: 0, groups: [] }) },
+  );
+  const other = connect();
+  await call('Encrypt', {});
+  await call('Encrypt', {}, { client: other });
+  await call('Encrypt', {});
+  await call('Encrypt', {}, { client: other });
+  t.deepEqual(seen, [1, 2, 1, 2]);
+});
+
+test('a peer whose credentials cannot be read is cut off, and nobody else', async (t) => {
+  let refuse = false;
+  const { call, path } = await startServer(
+    t,
+    { Encrypt: () => ({}) },
+    {
+      peerCredentials: () => {
+        if (refuse) throw new Error('no credentials');
+        return { uid: 1, gid: 1, groups: [] };
+      },
+    },
+  );
+  await call('Encrypt', {});
+  refuse = true;
+  await closed(connectSocket(path));
+  t.is((await call('Encrypt', {})).error, undefined);
+});
+
+const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+const SETTINGS = Buffer.from('000000040000000000', 'hex');
+
+const GARBAGE: Record<string, Buffer> = {
+  'HTTP/1.1': Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'),
+  'random bytes': Buffer.from('9f3c00ff'.repeat(200), 'hex'),
+  'a TLS hello': Buffer.from('16030100050100000100', 'hex'),
+  'a cut preface': PREFACE.subarray(0, 10),
+  'a preface without settings': Buffer.concat([PREFACE, Buffer.from('0000040800000000000000ffff', 'hex')]),
+  'a frame of 16 MiB': Buffer.concat([PREFACE, SETTINGS, Buffer.from('ffffff0000000000001', 'hex')]),
+  'data on stream 0': Buffer.concat([PREFACE, SETTINGS, Buffer.from('00000100000000000061', 'hex')]),
+  'headers that do not decode': Buffer.concat([PREFACE, SETTINGS, Buffer.from('000004010500000001ffffffff', 'hex')]),
+  'headers without a path': Buffer.concat([PREFACE, SETTINGS, Buffer.from('00000101050000000182', 'hex')]),
+};
+
+for (const [name, bytes] of Object.entries(GARBAGE)) {
+  test(`${name} instead of HTTP/2 ends that connection or stream, and no other`, async (t) => {
+    const { call, path, connections } = await startServer(t, { Encrypt: () => ({ key: 'x' }) });
+    await call('Encrypt', {});
+    const socket = connectSocket(path);
+    const gone = closed(socket);
+    socket.write(bytes);
+    await delay(30);
+    t.is((await call('Encrypt', {})).response?.['key'], 'x');
+    socket.destroy();
+    await gone;
+    t.true(await eventually(async () => (await connections()) === 1));
+    t.is((await call('Encrypt', {})).response?.['key'], 'x');
+  });
+}
+
+test('a client that disappears in the middle of a call aborts it, and nothing else happens', async (t) => {
+  let running = false;
+  let aborted = false;
+  const { call, path, connections } = await startServer(t, {
+    Encrypt: (_, { signal }) =>
+      new Promise((resolve) => {
+        running = true;
+        signal.addEventListener('abort', () => {
+          aborted = true;
+          resolve({});
+        });
+      }),
+    Decrypt: () => ({ key: 'x' }),
+  });
+  const session = connectHttp2('http://localhost', { createConnection: () => connectSocket(path) });
+  session.on('error', () => {});
+  const stream = session.request({
+    [constants.HTTP2_HEADER_METHOD]: 'POST',
+    [constants.HTTP2_HEADER_PATH]: keyAgent['Encrypt']!.path,
+    'content-type': 'application/grpc',
+  });
+  stream.on('error', () => {});
+  stream.end(Buffer.alloc(5));
+  t.true(await eventually(() => running));
+  t.false(aborted);
+  session.destroy();
+  t.true(await eventually(() => aborted));
+  t.is((await call('Decrypt', {})).response?.['key'], 'x');
+  t.true(await eventually(async () => (await connections()) === 1));
+});
+
+test('odd requests get an answer, and the connection lives on', async (t) => {
+  const { path, call } = await startServer(t, { Encrypt: () => ({}) });
+  const http2 = connectHttp2('http://localhost', { createConnection: () => connectSocket(path) });
+  const request = async (headers: Record<string, string>, body: Buffer) => {
+    const received = await rawRequest(http2, 'Encrypt', headers, body);
+    return [received[':status'], received['grpc-status'], received['grpc-message']];
+  };
+  const empty = Buffer.alloc(5);
+  t.deepEqual(await request({}, Buffer.alloc(0)), [200, '3', ':%20is%20missing']);
+  t.deepEqual(await request({}, Buffer.concat([empty, empty])), [
+    200,
+    '3',
+    ':%20is%20followed%20by%20a%20second%20one',
+  ]);
+  t.deepEqual(await request({ 'grpc-timeout': 'soon' }, empty), [
+    200,
+    '3',
+    'grpc-timeout:%20is%20not%20a%20valid%20time-out',
+  ]);
+  const compressed = Buffer.from('0100000003616263', 'hex');
+  t.is((await request({ 'grpc-encoding': 'rot13' }, compressed))[1], '12');
+  t.deepEqual(await request({ 'grpc-encoding': 'gzip' }, compressed), [200, '3', ':%20can%20not%20be%20decompressed']);
+  t.is((await request({ 'content-type': 'text/plain' }, empty))[0], 415);
+  t.deepEqual((await request({ ':authority': '%2Frun%2Fx.sock' }, empty)).slice(0, 2), [200, '0']);
+  t.is((await call('Encrypt', {})).error, undefined);
+  http2.close();
+});
+
+test('a gzip bomb is RESOURCE_EXHAUSTED', async (t) => {
+  const { path } = await startServer(t, { Encrypt: () => t.fail('no handler may see this') });
+  const http2 = connectHttp2('http://localhost', { createConnection: () => connectSocket(path) });
+  const bomb = gzipSync(Buffer.alloc(64 * 1024 * 1024));
+  const header = Buffer.from('0100000000', 'hex');
+  header.writeUInt32BE(bomb.length, 1);
+  const received = await rawRequest(http2, 'Encrypt', { 'grpc-encoding': 'gzip' }, Buffer.concat([header, bomb]));
+  t.is(received['grpc-status'], '8');
+  http2.close();
+});

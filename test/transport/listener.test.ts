@@ -1,0 +1,247 @@
+import { spawn } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { connect, createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { native } from '../../src/crypto/native.ts';
+import type { DekdError } from '../../src/errors.ts';
+import { openUnixListener, type UnixListener, type UnixListenerOptions } from '../../src/transport/listener.ts';
+
+function temporaryDirectory(t: ExecutionContext): string {
+  const directory = mkdtempSync(join(tmpdir(), 'dekd-'));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+async function open(
+  t: ExecutionContext,
+  path: string,
+  options: Partial<UnixListenerOptions> = {},
+): Promise<UnixListener> {
+  const listener = await openUnixListener({ path, mode: 0o600, lockFile: native.lockFile, ...options });
+  t.teardown(() => listener.close());
+  return listener;
+}
+
+/** The operator's message when nothing is opened. */
+async function refused(t: ExecutionContext, path: string, options: Partial<UnixListenerOptions> = {}): Promise<string> {
+  const error = await t.throwsAsync<DekdError>(open(t, path, options));
+  t.is(error?.reason, 'INVALID_REQUEST');
+  return error?.message ?? '';
+}
+
+function connects(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+function listen(path: string): Promise<Server> {
+  const server = createServer();
+  return new Promise((resolve) => server.listen(path, () => resolve(server)));
+}
+
+/** A socket that nobody serves any more, as a killed process leaves it. */
+async function staleSocket(path: string): Promise<void> {
+  const server = await listen(`${path}.before`);
+  renameSync(`${path}.before`, path);
+  await new Promise((resolve) => server.close(resolve));
+}
+
+test('the socket appears with mode, group and lock file, in a directory that is made for it; close removes both', async (t) => {
+  const directory = join(temporaryDirectory(t), 'made');
+  const path = join(directory, 'agent.sock');
+  const gid = process.getgid?.() ?? 0;
+  const listener = await open(t, path, { mode: 0o660, gid });
+  t.is(listener.path, path);
+  t.is(lstatSync(path).mode & 0o7777, 0o660);
+  t.is(lstatSync(path).gid, gid);
+  // Whoever the socket's mode lets in can pass through the directory.
+  t.is(lstatSync(directory).mode & 0o7777, 0o710);
+  t.regex(readFileSync(`${path}.lock`, 'utf8'), new RegExp(`^pid ${process.pid}, since \\d{4}-`));
+  t.deepEqual(readdirSync(directory).sort(), ['agent.sock', 'agent.sock.lock']);
+  t.true(await connects(path));
+  await listener.close();
+  await listener.close();
+  t.deepEqual(readdirSync(directory), []);
+});
+
+test('the directory of a private socket is private', async (t) => {
+  const directory = join(temporaryDirectory(t), 'a', 'b');
+  await open(t, join(directory, 'admin.sock'), { mode: 0o600 });
+  t.is(lstatSync(directory).mode & 0o7777, 0o700);
+});
+
+test('a path over 107 bytes is refused with its length and the limit; 107 bytes work', async (t) => {
+  const directory = temporaryDirectory(t);
+  const path = (bytes: number) => join(directory, 'ü'.padEnd(bytes - Buffer.byteLength(directory) - 2, 'x'));
+  await open(t, path(107));
+  t.true(await connects(path(107)));
+  const message = await refused(t, path(108));
+  t.regex(message, /has 108 bytes, and a socket's path has at most 107 here; choose a shorter directory/);
+  t.regex(await refused(t, path(200)), /has 200 bytes/);
+  // With a short name it is the temporary name that must fit.
+  const deep = join(directory, 'd'.padEnd(100 - Buffer.byteLength(directory), 'd'), 's');
+  t.regex(await refused(t, deep.padEnd(106, 's')), /at most 10\d here/);
+});
+
+test('an empty path and an abstract socket are refused', async (t) => {
+  t.regex(await refused(t, ''), /no path in the file system/);
+  t.regex(await refused(t, '\0dekd'), /no path in the file system/);
+});
+
+test('a directory where anybody may replace files is refused, unless it is sticky', async (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, 'agent.sock');
+  chmodSync(directory, 0o777);
+  t.regex(
+    await refused(t, path),
+    /anybody may replace files in .* \(mode 0777\); take that right away with `chmod o-w/,
+  );
+  t.deepEqual(readdirSync(directory), []);
+  chmodSync(directory, 0o1777);
+  await open(t, path);
+  t.true(await connects(path));
+});
+
+test('a directory that is a file, and one that cannot be made', async (t) => {
+  const directory = temporaryDirectory(t);
+  writeFileSync(join(directory, 'file'), '');
+  t.regex(await refused(t, join(directory, 'file', 'agent.sock')), /file is no directory/);
+  t.regex(await refused(t, join(directory, 'file', 'deeper', 'agent.sock')), /its directory can't be made \(ENOTDIR/);
+});
+
+test('a second agent is refused and told about the first', async (t) => {
+  const path = join(temporaryDirectory(t), 'agent.sock');
+  const first = await open(t, path);
+  const message = await refused(t, path);
+  t.regex(message, new RegExp(`an agent already listens there \\(pid ${process.pid}, since \\d{4}-.*Z\\); stop it`));
+  t.true(await connects(path));
+  await first.close();
+  await open(t, path);
+});
+
+test('the socket of an agent that was killed is taken over', async (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, 'agent.sock');
+  const script = `
+    import { openUnixListener } from ${JSON.stringify(join(import.meta.dirname, '../../src/transport/listener.ts'))};
+    import { native } from ${JSON.stringify(join(import.meta.dirname, '../../src/crypto/native.ts'))};
+    await openUnixListener({ path: process.argv[1], mode: 0o600, lockFile: native.lockFile });
+    console.log('ready');
+  `;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script, path], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await new Promise((resolve) => child.stdout.once('data', resolve));
+  t.regex(await refused(t, path), new RegExp(`pid ${child.pid}, since`));
+  child.kill('SIGKILL');
+  await new Promise((resolve) => child.once('exit', resolve));
+  t.true(existsSync(path) && existsSync(`${path}.lock`));
+  await open(t, path);
+  t.true(await connects(path));
+});
+
+test('what is no socket is left alone', async (t) => {
+  const directory = temporaryDirectory(t);
+  const file = join(directory, 'file');
+  writeFileSync(file, 'precious');
+  t.regex(await refused(t, file), /a regular file is in its place; remove it, or choose another path/);
+  t.is(readFileSync(file, 'utf8'), 'precious');
+  mkdirSync(join(directory, 'directory'));
+  t.regex(await refused(t, join(directory, 'directory')), /a directory is in its place/);
+  symlinkSync(file, join(directory, 'link'));
+  t.regex(await refused(t, join(directory, 'link')), /a symbolic link is in its place/);
+  t.deepEqual(readdirSync(directory).sort(), ['directory', 'file', 'link']);
+});
+
+test('a file or link in the place of the lock file is left alone', async (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, 'agent.sock');
+  writeFileSync(`${path}.lock`, 'precious');
+  t.regex(await refused(t, path), /agent.sock.lock is not a lock file of dekd/);
+  t.is(readFileSync(`${path}.lock`, 'utf8'), 'precious');
+  unlinkSync(`${path}.lock`);
+  symlinkSync('/etc/hostname', `${path}.lock`);
+  t.regex(await refused(t, path), /its lock file can't be opened \(ELOOP/);
+});
+
+test('a socket that another program serves is left alone', async (t) => {
+  const path = join(temporaryDirectory(t), 'agent.sock');
+  const other = await listen(path);
+  t.teardown(() => other.close());
+  t.regex(await refused(t, path), /another program listens there/);
+  t.true(await connects(path));
+});
+
+test("another user's stale socket is left alone", async (t) => {
+  const path = join(temporaryDirectory(t), 'agent.sock');
+  await staleSocket(path);
+  if (process.getuid?.() !== 0) {
+    t.log('only root can give a socket away: not tried');
+    t.pass();
+    return;
+  }
+  chownSync(path, 65534, 65534);
+  t.regex(await refused(t, path), /a socket of uid 65534 is in its place/);
+  t.true(lstatSync(path).isSocket());
+  // Unless it is whom the configuration gives the socket to.
+  await open(t, path, { uid: 65534, gid: 65534 });
+  t.is(lstatSync(path).uid, 65534);
+});
+
+test('close leaves a socket that is no longer ours', async (t) => {
+  const path = join(temporaryDirectory(t), 'agent.sock');
+  const listener = await open(t, path);
+  unlinkSync(path);
+  const other = await listen(path);
+  t.teardown(() => other.close());
+  await listener.close();
+  t.true(await connects(path));
+});
+
+test('an unprivileged agent cannot give its socket away; it says so and leaves nothing behind', async (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, 'agent.sock');
+  const script = `
+    import { openUnixListener } from ${JSON.stringify(join(import.meta.dirname, '../../src/transport/listener.ts'))};
+    try {
+      await openUnixListener({ path: process.argv[1], mode: 0o600, gid: 0, lockFile: () => true });
+    } catch (error) {
+      console.log(error.message);
+      process.exit(3);
+    }
+  `;
+  const node = [process.execPath, '--input-type=module', '-e', script, path];
+  const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+  const [command, ...args] = process.getuid?.() === 0 ? [...nobody, ...node] : node;
+  if (process.getuid?.() === 0) chownSync(directory, 65534, 65534);
+  const child = spawn(command as string, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let output = '';
+  child.stdout.on('data', (chunk) => {
+    output += chunk;
+  });
+  t.is(await new Promise((resolve) => child.once('close', resolve)), 3);
+  t.regex(output, /EPERM/);
+  t.deepEqual(readdirSync(directory), []);
+});

@@ -172,6 +172,22 @@ test('damage anywhere in the file is refused, never read over', async (t) => {
   t.throws(() => openDatabase(short.directory), { message: /keystore.db is damaged/ });
 });
 
+test('damage that no query would meet is found by the integrity check', async (t) => {
+  const place = await makeStore(t);
+  let page = 0;
+  edit(place, (connection) => {
+    const row = connection.prepare(`SELECT rootpage FROM sqlite_schema WHERE name = 'one_active_version'`).get();
+    page = Number(row?.['rootpage']);
+  });
+  const bytes = readFileSync(place.database);
+  bytes.fill(0x41, page * 4096 - 8, page * 4096);
+  writeFileSync(place.database, bytes);
+  await t.throwsAsync(openPlace(t, place.options), {
+    name: 'DekdError',
+    message: /keystore\.db is damaged \(.+\); put back/,
+  });
+});
+
 test('a transaction that fails is undone', (t) => {
   const { connection } = openDatabase(makePlace(t).directory);
   connection.exec('CREATE TABLE example (number INTEGER) STRICT');

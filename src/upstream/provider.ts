@@ -50,7 +50,7 @@ export interface UpstreamCallOptions {
   readonly signal: AbortSignal;
 }
 
-/** A service that holds KEKs and never gives them out. Every method throws UpstreamFailure and nothing else. */
+/** A service that holds KEKs and never gives them out. Every method throws UpstreamFailure, and DekdError SECRET_MEMORY_EXHAUSTED when no slot is left. */
 export interface Upstream {
   readonly type: UpstreamType;
   /**

@@ -31,8 +31,8 @@ export function writingFailure(directory: string, thrown: unknown): UpstreamFail
   return new UpstreamFailure('unreachable', `keystore ${directory}: nothing was changed: ${text}`, { cause: thrown });
 }
 
-/** An error of the native addon while `kek` wraps or unwraps a DEK. */
-export function wrappingFailure(kek: string, thrown: unknown): UpstreamFailure {
+/** An error of the native addon while `kek` wraps or unwraps a DEK. A lack of secret memory is the agent's, not the upstream's. */
+export function wrappingFailure(kek: string, thrown: unknown): UpstreamFailure | DekdError {
   if ((thrown as { code?: unknown } | null)?.code === 'ERR_AUTHENTICATION') {
     // The tag cannot tell which of these it was.
     return new UpstreamFailure(
@@ -41,9 +41,18 @@ export function wrappingFailure(kek: string, thrown: unknown): UpstreamFailure {
       { cause: thrown },
     );
   }
-  // Neither a refusal nor a bad DEK: the same call may succeed later. The cause says what it was.
+  return notTheUpstreams(fromNative(thrown)) ?? new UpstreamFailure('unreachable', 'internal error', { cause: thrown });
+}
+
+/** A KEK's own key could not be loaded. Its record's MAC was verified, so a tag that fails here says nothing about the caller's DEK. */
+export function loadingFailure(kek: string, version: number, thrown: unknown): UpstreamFailure | DekdError {
   const cause = fromNative(thrown);
-  return new UpstreamFailure('unreachable', cause.message, { cause });
+  const problem = `version ${version} of KEK ${kek} cannot be loaded`;
+  return notTheUpstreams(cause) ?? new UpstreamFailure('unreachable', problem, { cause });
+}
+
+function notTheUpstreams(error: DekdError): DekdError | undefined {
+  return error.reason === 'SECRET_MEMORY_EXHAUSTED' ? error : undefined;
 }
 
 function describeProblem(thrown: unknown): Problem | undefined {

@@ -13,7 +13,7 @@ import type {
   WrappedDek,
 } from '../provider.ts';
 import { formatLocalKek, parseLocalKek } from '../uri.ts';
-import { wrappingFailure, writingFailure } from './errors.ts';
+import { loadingFailure, wrappingFailure, writingFailure } from './errors.ts';
 import { KekKeys } from './kek-keys.ts';
 import { checkLabels, checkName } from './labels.ts';
 import type { LocalOptions } from './options.ts';
@@ -193,9 +193,7 @@ export class LocalUpstream implements Upstream, KekLifecycle {
     try {
       return this.#kekKeys.load(kek, version, wrappedKey!);
     } catch (error) {
-      // Its record's MAC was verified, so a tag that fails here says nothing about the caller's DEK.
-      const cause = fromNative(error);
-      throw new UpstreamFailure('unreachable', `version ${version} of KEK ${kek} cannot be loaded`, { cause });
+      throw loadingFailure(kek, version, error);
     }
   }
 

@@ -1,6 +1,13 @@
 import test from 'ava';
 import { DekdError, type Reason } from '../../../src/errors.ts';
-import { keystoreFault, openingError, wrappingFailure, writingFailure } from '../../../src/upstream/local/errors.ts';
+import { UpstreamFailure } from '../../../src/upstream/failure.ts';
+import {
+  keystoreFault,
+  loadingFailure,
+  openingError,
+  wrappingFailure,
+  writingFailure,
+} from '../../../src/upstream/local/errors.ts';
 
 const sqlite = (errcode: number, message = 'what SQLite says') =>
   Object.assign(new Error(message), { code: 'ERR_SQLITE_ERROR', errcode });
@@ -53,11 +60,19 @@ test('a change that failed is unreachable and says that nothing was changed', (t
 
 test('a tag that fails is invalid; no other native error blames the DEK', (t) => {
   const invalid = wrappingFailure('local:orders', coded('ERR_AUTHENTICATION'));
-  t.is(invalid.class, 'invalid');
+  t.true(invalid instanceof UpstreamFailure && invalid.class === 'invalid');
   t.regex(invalid.message, /does not open under local:orders/);
-  const exhausted = wrappingFailure('local:orders', coded('ERR_NO_MEMORY'));
-  t.is(exhausted.class, 'unreachable');
-  t.true(exhausted.cause instanceof DekdError);
-  t.is((exhausted.cause as DekdError).reason, 'SECRET_MEMORY_EXHAUSTED');
-  t.is(wrappingFailure('local:orders', coded('ERR_STALE_HANDLE')).class, 'unreachable');
+  const stale = wrappingFailure('local:orders', coded('ERR_STALE_HANDLE'));
+  t.true(stale instanceof UpstreamFailure && stale.class === 'unreachable');
+});
+
+test('a lack of secret memory is not an outage of the upstream', (t) => {
+  for (const error of [
+    wrappingFailure('local:orders', coded('ERR_NO_MEMORY')),
+    loadingFailure('local:orders', 1, coded('ERR_NO_MEMORY')),
+  ]) {
+    t.true(error instanceof DekdError && error.reason === 'SECRET_MEMORY_EXHAUSTED');
+  }
+  const broken = loadingFailure('local:orders', 1, coded('ERR_AUTHENTICATION'));
+  t.true(broken instanceof UpstreamFailure && broken.class === 'unreachable');
 });

@@ -2,8 +2,8 @@ import { DekdError, invalidField } from '../errors.ts';
 import { ByteReader } from './byte-reader.ts';
 import { type EncryptionContext, encodeContext, encodePairs, parseContext } from './context.ts';
 import { malformed } from './invalid-ciphertext.ts';
-import type { SlotHandle } from './native.ts';
-import * as native from './native.ts';
+
+import { native, type SlotHandle } from './native.ts';
 import { fromNative } from './native-errors.ts';
 import { type BlockRecipient, encodeRecipients, readRecipients } from './recipients.ts';
 

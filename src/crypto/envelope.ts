@@ -2,8 +2,8 @@ import type { EncryptionContext } from './context.ts';
 import { MAX_BLOCK_BYTES } from './dek-block.ts';
 import { checkHeader, FLAG_INLINE, MAGIC, VERSION } from './header.ts';
 import { malformed } from './invalid-ciphertext.ts';
-import type { SlotHandle } from './native.ts';
-import * as native from './native.ts';
+
+import { native, type SlotHandle } from './native.ts';
 import { fromNative } from './native-errors.ts';
 import { payloadAad, wipePayloadAad } from './payload-aad.ts';
 import { secretBuffer } from './secret-buffer.ts';
@@ -121,7 +121,8 @@ export function sealDataKey(
 }
 
 /**
- * Opens a message or data key into a Buffer of its own, the caller's to zero. INVALID_CIPHERTEXT, in one wording for every cause, when
+ * Opens a message or data key into a Buffer of its own, the caller's to zero. `dek` must be the one that dek_id names: found by it, or
+ * checked with verifyDekBlock. INVALID_CIPHERTEXT, in one wording for every cause, when
  * it does not authenticate; INVALID_REQUEST when context or associated data is over its limit.
  */
 export function openEnvelope(

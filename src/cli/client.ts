@@ -1,0 +1,67 @@
+import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
+import type { MethodDefinition, PackageDefinition, ServiceDefinition } from '@grpc/proto-loader';
+import { loadProtos } from '../transport/protos.ts';
+import { type GlobalFlags, timeoutMs } from './flags.ts';
+import { rpcError } from './rpc-error.ts';
+import { checkListening, type SocketKind, socketPath } from './sockets.ts';
+
+export interface AgentCall {
+  readonly socket: SocketKind;
+  /** `dekd.v1.KeyAgent`. */
+  readonly service: string;
+  readonly method: string;
+  readonly request: object;
+}
+
+/**
+ * One call of one agent, with the connection made for it and closed behind it. Throws CliError: nobody listens, the agent refused,
+ * or no answer came within `--timeout`.
+ */
+export async function callAgent<Response>(flags: GlobalFlags, call: AgentCall): Promise<Response> {
+  const protos = loadProtos();
+  return callService(flags, call, protos, serviceOf(protos, call.service));
+}
+
+/** The same for a service that is not in dekd's own proto files. */
+export async function callService<Response>(
+  flags: GlobalFlags,
+  call: AgentCall,
+  protos: PackageDefinition,
+  service: ServiceDefinition,
+): Promise<Response> {
+  const timeout = timeoutMs(flags);
+  const path = socketPath(call.socket, flags);
+  await checkListening(call.socket, path);
+  const client = new Client(`unix:${path.startsWith('/') ? path : `./${path}`}`, credentials.createInsecure(), {
+    'grpc.enable_retries': 0,
+  });
+  try {
+    return await unary<Response>(client, service[call.method] as Method, call.request, timeout);
+  } catch (error) {
+    throw rpcError(error as ServiceError, protos, timeout);
+  } finally {
+    client.close();
+  }
+}
+
+type Method = MethodDefinition<object, object>;
+
+function serviceOf(protos: PackageDefinition, name: string): ServiceDefinition {
+  return protos[name] as ServiceDefinition;
+}
+
+function unary<Response>(client: Client, method: Method, request: object, timeout: number): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    client.makeUnaryRequest(
+      method.path,
+      method.requestSerialize,
+      method.responseDeserialize,
+      request,
+      { deadline: Date.now() + timeout },
+      (error, response) => {
+        if (error === null && response !== undefined) resolve(response as Response);
+        else reject(error);
+      },
+    );
+  });
+}

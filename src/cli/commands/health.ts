@@ -1,0 +1,28 @@
+import { service } from 'grpc-health-check';
+import { loadProtos } from '../../transport/protos.ts';
+import { callService } from '../client.ts';
+import { EXIT, type ExitCode } from '../exit-codes.ts';
+import type { GlobalFlags } from '../flags.ts';
+import { printable } from '../messages.ts';
+import { writeText } from '../output.ts';
+
+export interface HealthFlags extends GlobalFlags {
+  readonly service: string;
+}
+
+/** Ends with 0 when the agent serves, 1 when it says that it does not. */
+export async function health(flags: HealthFlags): Promise<ExitCode> {
+  const { status } = await callService<{ status: string | number }>(
+    flags,
+    { socket: 'agent', service: 'grpc.health.v1.Health', method: 'check', request: { service: flags.service } },
+    loadProtos(),
+    service as never,
+  );
+  const text = String(status);
+  writeText(
+    flags.json === true
+      ? `${JSON.stringify({ service: flags.service, status: text }, undefined, 2)}\n`
+      : `${printable(text)}\n`,
+  );
+  return text === 'SERVING' ? EXIT.ok : EXIT.failure;
+}

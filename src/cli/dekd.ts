@@ -1,0 +1,117 @@
+import { mkdirSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Config } from '../config/config.ts';
+import type { RunningDaemon } from '../daemon/daemon.ts';
+import { EXIT, type ExitCode } from './exit-codes.ts';
+import { CliError, note, report, systemProblem } from './messages.ts';
+import { program, runProgram } from './program.ts';
+import { checkNodeVersion, checkSwitches } from './runtime.ts';
+import { packageVersion } from './version.ts';
+
+interface Flags {
+  readonly config?: string;
+  readonly check?: boolean;
+  readonly development?: boolean;
+  readonly state: string;
+}
+
+const dekd = program('dekd')
+  .description('Per-pod key agent: encrypts, decrypts and hands out data keys over a Unix socket.')
+  .version(packageVersion(), '-V, --version', 'print the version')
+  .helpOption('-h, --help', 'print this help')
+  .option('--config <file>', 'the configuration (DEKD_CONFIG); docs/configuration.md')
+  .option('--check', 'check the configuration and end')
+  .option('--development', 'run without a configuration: one key `default`, for this user, for trying dekd out')
+  .option('--state <directory>', 'where --development keeps its sockets and keys', './.dekd')
+  .action(run);
+
+const exitCode = await runProgram(dekd, process.argv.slice(2));
+if (exitCode !== EXIT.ok) process.exit(exitCode);
+
+async function run(flags: Flags): Promise<void> {
+  checkNodeVersion();
+  const config = await configuration(flags);
+  if (flags.check === true) {
+    process.stdout.write(`${config.file ?? flags.state}: ok, ${counted(config)}, profile ${config.profile}\n`);
+    return;
+  }
+  for (const warning of checkSwitches(config.profile)) note('dekd', warning);
+  // Node opens its inspector on SIGUSR1; a listener of our own stands in its place. bin/dekd turns it off altogether.
+  process.on('SIGUSR1', () => undefined);
+  if (config.file === undefined) makeStateDirectory(flags.state);
+  await serve(config);
+}
+
+async function configuration(flags: Flags): Promise<Config> {
+  const file = flags.config ?? (process.env['DEKD_CONFIG'] || undefined);
+  if (flags.development === true) {
+    if (flags.config !== undefined) throw new CliError(EXIT.usage, '--config and --development: give one of the two');
+    const { developmentConfig } = await import('../config/defaults.ts');
+    return developmentConfig(flags.state);
+  }
+  if (file === undefined) {
+    const text = 'no configuration is named; give --config FILE or DEKD_CONFIG, or try dekd out with --development';
+    throw new CliError(EXIT.usage, text);
+  }
+  const { loadConfig } = await import('../config/load.ts');
+  return loadConfig(file);
+}
+
+async function serve(config: Config): Promise<void> {
+  const [{ startDaemon }, { pino }] = await Promise.all([import('../daemon/daemon.ts'), import('pino')]);
+  const logger = pino({ level: config.log.level, base: null }, pino.destination({ dest: 2, sync: true }));
+  const starting = startDaemon(config, { logger });
+  stopOnSignals(starting);
+  const daemon = await starting;
+  process.once('uncaughtException', (error) => {
+    logger.fatal({ err: error }, 'internal error');
+    process.exit(EXIT.failure);
+  });
+  if (config.file === undefined) process.stdout.write(banner(daemon));
+}
+
+/** The first signal lets running calls end; who asks twice does not want to wait. */
+function stopOnSignals(starting: Promise<RunningDaemon>): void {
+  let stopping = false;
+  const stop = () => {
+    if (stopping) process.exit(EXIT.interrupted);
+    stopping = true;
+    starting
+      .then((daemon) => daemon.stop())
+      .then(
+        () => process.exit(EXIT.ok),
+        (error: unknown) => process.exit(report('dekd', error)),
+      );
+  };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+}
+
+function makeStateDirectory(directory: string): void {
+  try {
+    mkdirSync(resolve(directory), { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const text = `${directory}: ${systemProblem(error)}; choose another place with --state DIRECTORY`;
+    throw new CliError(EXIT.failure satisfies ExitCode, text);
+  }
+}
+
+function banner({ agentSocket, adminSocket, readyMs }: RunningDaemon): string {
+  return `dekd ${packageVersion()} is ready after ${Math.round(readyMs)} ms: development only, not for real data
+
+  agent socket  ${agentSocket}
+  admin socket  ${adminSocket}
+  key           default
+
+Try it in a second shell:
+
+  echo hello | npx dekctl encrypt --key default --context tenant=acme > c && npx dekctl decrypt --context tenant=acme < c
+
+Ctrl-C stops it.
+`;
+}
+
+function counted({ keys, upstreams }: Config): string {
+  const plural = (count: number, name: string) => `${count} ${name}${count === 1 ? '' : 's'}`;
+  return `${plural(keys.size, 'key')}, ${plural(upstreams.size, 'upstream')}`;
+}

@@ -1,0 +1,60 @@
+import { parseDuration } from '../config/units.ts';
+import { EXIT } from './exit-codes.ts';
+import { MAX_ASSOCIATED_DATA_BYTES, readInput } from './input.ts';
+import { CliError } from './messages.ts';
+
+/** Flags that every command takes. */
+export interface GlobalFlags {
+  readonly socket?: string;
+  readonly adminSocket?: string;
+  readonly timeout: string;
+  readonly json?: boolean;
+}
+
+/** Flags of what a message is bound to. */
+export interface BindingFlags {
+  readonly context?: readonly string[];
+  readonly aad?: string;
+  readonly aadFile?: string;
+}
+
+/** `k=v`, repeated, as an encryption context. The value is everything behind the first `=`, and may be empty. */
+export function parseContext(pairs: readonly string[] = [], flag = '--context'): Record<string, string> {
+  const context: Record<string, string> = {};
+  for (const pair of pairs) {
+    const end = pair.indexOf('=');
+    if (end < 1) throw new CliError(EXIT.usage, `${flag} ${pair}: expected NAME=VALUE, such as tenant=acme`);
+    const name = pair.slice(0, end);
+    // protobufjs sets fields of a plain object, where this name would be lost without a word.
+    if (name === '__proto__') throw new CliError(EXIT.usage, `${flag} ${name}: this name cannot be sent from here`);
+    if (Object.hasOwn(context, name)) throw new CliError(EXIT.usage, `${flag} ${name}: given twice`);
+    // What Node reads for bytes of an argument that are not UTF-8: two different contexts would become one.
+    if (pair.includes('\ufffd')) throw new CliError(EXIT.usage, `${flag} ${name}: not UTF-8`);
+    context[name] = pair.slice(end + 1);
+  }
+  return context;
+}
+
+export function associatedData({ aad, aadFile }: BindingFlags): Buffer {
+  if (aad !== undefined && aadFile !== undefined) {
+    throw new CliError(EXIT.usage, '--aad and --aad-file: give one of the two');
+  }
+  if (aadFile === undefined) return Buffer.from(aad ?? '');
+  return readInput({ what: 'associated data', maxBytes: MAX_ASSOCIATED_DATA_BYTES, file: aadFile });
+}
+
+/** `--timeout`: at least 1 ms, at most a day. */
+export function timeoutMs(flags: GlobalFlags): number {
+  const parsed = parseDuration(flags.timeout);
+  if (parsed === undefined || parsed < 1 || parsed > 86_400_000) {
+    throw new CliError(EXIT.usage, `--timeout ${flags.timeout}: expected a duration such as 500ms, 10s or 1m`);
+  }
+  return parsed;
+}
+
+/** A whole number in decimal, within bounds. */
+export function parseInteger(flag: string, text: string, minimum: number, maximum: number): number {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= minimum && value <= maximum) return value;
+  throw new CliError(EXIT.usage, `${flag} ${text}: expected a whole number from ${minimum} to ${maximum}`);
+}

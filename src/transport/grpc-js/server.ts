@@ -7,9 +7,8 @@ import {
   ServerInterceptingCall,
   type ServerInterceptingCallInterface,
 } from '@grpc/grpc-js';
-import { loadSync, type ServiceDefinition } from '@grpc/proto-loader';
-import { ReflectionService } from '@grpc/reflection';
-import { HealthImplementation, protoPath as healthProtoPath } from 'grpc-health-check';
+import type { ServiceDefinition } from '@grpc/proto-loader';
+import { HealthImplementation } from 'grpc-health-check';
 import { MessageTables } from '../message-table.ts';
 import {
   type CreateServer,
@@ -21,6 +20,7 @@ import {
 } from '../transport.ts';
 import { Connections } from './connections.ts';
 import { IncomingMessage } from './incoming-message.ts';
+import { addReflection } from './reflection.ts';
 import { type Route, UnaryCall } from './unary-call.ts';
 
 /** The transport on @grpc/grpc-js. */
@@ -62,7 +62,7 @@ class GrpcJsServer implements TransportServer {
     const tables = new MessageTables(options.packageDefinition);
     for (const { definition } of options.services) this.#server.addService(checkedDefinition(definition, tables), {});
     this.#health.addToServer(this.#server);
-    reflection(options).addToServer(this.#server);
+    addReflection(this.#server, options.packageDefinition, serviceNames(options));
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
   }
 
@@ -162,9 +162,7 @@ function checkedDefinition(definition: ServiceDefinition, tables: MessageTables)
   return checked;
 }
 
-/** Our services and health, with all that their messages refer to. */
-function reflection(options: ServerOptions): ReflectionService {
-  const paths = options.services.map(({ definition }) => Object.values(definition)[0]!.path);
-  const services = [...paths.map((path) => path.split('/')[1]!), 'grpc.health.v1.Health'];
-  return new ReflectionService({ ...options.packageDefinition, ...loadSync(healthProtoPath) }, { services });
+function serviceNames({ services }: ServerOptions): string[] {
+  const paths = services.map(({ definition }) => Object.values(definition)[0]!.path);
+  return [...paths.map((path) => path.split('/')[1]!), 'grpc.health.v1.Health'];
 }

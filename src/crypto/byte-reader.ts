@@ -46,8 +46,7 @@ export class ByteReader {
     const bytes = this.take(length, what);
     try {
       return strictUtf8.decode(bytes);
-    } catch (error) {
-      if ((error as { code?: unknown }).code !== 'ERR_ENCODING_INVALID_ENCODED_DATA') throw error;
+    } catch {
       throw malformed(`${what} is not valid UTF-8`, start, this.where);
     }
   }

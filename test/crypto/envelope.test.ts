@@ -166,6 +166,19 @@ test('a handle that was freed is our own fault', (t) => {
   );
 });
 
+test('the length of a dek-block is checked before anybody looks into it', (t) => {
+  const envelope = (length: number) => {
+    const bytes = Buffer.concat([prefix(1, true).bytes.subarray(0, 42), Buffer.alloc(length + 40)]);
+    bytes.writeUInt16BE(length, 40);
+    return bytes;
+  };
+  t.is(parseEnvelope(envelope(16_384)).block?.length, 16_384);
+  t.throws(() => parseEnvelope(envelope(16_385)), {
+    message: /dek-block of 16385 bytes, at most 16384 \(at byte 40\)/,
+  });
+  t.throws(() => parseEnvelope(envelope(0)), { message: /dek-block of length 0 \(at byte 40\)/ });
+});
+
 test('there is no prefix for a suite that is not served', (t) => {
   for (const suite of [0, 3, 4, 5])
     t.throws(() => envelopePrefix(suite, dekId(dek), undefined), { instanceOf: RangeError });

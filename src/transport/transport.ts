@@ -80,7 +80,7 @@ export interface TransportServer {
   attach(socket: SocketServer): void;
   /** Health of `service` ("" = the process). Unset services are unknown to health checks. */
   setHealth(service: string, serving: boolean): void;
-  /** Refuses new connections and calls, lets running calls end, at most `timeoutMs`, then cuts every connection off. */
+  /** Refuses new connections and calls, lets running calls end, at most `timeoutMs`, then ends them with UNAVAILABLE and every connection. */
   drain(timeoutMs: number): Promise<void>;
 }
 

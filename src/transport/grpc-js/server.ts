@@ -21,7 +21,7 @@ import {
 import { Connections } from './connections.ts';
 import { IncomingMessage } from './incoming-message.ts';
 import { addReflection } from './reflection.ts';
-import { type Route, UnaryCall } from './unary-call.ts';
+import { type Route, type Status, UnaryCall } from './unary-call.ts';
 
 /** The transport on @grpc/grpc-js. */
 export const createServer: CreateServer = (options) => new GrpcJsServer(options);
@@ -38,6 +38,11 @@ const MAX_CONCURRENT_STREAMS = 256;
  */
 const MAX_SESSION_MEMORY_MB = 32;
 
+/** Between the last answers of a drain that took too long and the end of its connections, for callers that still read. */
+const LAST_WORDS_MS = 100;
+
+const SHUTTING_DOWN: Status = { code: codes.UNAVAILABLE, details: 'the server is shutting down', metadata: null };
+
 class GrpcJsServer implements TransportServer {
   readonly #server: Server;
   readonly #injector: ConnectionInjector;
@@ -46,11 +51,12 @@ class GrpcJsServer implements TransportServer {
   readonly #health = new HealthImplementation();
   /** Calls of health and reflection, some of which never end by themselves. */
   readonly #libraryCalls = new Set<ServerInterceptingCallInterface>();
+  readonly #waiting = new Set<UnaryCall>();
   #drained: Promise<void> | undefined;
 
   constructor(options: ServerOptions) {
     this.#connections = new Connections(options.peerCredentials);
-    this.#routes = routes(options);
+    this.#routes = routes(options, this.#waiting);
     this.#server = new Server({
       'grpc.max_receive_message_length': options.maxMessageBytes,
       'grpc.max_concurrent_streams': MAX_CONCURRENT_STREAMS,
@@ -83,12 +89,14 @@ class GrpcJsServer implements TransportServer {
     const closed = this.#connections.closed();
     // Sends GOAWAY on every connection, refuses new streams and closes each connection with its last stream.
     this.#server.tryShutdown(() => {});
-    for (const call of this.#libraryCalls) {
-      call.sendStatus({ code: codes.UNAVAILABLE, details: 'the server is shutting down', metadata: null });
-    }
-    const timer = setTimeout(() => this.#connections.destroy(), timeoutMs);
+    for (const call of this.#libraryCalls) call.sendStatus(SHUTTING_DOWN);
+    const lastWords = setTimeout(() => {
+      for (const call of this.#waiting) call.abandon(SHUTTING_DOWN);
+    }, timeoutMs);
+    const cut = setTimeout(() => this.#connections.destroy(), timeoutMs + LAST_WORDS_MS);
     await closed;
-    clearTimeout(timer);
+    clearTimeout(lastWords);
+    clearTimeout(cut);
   }
 
   #accept(connection: Socket): void {
@@ -119,7 +127,7 @@ function refusedCall(base: ServerInterceptingCallInterface): ServerInterceptingC
   });
 }
 
-function routes(options: ServerOptions): Map<string, Route> {
+function routes(options: ServerOptions, waiting: Set<UnaryCall>): Map<string, Route> {
   const found = new Map<string, Route>();
   for (const service of options.services) {
     for (const [name, { path, responseSerialize }] of Object.entries(service.definition)) {
@@ -130,6 +138,7 @@ function routes(options: ServerOptions): Map<string, Route> {
         serialize: responseSerialize as (message: unknown) => Uint8Array,
         toStatus: options.toStatus,
         maxMessageBytes: options.maxMessageBytes,
+        waiting,
       });
     }
   }

@@ -14,9 +14,11 @@ export interface Route {
   readonly serialize: (message: unknown) => Uint8Array;
   readonly toStatus: (thrown: unknown, call: Call) => RpcStatus;
   readonly maxMessageBytes: number;
+  /** Calls whose handlers have promised an answer. */
+  readonly waiting: Set<UnaryCall>;
 }
 
-type Status = Parameters<ServerInterceptingCallInterface['sendStatus']>[0];
+export type Status = Parameters<ServerInterceptingCallInterface['sendStatus']>[0];
 
 const REQUEST_ID_HEADER = 'x-dekd-request-id';
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/;
@@ -84,6 +86,11 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
     this.#secrets.push(bytes);
   }
 
+  /** Answers for a handler that is not done; its signal aborts, and what it still says is dropped. */
+  abandon(status: Status): void {
+    if (!this.#ended) this.#end(status);
+  }
+
   /** Leaves the listener of grpc-js's own handler out. */
   override start(): void {
     this.#base.start(this);
@@ -133,11 +140,15 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
   }
 
   async #await(promise: Promise<unknown>): Promise<void> {
+    const { waiting } = this.#route;
+    waiting.add(this);
     try {
       this.#respond(await promise);
     } catch (thrown) {
       this.#running = false;
       this.#fail(thrown);
+    } finally {
+      waiting.delete(this);
     }
   }
 

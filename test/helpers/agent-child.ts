@@ -1,0 +1,41 @@
+// An agent as `dekd --config FILE` runs it, with what the command itself must never offer:
+//   --ordinary-memory   the arena is locked memory that /proc/PID/mem shows, not memfd_secret
+//   --plant FILE        keeps the bytes of FILE in its own memory: raw, in hex and in base64, each a string or Buffer of its own
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { loadConfig } from '../../src/config/load.ts';
+import { openArena } from '../../src/crypto/native.ts';
+import { startDaemon } from '../../src/daemon/daemon.ts';
+import { createLogger } from '../../src/telemetry/logger.ts';
+
+const { values } = parseArgs({
+  options: { config: { type: 'string' }, 'ordinary-memory': { type: 'boolean' }, plant: { type: 'string' } },
+});
+const config = loadConfig(values.config ?? '');
+if (values['ordinary-memory']) {
+  // The daemon's own call finds the arena open and takes it as it is.
+  openArena({ size: config.memory.sizeBytes, lock: 'required', avoidSecretMemory: true });
+}
+const planted = values.plant === undefined ? [] : plant(readFileSync(values.plant));
+const daemon = await startDaemon(config, { logger: createLogger(config.log.level) });
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  // Named here so that what was planted lives as long as the process.
+  process.once(signal, () => void daemon.stop().then(() => process.exit(planted.length === 1 ? 1 : 0)));
+}
+
+/** Buffer by Buffer, so that each form is found for itself and none inside another. */
+function plant(key: Buffer): (Buffer | string)[] {
+  const inBase64 = [0, 1, 2].map((offset) => Buffer.concat([Buffer.alloc(offset), key, Buffer.alloc(2)]));
+  return [
+    key,
+    flat(key.toString('hex')),
+    key.toString('hex').toUpperCase(),
+    ...inBase64.map((bytes) => flat(bytes.toString('base64'))),
+  ];
+}
+
+/** V8 may keep a string as pieces of others; reading it as a number makes it one piece. */
+function flat(text: string): string {
+  Number(text);
+  return text;
+}

@@ -1,4 +1,7 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { parseDekBlock, sealDekBlock, wrapContext } from '../../src/crypto/dek-block.ts';
 import { envelopePrefix, parseEnvelope } from '../../src/crypto/envelope.ts';
@@ -10,7 +13,16 @@ import { hex, openVector, vectors, withDek } from './vectors.ts';
 const UNAUTHENTIC =
   'the ciphertext cannot be opened: wrong encryption context, associated data or key, or it was altered';
 
+const pathOf = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
+
 openTestArena();
+
+test('the generator makes exactly this file', (t) => {
+  const made = execFileSync(process.execPath, [pathOf('../../tools/make-envelope-vectors.mjs')], {
+    maxBuffer: 1 << 22,
+  });
+  t.true(made.equals(readFileSync(pathOf('../vectors/envelope.json'))));
+});
 
 test('the file holds every vector', (t) => {
   t.is(vectors.open.length, 35);

@@ -14,8 +14,7 @@ export interface BlockRecipient {
   wrapped: Buffer;
 }
 
-/** Most recipients of a dek-block. */
-export const MAX_RECIPIENTS = 16;
+const MAX_RECIPIENTS = 16;
 
 /** By recipient type, from 1: what the KEK's URI starts with. */
 export const RECIPIENT_SCHEMES: readonly string[] = [

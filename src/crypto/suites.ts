@@ -1,8 +1,6 @@
 /** Byte 5 of an envelope: how the payload is sealed. */
 export const SUITES = { XAES_256_GCM: 1, AES_256_GCM: 2 } as const;
 
-export type SuiteName = keyof typeof SUITES;
-
 /** Byte 6 of an envelope: what the payload is, and so which key of the DEK seals it (K_msg or K_data). */
 export const CONTENT = { message: 1, dataKey: 2 } as const;
 
@@ -12,7 +10,9 @@ export const TAG_BYTES = 16;
 /** Bytes 0-39 of every envelope: magic, version, suite, content, flags, dek_id. */
 export const HEADER_BYTES = 40;
 
-const NAMES: readonly SuiteName[] = ['XAES_256_GCM', 'AES_256_GCM'];
+const SUITE_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
+  Object.entries(SUITES).map(([name, suite]) => [suite, name]),
+);
 // By suite number; 0 marks a suite that this version does not serve.
 const NONCE_BYTES: readonly number[] = [0, 24, 12];
 
@@ -24,14 +24,9 @@ export function nonceBytes(suite: number): number {
   return NONCE_BYTES[suite] ?? 0;
 }
 
-/** The suite's number, or undefined when no suite has that name. */
-export function suiteByName(name: string): number | undefined {
-  return Object.hasOwn(SUITES, name) ? SUITES[name as SuiteName] : undefined;
-}
-
 /** What messages call a suite, reserved and unknown ones too. */
 export function suiteName(suite: number): string {
-  const name = NAMES[suite - 1];
+  const name = SUITE_NAMES[suite];
   if (name !== undefined) return name;
   const reserved = RESERVED_SUITES[suite];
   return reserved === undefined ? `unknown suite ${suite}` : `suite ${suite} (${reserved}), which is reserved`;

@@ -1,8 +1,9 @@
 import { openEnvelope, parseEnvelope } from '../crypto/envelope.ts';
+import { MAX_ASSOCIATED_DATA_BYTES } from '../crypto/payload-aad.ts';
 import { DekdError, invalidField } from '../errors.ts';
 import type { Call } from './call.ts';
 import type { Parts } from './parts.ts';
-import { authorize, checkKeyName, checkLength, contextOf, MAX_ASSOCIATED_DATA_BYTES } from './request.ts';
+import { authorize, checkKeyName, checkLength, contextOf } from './request.ts';
 
 interface DecryptRequest {
   ciphertext: Buffer;

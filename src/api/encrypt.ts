@@ -1,14 +1,8 @@
 import { sealMessage } from '../crypto/envelope.ts';
+import { MAX_ASSOCIATED_DATA_BYTES } from '../crypto/payload-aad.ts';
 import type { Call } from './call.ts';
 import type { Parts } from './parts.ts';
-import {
-  authorize,
-  checkKeyName,
-  checkLength,
-  contextOf,
-  MAX_ASSOCIATED_DATA_BYTES,
-  MAX_PLAINTEXT_BYTES,
-} from './request.ts';
+import { authorize, checkKeyName, checkLength, contextOf, MAX_PLAINTEXT_BYTES } from './request.ts';
 
 interface EncryptRequest {
   key: string;

@@ -1,8 +1,9 @@
 import { sealDataKey } from '../crypto/envelope.ts';
+import { MAX_ASSOCIATED_DATA_BYTES } from '../crypto/payload-aad.ts';
 import { invalidField } from '../errors.ts';
 import type { Call } from './call.ts';
 import type { Parts } from './parts.ts';
-import { authorize, checkKeyName, checkLength, contextOf, MAX_ASSOCIATED_DATA_BYTES } from './request.ts';
+import { authorize, checkKeyName, checkLength, contextOf } from './request.ts';
 
 interface GenerateDataKeyRequest {
   key: string;

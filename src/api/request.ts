@@ -9,7 +9,6 @@ import type { Parts } from './parts.ts';
 
 /** 4 MiB less 128 KiB: the answer, with the largest context and associated data, fits into a Decrypt call of 4 MiB. */
 export const MAX_PLAINTEXT_BYTES = 4 * 1024 * 1024 - 128 * 1024;
-export const MAX_ASSOCIATED_DATA_BYTES = 64 * 1024;
 const NO_CONTEXT: EncryptionContext = new Map();
 
 /** The map of a request as a Map, so that `__proto__` is a key like any other. Its encoded length is checked where it is encoded. */

@@ -13,6 +13,8 @@ export function developmentConfig(stateDirectory: string): Config {
   const uid = process.getuid?.() ?? 0;
   const parsed = schema.safeParse({
     profile: 'development',
+    // The banner says what a person needs; lines of JSON beside it would not help.
+    log: { level: 'warn' },
     listen: {
       agent: { path: join(stateDirectory, 'agent.sock'), mode: '0600' },
       admin: { path: join(stateDirectory, 'admin.sock'), mode: '0600' },

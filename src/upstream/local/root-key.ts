@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path';
 import type { SlotHandle } from '../../../native/binding.d.ts';
 import { native } from '../../crypto/native.ts';
+import { secretBuffer } from '../../crypto/secret-buffer.ts';
 import { DekdError } from '../../errors.ts';
 import { excessiveBits, octal } from './directory.ts';
 import type { LocalOptions } from './options.ts';
@@ -76,7 +77,7 @@ function makeDevelopmentRootKey(directory: string, file: string): void {
   rmSync(temporary, { force: true });
   const descriptor = openSync(temporary, 'wx', 0o600);
   // The only key that is ever in memory outside the arena: it lies in the clear beside the store anyway.
-  const key = Buffer.allocUnsafeSlow(ROOT_KEY_BYTES);
+  const key = secretBuffer(ROOT_KEY_BYTES);
   try {
     writeSync(descriptor, randomFillSync(key));
     fsyncSync(descriptor);

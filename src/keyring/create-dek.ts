@@ -78,11 +78,12 @@ async function verifyWraps(dek: Dek, counters: Counters, signal: AbortSignal): P
   for (const { kek, wrapped } of dek.recipients) {
     counters.unwraps++;
     const copy = await failing(kek, counters, () => kek.unwrap(wrapped, dek.wrapContext, signal));
-    const same = verifyDekBlock(copy, dek.id, dek.block);
-    freeKey(copy);
-    if (!same) {
-      throw new WrapFailure(kek, new UpstreamFailure('invalid', 'the upstream unwrapped another key than it wrapped'));
+    try {
+      if (verifyDekBlock(copy, dek.id, dek.block)) continue;
+    } finally {
+      freeKey(copy);
     }
+    throw new WrapFailure(kek, new UpstreamFailure('invalid', 'the upstream unwrapped another key than it wrapped'));
   }
 }
 

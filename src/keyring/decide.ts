@@ -12,13 +12,11 @@ export function decide(dek: Dek, nowMs: number, refusal: Refusal | undefined): V
   const { ttlMs } = dek.options.cache;
   const ageMs = nowMs - dek.verifiedAtMs;
   if (ageMs <= ttlMs) return 'serve';
-  if (refusal !== undefined) {
-    if (refusal.state === 'confirming') return 'confirm';
-    // The upstream said no and then nothing more: one more ttl, not grace.
-    return nowMs <= refusal.firstSeenAtMs + ttlMs ? 'grace' : 'unavailable';
-  }
-  if (!dek.unanswered(nowMs)) return 'refresh';
-  return ageMs <= ttlMs + graceMs(dek) ? 'grace' : 'unavailable';
+  if (refusal?.state === 'confirming') return 'confirm';
+  if (refusal === undefined && !dek.unanswered(nowMs)) return 'refresh';
+  if (ageMs > ttlMs + graceMs(dek)) return 'unavailable';
+  // The upstream said no and then nothing more: one more ttl, not grace.
+  return refusal === undefined || nowMs <= refusal.firstSeenAtMs + ttlMs ? 'grace' : 'unavailable';
 }
 
 /** Milliseconds past ttl in which an outage does not matter; Infinity for `startup` keys. */

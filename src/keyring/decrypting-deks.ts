@@ -1,17 +1,18 @@
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { EncryptionContext } from '../crypto/context.ts';
-import { parseDekBlock, wrapContext } from '../crypto/dek-block.ts';
+import { type DekBlock, parseDekBlock, wrapContext } from '../crypto/dek-block.ts';
 import { unauthentic } from '../crypto/invalid-ciphertext.ts';
-import { DekdError } from '../errors.ts';
+import type { DekdError } from '../errors.ts';
 import { checkPartition } from './admission.ts';
 import type { Counters } from './counters.ts';
 import { Dek, type DekRecipient, knownRecipients } from './dek.ts';
 import { DekLoads } from './dek-loads.ts';
-import { fromUpstream } from './failures.ts';
+import { fromUpstream, tooMany } from './failures.ts';
 import { type KeyOptions, MISS_MS } from './options.ts';
+import { partitionKey } from './partition.ts';
 import { drop, type Shared } from './shared.ts';
-import { type Waiter, waitFor } from './single-flight.ts';
+import { useOnce, type Waiter, waitFor } from './single-flight.ts';
 import { withDeadline } from './timing.ts';
 import { type UnwrapOutcome, unwrap } from './unwrap.ts';
 
@@ -36,7 +37,7 @@ export class DecryptingDeks {
     this.#options = options;
     this.#counters = counters;
     this.#shared = shared;
-    this.#loads = new DekLoads(shared.clock);
+    this.#loads = new DekLoads(shared.clock, (dek) => this.add(dek));
     this.#deks = new LRUCache({
       max: options.cache.maxDeks,
       dispose: (dek, _key, reason) => {
@@ -60,10 +61,11 @@ export class DecryptingDeks {
     this.#deks.get(dek.idKey);
   }
 
-  /** Takes a DEK into the cache; zeroes it when the cache holds the same one already. */
+  /** Takes a DEK into the cache; zeroes it when the process holds the same one already, perhaps with another block. */
   add(dek: Dek): void {
     const known = this.#shared.index.get(dek.idKey);
     if (known !== undefined && known !== dek) {
+      if (known.keyName === dek.keyName) known.accepts(dek.block);
       dek.free();
       return;
     }
@@ -76,9 +78,14 @@ export class DecryptingDeks {
     this.#deks.delete(dek.idKey);
   }
 
-  /** Zeroes the DEK that was used longest ago. */
-  evictOldest(): void {
-    this.#deks.pop();
+  /** Zeroes a DEK that nobody could use yet, else the one that was used longest ago; false when there is none. */
+  evict(): boolean {
+    return this.#loads.evict() || this.#deks.pop() !== undefined;
+  }
+
+  /** Zeroes what is being loaded; what is cached is the index's to remove. */
+  close(): void {
+    this.#loads.close();
   }
 
   /**
@@ -98,26 +105,16 @@ export class DecryptingDeks {
     const name = createHash('sha256').update(dekId).update(block).digest('latin1');
     this.#shared.negatives.check(name, this.#counters);
     const start = (): Promise<Dek> => this.#unwrap(name, dekId, block, recipients);
-    if (!caches) return this.#openOnce(start, open);
+    if (!caches) return useOnce(start(), waiter, open, (dek) => dek.free());
     if (this.#loads.has(name)) this.#counters.coalesced++;
-    else if (this.#loads.size >= MAX_LOADS) throw tooManyLoads(this.#options.name);
+    else if (this.#loads.size >= MAX_LOADS) throw tooMany(this.#options.name, 'unwrapped');
     const load = this.#loads.join(name, start);
     try {
-      const dek = await waitFor(load.dek, waiter);
-      const result = open(dek);
-      if (dek.place === 'loose') this.add(dek);
+      const result = open(await waitFor(load.loading, waiter));
+      load.proven = true;
       return result;
     } finally {
       this.#loads.leave(load);
-    }
-  }
-
-  async #openOnce<T>(start: () => Promise<Dek>, open: (dek: Dek) => T): Promise<T> {
-    const dek = await start();
-    try {
-      return open(dek);
-    } finally {
-      dek.free();
     }
   }
 
@@ -131,21 +128,15 @@ export class DecryptingDeks {
   }
 
   async #unwrap(name: string, dekId: Buffer, block: Buffer, recipients: readonly DekRecipient[]): Promise<Dek> {
-    const { clock, makeRoom } = this.#shared;
+    const { clock, room } = this.#shared;
     const parsed = parseDekBlock(block);
-    makeRoom();
+    const context = wrapContext(parsed.keyName, dekId, parsed.partition);
+    const counters = this.#counters;
     const startedAtMs = clock.bootMs();
-    const outcome = await withDeadline(clock, MISS_MS, (signal) =>
-      unwrap({
-        recipients,
-        dekId,
-        block,
-        context: wrapContext(parsed.keyName, dekId, parsed.partition),
-        counters: this.#counters,
-        signal,
-      }),
+    const outcome = await room.hold(1, () =>
+      withDeadline(clock, MISS_MS, (signal) => unwrap({ recipients, dekId, block, context, counters, signal })),
     );
-    if (outcome.kind !== 'opened') throw this.#explain(name, outcome, recipients);
+    if (outcome.kind !== 'opened') throw this.#explain(name, outcome, parsed, recipients);
     const dek = new Dek(outcome.handle, dekId, block, parsed, this.#options, this.#counters, startedAtMs);
     dek.verified(startedAtMs, outcome.by.role, clock);
     return dek;
@@ -154,6 +145,7 @@ export class DecryptingDeks {
   #explain(
     name: string,
     outcome: Exclude<UnwrapOutcome, { kind: 'opened' }>,
+    block: DekBlock,
     recipients: readonly DekRecipient[],
   ): DekdError {
     const keyName = this.#options.name;
@@ -164,21 +156,21 @@ export class DecryptingDeks {
         return error;
       }
       case 'refused': {
-        const { kek } = outcome.by;
+        const { kek, wrapped } = outcome.by;
+        const scope = outcome.failure.scope ?? 'access';
         const error = fromUpstream(keyName, kek.upstreamName, outcome.failure);
         this.#shared.negatives.refused(name, error);
-        this.#shared.refusals.followUp(kek);
+        this.#shared.refusals.followUp({
+          kek,
+          scope,
+          kekVersion: wrapped.kekVersion,
+          keyName,
+          partitionKey: partitionKey(block.partition),
+        });
         return error;
       }
       case 'unavailable':
         return fromUpstream(keyName, recipients[0]?.kek.upstreamName ?? 'none', outcome.failure);
     }
   }
-}
-
-function tooManyLoads(keyName: string): DekdError {
-  return new DekdError('QUOTA_EXCEEDED', `key ${keyName}: ${MAX_LOADS} DEKs are being unwrapped already; try later`, {
-    metadata: { key: keyName },
-    retryAfterMs: 1_000,
-  });
 }

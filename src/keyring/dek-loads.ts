@@ -1,4 +1,4 @@
-import type { Clock } from './clock.ts';
+import type { Cancel, Clock } from './clock.ts';
 import type { Dek } from './dek.ts';
 
 /** A DEK that everybody stopped waiting for stays so long for a retry, unproven and uncached. */
@@ -7,8 +7,13 @@ const LINGER_MS = 5_000;
 /** One unwrap on behalf of any number of requests. */
 export interface Load {
   readonly name: string;
-  readonly dek: Promise<Dek>;
+  readonly loading: Promise<Dek>;
+  /** Set when it is loaded. Nobody zeroes it while a request waits. */
+  dek: Dek | undefined;
   waiting: number;
+  /** A request has opened its payload with it. */
+  proven: boolean;
+  stopLingering: Cancel | undefined;
 }
 
 /**
@@ -18,9 +23,13 @@ export interface Load {
 export class DekLoads {
   readonly #loads = new Map<string, Load>();
   readonly #clock: Clock;
+  readonly #cache: (dek: Dek) => void;
+  #closed = false;
 
-  constructor(clock: Clock) {
+  /** `cache` takes a proven DEK that nobody waits for any more. */
+  constructor(clock: Clock, cache: (dek: Dek) => void) {
     this.#clock = clock;
+    this.#cache = cache;
   }
 
   get size(): number {
@@ -36,12 +45,16 @@ export class DekLoads {
     const known = this.#loads.get(name);
     if (known !== undefined) {
       known.waiting++;
+      known.stopLingering?.();
       return known;
     }
-    const load: Load = { name, dek: start(), waiting: 1 };
+    const load: Load = { name, loading: start(), dek: undefined, waiting: 1, proven: false, stopLingering: undefined };
     this.#loads.set(name, load);
-    load.dek.then(
-      (dek) => this.#settle(load, dek),
+    load.loading.then(
+      (dek) => {
+        load.dek = dek;
+        this.#settle(load);
+      },
       () => this.#loads.delete(name),
     );
     return load;
@@ -49,27 +62,41 @@ export class DekLoads {
 
   leave(load: Load): void {
     load.waiting--;
-    if (load.waiting > 0) return;
-    load.dek.then(
-      (dek) => this.#settle(load, dek),
-      () => undefined,
-    );
+    this.#settle(load);
   }
 
-  #settle(load: Load, dek: Dek): void {
-    if (load.waiting > 0) return;
-    if (dek.place !== 'loose') {
-      this.#forget(load);
-      return;
+  /** Zeroes a DEK that only lingers; false when there is none. */
+  evict(): boolean {
+    for (const load of this.#loads.values()) {
+      if (load.waiting > 0 || load.dek === undefined) continue;
+      this.#discard(load, load.dek);
+      return true;
     }
-    this.#clock.after(LINGER_MS, () => {
-      if (load.waiting > 0) return;
-      this.#forget(load);
-      if (dek.place === 'loose') dek.free();
-    });
+    return false;
   }
 
-  #forget(load: Load): void {
-    if (this.#loads.get(load.name) === load) this.#loads.delete(load.name);
+  /** Zeroes what lingers now, and whatever is loaded later when its requests are done. */
+  close(): void {
+    this.#closed = true;
+    while (this.evict());
+  }
+
+  #settle(load: Load): void {
+    const { dek } = load;
+    if (dek === undefined || load.waiting > 0) return;
+    if (this.#closed) {
+      this.#discard(load, dek);
+    } else if (load.proven) {
+      this.#loads.delete(load.name);
+      this.#cache(dek);
+    } else {
+      load.stopLingering = this.#clock.after(LINGER_MS, () => this.#discard(load, dek));
+    }
+  }
+
+  #discard(load: Load, dek: Dek): void {
+    load.stopLingering?.();
+    this.#loads.delete(load.name);
+    dek.free();
   }
 }

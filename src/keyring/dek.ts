@@ -3,11 +3,13 @@ import type { EncryptionContext } from '../crypto/context.ts';
 import { type DekBlock, parseDekBlock, verifyDekBlock, wrapContext } from '../crypto/dek-block.ts';
 import { type EnvelopePrefix, envelopePrefix } from '../crypto/envelope.ts';
 import { freeKey } from '../crypto/native.ts';
+import type { DekdError } from '../errors.ts';
 import { RECIPIENT_TYPES, type WrapContext, type WrappedDek } from '../upstream/provider.ts';
 import type { Cancel, Clock } from './clock.ts';
 import type { Counters } from './counters.ts';
 import type { Kek } from './kek.ts';
 import { type KeyOptions, MAX_ALIASES } from './options.ts';
+import { partitionKey } from './partition.ts';
 
 /** A recipient of a block that this key's configuration names: what may be called to unwrap the DEK. */
 export interface DekRecipient {
@@ -31,13 +33,13 @@ export class Dek {
   readonly generation: number;
   /** The verified bytes that came with it; a hit's inline block is compared with them. */
   readonly block: Buffer;
-  readonly prefix: EnvelopePrefix;
   readonly wrapContext: WrapContext;
   /** CLOCK_BOOTTIME when this process got it: its age as an encrypting DEK. */
   readonly loadedAtMs: number;
   readonly options: KeyOptions;
   readonly counters: Counters;
   readonly #parsed: DekBlock;
+  #prefix: EnvelopePrefix | undefined;
   readonly #aliases: Buffer[] = [];
 
   recipients: readonly DekRecipient[];
@@ -57,12 +59,12 @@ export class Dek {
   softMessages = Number.POSITIVE_INFINITY;
   softBytes = Number.POSITIVE_INFINITY;
   touchedAtMs = 0;
-  refreshing: Promise<void> | undefined;
+  refreshing: Promise<DekdError | undefined> | undefined;
+  replacing: Promise<void> | undefined;
   /** A successor could not be made: when last (CLOCK_BOOTTIME), and how often in a row the upstream refused to wrap it. */
   rotationFailedAtMs = Number.NEGATIVE_INFINITY;
   wrapRefusals = 0;
   cancelTimer: Cancel | undefined;
-  cancelRotation: Cancel | undefined;
 
   constructor(
     handle: SlotHandle,
@@ -84,11 +86,16 @@ export class Dek {
     this.generation = parsed.generation;
     this.block = block;
     this.#parsed = parsed;
-    this.prefix = envelopePrefix(options.suite, id, block);
     this.wrapContext = wrapContext(parsed.keyName, id, parsed.partition);
     this.recipients = knownRecipients(parsed, options);
     this.loadedAtMs = nowMs;
     this.verifiedAtMs = nowMs;
+  }
+
+  /** What its envelopes begin with; made for a DEK that encrypts. */
+  get prefix(): EnvelopePrefix {
+    this.#prefix ??= envelopePrefix(this.options.suite, this.id, this.block);
+    return this.#prefix;
   }
 
   /**
@@ -129,8 +136,9 @@ export class Dek {
     return true;
   }
 
-  /** The upstream vouched for it at `atMs`. */
+  /** The upstream vouched for it in a call that began at `atMs`; an older answer that comes later changes nothing. */
   verified(atMs: number, by: 'authority' | 'standby', clock: Clock): void {
+    if (atMs < this.verifiedAtMs) return;
     this.verifiedAtMs = atMs;
     this.verifiedBy = by;
     this.used = false;
@@ -145,7 +153,6 @@ export class Dek {
     if (this.place === 'gone') return;
     this.place = 'gone';
     this.cancelTimer?.();
-    this.cancelRotation?.();
     freeKey(this.handle);
   }
 }
@@ -153,13 +160,6 @@ export class Dek {
 /** 0.8–0.9 of ttl, at least 2 s before its end, never before half of it. */
 export function refreshDelayMs(ttlMs: number, random: number): number {
   return Math.max(ttlMs / 2, Math.min(ttlMs * (0.8 + 0.1 * random), ttlMs - 2_000));
-}
-
-/** One string for a partition's pairs; lengths keep different partitions apart. */
-export function partitionKey(partition: EncryptionContext): string {
-  let key = '';
-  for (const [name, value] of partition) key += `${name.length}:${name}${value.length}:${value}`;
-  return key;
 }
 
 /** The recipients that this key's configuration names, in the order in which they are asked: authorities, then standbys. */

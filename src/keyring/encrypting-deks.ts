@@ -4,9 +4,10 @@ import { DekdError } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import type { Counters } from './counters.ts';
 import { createDek, WrapFailure } from './create-dek.ts';
-import { type Dek, partitionKey } from './dek.ts';
-import { fromUpstream } from './failures.ts';
+import type { Dek } from './dek.ts';
+import { fromUpstream, tooMany } from './failures.ts';
 import { type KeyOptions, MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
+import { partitionKey } from './partition.ts';
 import { drop, type Shared } from './shared.ts';
 import { SingleFlight } from './single-flight.ts';
 import { withDeadline } from './timing.ts';
@@ -16,6 +17,10 @@ const ROTATE_FROM = 0.8;
 const ROTATE_SPAN = 0.15;
 /** A successor is made from this share of a count limit on. */
 const ROTATE_AT_COUNT = 0.9;
+/** DEKs under way for one key; a partition's name comes from the caller, and each costs calls. */
+const MAX_CREATIONS = 1_000;
+/** A new DEK, and the copy that proves its wraps. */
+const SLOTS = 2;
 /** A refusal to wrap counts when a second try says the same: from then on the old DEK only decrypts. */
 const CONFIRMED_WRAP_REFUSALS = 2;
 
@@ -28,6 +33,7 @@ export class EncryptingDeks {
   readonly #creations = new SingleFlight<Dek>();
   /** Takes a DEK that no longer encrypts. */
   readonly #retired: (dek: Dek) => void;
+  #closed = false;
 
   constructor(options: KeyOptions, counters: Counters, shared: Shared, retired: (dek: Dek) => void) {
     this.#options = options;
@@ -60,6 +66,7 @@ export class EncryptingDeks {
   async create(partition: EncryptionContext): Promise<Dek> {
     const name = partitionKey(partition);
     if (this.#creations.has(name)) this.#counters.coalesced++;
+    else if (this.#creations.size >= MAX_CREATIONS) throw tooMany(this.#options.name, 'made');
     return this.#creations.run(name, async () => {
       const dek = await this.make(partition);
       this.#admit(dek);
@@ -76,25 +83,32 @@ export class EncryptingDeks {
       if (!this.#shared.refusals.forbidsNew(kek, name, partitionKey(partition))) continue;
       throw fromUpstream(name, kek.upstreamName, new UpstreamFailure('unreachable', 'a refusal is pending'));
     }
-    this.#shared.makeRoom();
+    const { clock, room } = this.#shared;
     try {
-      return await withDeadline(this.#shared.clock, MISS_MS, (signal) =>
-        createDek(this.#options, partition, this.#shared.clock, this.#counters, signal),
+      return await room.hold(SLOTS, () =>
+        withDeadline(clock, MISS_MS, (signal) => createDek(this.#options, partition, clock, this.#counters, signal)),
       );
     } catch (thrown) {
-      throw this.#explain(thrown, memory);
+      throw this.#explain(thrown, partitionKey(partition), memory);
     }
   }
 
   /** Puts a successor in the DEK's place. Never rejects: when none can be made the old one stays, and the time is noted. */
-  async replace(dek: Dek): Promise<void> {
+  replace(dek: Dek): Promise<void> {
+    dek.replacing ??= this.#replace(dek).finally(() => {
+      dek.replacing = undefined;
+    });
+    return dek.replacing;
+  }
+
+  async #replace(dek: Dek): Promise<void> {
     try {
       await this.create(dek.partition);
-      this.#counters.rotations++;
     } catch (thrown) {
       this.#counters.rotation_failures++;
+      // Told once, not every few seconds of an outage.
+      if (dek.rotationFailedAtMs < 0) this.#shared.events.rotationFailed(this.#options.name, DekdError.from(thrown));
       dek.rotationFailedAtMs = this.#shared.clock.bootMs();
-      this.#shared.events.rotationFailed(this.#options.name, DekdError.from(thrown));
       dek.wrapRefusals = isRefusal(thrown) ? dek.wrapRefusals + 1 : 0;
       if (dek.wrapRefusals >= CONFIRMED_WRAP_REFUSALS) this.retire(dek);
     }
@@ -109,7 +123,6 @@ export class EncryptingDeks {
   retire(dek: Dek): void {
     if (dek.place !== 'encrypting') return;
     dek.place = 'loose';
-    dek.cancelRotation?.();
     this.#deks.delete(dek.partitionKey);
     this.#retired(dek);
   }
@@ -118,11 +131,23 @@ export class EncryptingDeks {
     this.#deks.delete(dek.partitionKey);
   }
 
+  /** Stops it from taking DEKs that are still being made. */
+  close(): void {
+    this.#closed = true;
+  }
+
   #admit(dek: Dek): void {
+    if (this.#closed) {
+      dek.free();
+      throw new DekdError('CANCELLED', 'the agent is stopping');
+    }
     const { cache } = this.#options;
     const { clock } = this.#shared;
     const old = this.#deks.peek(dek.partitionKey);
-    if (old !== undefined) this.retire(old);
+    if (old !== undefined) {
+      this.#counters.rotations++;
+      this.retire(old);
+    }
     dek.place = 'encrypting';
     dek.verified(dek.verifiedAtMs, 'authority', clock);
     dek.rotateDueAtMs = dek.loadedAtMs + cache.rotateAfterMs * (ROTATE_FROM + ROTATE_SPAN * clock.random());
@@ -132,13 +157,20 @@ export class EncryptingDeks {
     this.#deks.set(dek.partitionKey, dek);
   }
 
-  #explain(thrown: unknown, memory: string): DekdError {
+  #explain(thrown: unknown, partition: string, memory: string): DekdError {
     if (!(thrown instanceof WrapFailure)) return DekdError.from(thrown);
     const { kek, failure } = thrown;
     const error = fromUpstream(this.#options.name, kek.upstreamName, failure);
     if (failure.class === 'refused') {
       this.#shared.negatives.refused(memory, error);
-      this.#shared.refusals.followUp(kek);
+      const scope = failure.scope ?? 'access';
+      this.#shared.refusals.followUp({
+        kek,
+        scope,
+        kekVersion: '',
+        keyName: this.#options.name,
+        partitionKey: partition,
+      });
     }
     return error;
   }

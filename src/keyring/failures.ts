@@ -38,3 +38,11 @@ export function fromUpstream(keyName: string, upstreamName: string, failure: Ups
     retryAfterMs: failure.retryAfterMs ?? PROBE_INTERVAL_MS,
   });
 }
+
+/** So many DEKs of one key are under way that another must wait; `what` is what happens to them. */
+export function tooMany(keyName: string, what: 'made' | 'unwrapped'): DekdError {
+  return new DekdError('QUOTA_EXCEEDED', `key ${keyName}: too many DEKs are being ${what} at once; try again later`, {
+    metadata: { key: keyName },
+    retryAfterMs: 1_000,
+  });
+}

@@ -2,7 +2,7 @@ import type { SlotHandle } from '../../native/binding.d.ts';
 import { freeKey } from '../crypto/native.ts';
 import { DekdError } from '../errors.ts';
 import { type FailureClass, type KekCondition, UpstreamFailure } from '../upstream/failure.ts';
-import type { Upstream, UpstreamCallOptions, WrapContext, WrappedDek } from '../upstream/provider.ts';
+import type { KekDescription, Upstream, UpstreamCallOptions, WrapContext, WrappedDek } from '../upstream/provider.ts';
 import type { Clock } from './clock.ts';
 import { ATTEMPT_MS, PROBE_INTERVAL_MS } from './options.ts';
 
@@ -12,7 +12,7 @@ export interface KekHealth {
   /** CLOCK_BOOTTIME of the last attempt's end, and of the first failure in a row. */
   readonly atMs: number;
   readonly sinceMs: number;
-  /** Why it refuses, where the upstream says it. */
+  /** Why it refuses as a whole, where the upstream says it; a refusal of one version or caller says nothing about the KEK. */
   readonly condition: KekCondition | undefined;
 }
 
@@ -28,7 +28,7 @@ export class Kek {
   #health: KekHealth = { state: 'unknown', atMs: 0, sinceMs: 0, condition: undefined };
   calls = 0;
   failures = 0;
-  /** Called after each attempt that got no answer, and when one succeeds after failures. */
+  /** Called after each attempt that got no answer, and when one is answered after failures, whatever the answer. */
   onOutage: ((isFirst: boolean) => void) | undefined;
   onRecovery: (() => void) | undefined;
 
@@ -61,12 +61,17 @@ export class Kek {
     return this.#attempt(signal, (options) => this.upstream.unwrap(this.uri, wrapped, context, options), freeKey);
   }
 
+  describe(signal: AbortSignal): Promise<KekDescription> {
+    return this.#attempt(signal, (options) => this.upstream.describe(this.uri, options));
+  }
+
   /** `discard` takes a result that came after its time, so that no handle leaks. */
   #attempt<T>(
     signal: AbortSignal,
     call: (options: UpstreamCallOptions) => Promise<T>,
     discard?: (late: T) => void,
   ): Promise<T> {
+    if (signal.aborted) return Promise.reject(this.#noAnswer());
     this.calls++;
     const control = new AbortController();
     return new Promise<T>((resolve, reject) => {
@@ -75,47 +80,52 @@ export class Kek {
         if (settled) return false;
         settled = true;
         cancel();
-        signal.removeEventListener('abort', giveUp);
+        signal.removeEventListener('abort', abandon);
         return true;
       };
       const fail = (thrown: unknown): void => {
         if (!settle()) return;
         // Our own shortage (no slot is left) says nothing about the upstream.
-        if (thrown instanceof DekdError) {
-          reject(thrown);
-          return;
-        }
-        const failure = UpstreamFailure.from(thrown);
-        this.#note(failure.class, failure.condition);
-        reject(failure);
+        if (!(thrown instanceof DekdError)) this.#note(UpstreamFailure.from(thrown));
+        reject(thrown instanceof DekdError ? thrown : UpstreamFailure.from(thrown));
       };
-      const giveUp = (): void => {
-        fail(new UpstreamFailure('unreachable', `no answer from upstream ${this.upstreamName} in time`));
+      const timeOut = (): void => {
+        fail(this.#noAnswer());
         control.abort();
       };
-      const cancel = this.#clock.after(ATTEMPT_MS, giveUp);
-      signal.addEventListener('abort', giveUp, { once: true });
+      // Whoever asked stopped waiting, perhaps because of another KEK: that says nothing about this one.
+      const abandon = (): void => {
+        if (settle()) reject(this.#noAnswer());
+        control.abort();
+      };
+      const cancel = this.#clock.after(ATTEMPT_MS, timeOut);
+      signal.addEventListener('abort', abandon, { once: true });
       const answer = new Promise<T>((begin) => begin(call({ signal: control.signal })));
       answer.then((value) => {
         if (!settle()) {
           discard?.(value);
           return;
         }
-        this.#note('ok');
+        this.#note(undefined);
         resolve(value);
       }, fail);
     });
   }
 
-  #note(result: 'ok' | FailureClass, condition?: KekCondition): void {
+  #noAnswer(): UpstreamFailure {
+    return new UpstreamFailure('unreachable', `no answer from upstream ${this.upstreamName} in time`);
+  }
+
+  #note(failure: UpstreamFailure | undefined): void {
     const atMs = this.#clock.bootMs();
     const before = this.#health;
     const wasOut = this.outage;
     // `invalid` is an answer about what was asked, not about the upstream.
-    const state = result === 'invalid' ? 'ok' : result;
+    const state = failure === undefined || failure.class === 'invalid' ? 'ok' : failure.class;
+    const condition = failure?.scope === 'kek' ? failure.condition : undefined;
     this.#health = { state, atMs, sinceMs: state === before.state ? before.sinceMs : atMs, condition };
-    if (result !== 'ok') this.failures++;
+    if (failure !== undefined) this.failures++;
     if (this.outage) this.onOutage?.(!wasOut);
-    else if (wasOut && state === 'ok') this.onRecovery?.();
+    else if (wasOut) this.onRecovery?.();
   }
 }

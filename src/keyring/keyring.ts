@@ -1,20 +1,21 @@
-import type { EncryptionContext } from '../crypto/context.ts';
-import { isKeyName, MAX_PARTITION_VALUE_BYTES } from '../crypto/dek-block.ts';
+import { compareUtf8, type EncryptionContext } from '../crypto/context.ts';
+import { isKeyName } from '../crypto/dek-block.ts';
 import type { Envelope } from '../crypto/envelope.ts';
 import { unauthentic } from '../crypto/invalid-ciphertext.ts';
-import { type DekdError, invalidField } from '../errors.ts';
+import { invalidField } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import { checkPartition } from './admission.ts';
 import { Counters } from './counters.ts';
-import { decide, graceMs, rotationOverdue, type Verdict } from './decide.ts';
+import { decide, rotationOverdue, type Verdict } from './decide.ts';
 import { DecryptingDeks } from './decrypting-deks.ts';
-import { type Dek, partitionKey } from './dek.ts';
+import type { Dek } from './dek.ts';
 import { EncryptingDeks } from './encrypting-deks.ts';
 import { fromUpstream } from './failures.ts';
-import { CONFIRM_WAIT_MS, GRACE_WAIT_MS, type KeyOptions } from './options.ts';
-import type { Refusal } from './refusals.ts';
+import { GRACE_WAIT_MS, type KeyOptions } from './options.ts';
+import { partitionKey, partitionOf } from './partition.ts';
+import { settle, unavailable } from './settle.ts';
 import type { Shared } from './shared.ts';
-import { type Waiter, waitFor } from './single-flight.ts';
+import { useOnce, type Waiter, waitFor } from './single-flight.ts';
 import { settlesWithin } from './timing.ts';
 
 /** Works with a DEK while it is certain to be held; synchronous. */
@@ -40,25 +41,34 @@ export class Keyring {
     this.options = options;
     this.#shared = shared;
     this.#caches = options.cache.mode === 'session' || options.cache.mode === 'startup';
-    this.#partitionBy = [...options.partitionBy].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    this.#partitionBy = options.partitionBy.toSorted(compareUtf8);
     this.decrypting = new DecryptingDeks(options, this.counters, shared);
     this.encrypting = new EncryptingDeks(options, this.counters, shared, (dek) => this.#retired(dek));
   }
 
   /** Runs `use` with the DEK that encrypts for this context's partition. `bytes` counts against the DEK's limit. */
   encrypt<T>(context: EncryptionContext, bytes: number, use: UseDek<T>, waiter: Waiter): T | Promise<T> {
-    const partition = this.#partition(context);
-    if (!this.#caches) return this.#encryptOnce(partition, use);
-    const dek = this.encrypting.current(partition.size === 0 ? '' : partitionKey(partition));
+    const partition = partitionOf(context, this.#partitionBy, this.options.name);
+    if (!this.#caches) {
+      this.counters.encrypt_misses++;
+      return useOnce(
+        this.encrypting.make(partition),
+        waiter,
+        (made) => use(made, false),
+        (made) => made.free(),
+      );
+    }
+    const dek = this.encrypting.current(partitionKey(partition));
     if (dek === undefined) {
       this.counters.encrypt_misses++;
       return this.#encryptSlow(partition, bytes, use, waiter);
     }
     const nowMs = this.#shared.clock.bootMs();
-    if (nowMs < dek.attentionAtMs && dek.messages < dek.softMessages && dek.bytes < dek.softBytes) {
-      return this.#encryptWith(dek, bytes, use, false);
+    let verdict: Verdict = 'serve';
+    if (nowMs >= dek.attentionAtMs || dek.messages >= dek.softMessages || dek.bytes >= dek.softBytes) {
+      verdict = this.#succeed(dek, nowMs) ? this.#attend(dek, nowMs) : 'refresh';
     }
-    const verdict = this.#attend(dek, nowMs);
+    this.counters.encrypt_hits++;
     if (verdict === 'serve' || verdict === 'grace') return this.#encryptWith(dek, bytes, use, verdict === 'grace');
     return this.#encryptSlow(partition, bytes, use, waiter);
   }
@@ -74,10 +84,10 @@ export class Keyring {
     if (held === undefined || !this.#caches) return this.#decryptMiss(envelope, context, open, waiter);
     if (!held.accepts(envelope.block)) throw unauthentic(new Error('the block is not the DEK’s'));
     checkPartition(held.partition, context);
+    this.counters.decrypt_hits++;
     const nowMs = this.#shared.clock.bootMs();
     if (nowMs - held.touchedAtMs > TOUCH_MS) this.#touch(held, nowMs);
-    if (nowMs < held.attentionAtMs) return this.#decryptWith(held, open, false);
-    const verdict = this.#attend(held, nowMs);
+    const verdict = nowMs < held.attentionAtMs ? 'serve' : this.#attend(held, nowMs);
     if (verdict === 'serve' || verdict === 'grace') return this.#decryptWith(held, open, verdict === 'grace');
     return this.#decryptSlow(envelope, held, context, open, waiter);
   }
@@ -87,11 +97,11 @@ export class Keyring {
    * KEY_DISABLED and the like, UPSTREAM_*.
    */
   async checkState(context: EncryptionContext, signal: AbortSignal): Promise<void> {
-    this.#partition(context);
+    partitionOf(context, this.#partitionBy, this.options.name);
     for (const { kek, role } of this.options.recipients) {
       if (role !== 'authority') continue;
       try {
-        const { state } = await kek.upstream.describe(kek.uri, { signal });
+        const { state } = await kek.describe(signal);
         if (state !== 'active') throw new UpstreamFailure('refused', `KEK is ${state}`, { condition: state });
       } catch (thrown) {
         throw fromUpstream(this.options.name, kek.upstreamName, UpstreamFailure.from(thrown));
@@ -121,10 +131,10 @@ export class Keyring {
     (dek.place === 'encrypting' ? this.encrypting : this.decrypting).remove(dek);
   }
 
-  /** `refresh: renew`: the next DEK is the proof that we still may encrypt; one that only decrypts can't be asked about. */
-  async renew(dek: Dek): Promise<void> {
-    if (dek.place === 'encrypting') await this.encrypting.replace(dek);
-    else if (dek.place === 'decrypting') this.remove(dek);
+  /** Stops taking DEKs. */
+  close(): void {
+    this.encrypting.close();
+    this.decrypting.close();
   }
 
   *all(): Iterable<Dek> {
@@ -136,43 +146,36 @@ export class Keyring {
     const result = use(dek, grace);
     dek.messages++;
     dek.bytes += bytes;
-    this.counters.encrypt_hits++;
     if (grace) this.counters.grace_served++;
     return result;
   }
 
   #decryptWith<T>(dek: Dek, open: UseDek<T>, grace: boolean): T {
     const result = open(dek, grace);
-    this.counters.decrypt_hits++;
     if (grace) this.counters.grace_served++;
     return result;
   }
 
-  async #encryptOnce<T>(partition: EncryptionContext, use: UseDek<T>): Promise<T> {
-    this.counters.encrypt_misses++;
-    const dek = await this.encrypting.make(partition);
-    try {
-      return use(dek, false);
-    } finally {
-      dek.free();
-    }
-  }
-
   async #encryptSlow<T>(partition: EncryptionContext, bytes: number, use: UseDek<T>, waiter: Waiter): Promise<T> {
+    let mayWaitForSuccessor = true;
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const dek = this.encrypting.current(partitionKey(partition));
       if (dek === undefined) {
         await waitFor(this.encrypting.create(partition), waiter);
         continue;
       }
-      if (this.#mustReplace(dek)) {
+      if (mayWaitForSuccessor && this.#mustReplace(dek)) {
+        mayWaitForSuccessor = false;
         await waitFor(settlesWithin(this.#shared.clock, this.encrypting.replace(dek), GRACE_WAIT_MS), waiter);
         continue;
       }
-      const verdict = await this.#settle(dek, waiter);
-      if (verdict !== undefined) return this.#encryptWith(dek, bytes, use, verdict === 'grace');
+      const verdict = await settle(dek, this.#shared, waiter);
+      // A look after the wait: it may have been purged or replaced since.
+      if (verdict !== undefined && dek.place === 'encrypting') {
+        return this.#encryptWith(dek, bytes, use, verdict === 'grace');
+      }
     }
-    throw this.#unavailable(undefined);
+    throw unavailable(this.options, undefined);
   }
 
   #decryptMiss<T>(
@@ -192,66 +195,32 @@ export class Keyring {
     open: UseDek<T>,
     waiter: Waiter,
   ): Promise<T> {
-    const verdict = await this.#settle(dek, waiter);
-    if (verdict !== undefined) return this.#decryptWith(dek, open, verdict === 'grace');
+    const verdict = await settle(dek, this.#shared, waiter);
+    if (verdict !== undefined && dek.place !== 'gone') return this.#decryptWith(dek, open, verdict === 'grace');
     return this.#decryptMiss(envelope, context, open, waiter);
   }
 
-  /** Waits until the DEK may serve; undefined when it was purged meanwhile. Throws UPSTREAM_* when it may not. */
-  async #settle(dek: Dek, waiter: Waiter): Promise<'serve' | 'grace' | undefined> {
-    for (let round = 0; round < MAX_ROUNDS; round++) {
-      if (isGone(dek)) return undefined;
-      const refusal = this.#shared.refusals.covering(dek);
-      const verdict = decide(dek, this.#shared.clock.bootMs(), refusal);
-      if (verdict === 'serve' || verdict === 'grace') return verdict;
-      if (verdict === 'unavailable') break;
-      if (refusal === undefined) {
-        if (await this.#refreshOrGrace(dek, waiter)) return 'grace';
-      } else if (!(await this.#decided(refusal, waiter))) {
-        break;
-      }
-    }
-    // Also when the upstream answers and says neither yes nor no (e.g. `invalid` for a block that it once opened).
-    throw this.#unavailable(dek);
-  }
-
-  /** Nothing is served while its refusal is being confirmed; false when that takes too long. */
-  #decided(refusal: Refusal, waiter: Waiter): Promise<boolean> {
-    return waitFor(settlesWithin(this.#shared.clock, refusal.decided, CONFIRM_WAIT_MS), waiter);
-  }
-
-  /** Waits for an attempt; true when it took so long that the DEK is to be served in grace. */
-  async #refreshOrGrace(dek: Dek, waiter: Waiter): Promise<boolean> {
-    const { clock, refusals, refresher } = this.#shared;
-    const attempt = refresher.refresh(dek);
-    if (clock.bootMs() - dek.verifiedAtMs > this.options.cache.ttlMs + graceMs(dek)) {
-      await waitFor(attempt, waiter);
-      return false;
-    }
-    const settled = await waitFor(settlesWithin(clock, attempt, GRACE_WAIT_MS), waiter);
-    return !settled && !isGone(dek) && refusals.covering(dek) === undefined;
-  }
-
-  /** Looks after a DEK at its use: refresh, successor, and when to look again. */
+  /** Looks after a DEK at its use: refresh, and when to look again. */
   #attend(dek: Dek, nowMs: number): Verdict {
     const { refresher, refusals } = this.#shared;
     if (!dek.used) {
       dek.used = true;
       refresher.arm(dek, nowMs);
     }
-    if (dek.place === 'encrypting' && this.#replacementDue(dek, nowMs)) {
-      if (this.#mustReplace(dek)) return 'refresh';
-      if (!this.encrypting.replacedInVain(dek, nowMs)) void this.encrypting.replace(dek);
-      dek.softMessages = dek.messages + Math.ceil(this.options.cache.maxMessages / 100);
-      dek.softBytes = dek.bytes + Math.ceil(this.options.cache.maxBytes / 100);
-    }
     const verdict = decide(dek, nowMs, refusals.covering(dek));
     if (verdict === 'serve') dek.attentionAtMs = nextAttentionMs(dek, nowMs);
     return verdict;
   }
 
-  #replacementDue(dek: Dek, nowMs: number): boolean {
-    return nowMs >= dek.rotateDueAtMs || dek.messages >= dek.softMessages || dek.bytes >= dek.softBytes;
+  /** Has a successor made when it is due; false when the DEK must not encrypt before one was tried for. */
+  #succeed(dek: Dek, nowMs: number): boolean {
+    const due = nowMs >= dek.rotateDueAtMs || dek.messages >= dek.softMessages || dek.bytes >= dek.softBytes;
+    if (!due) return true;
+    if (this.#mustReplace(dek)) return false;
+    if (!this.encrypting.replacedInVain(dek, nowMs)) void this.encrypting.replace(dek);
+    dek.softMessages = nextLook(dek.messages, this.options.cache.maxMessages);
+    dek.softBytes = nextLook(dek.bytes, this.options.cache.maxBytes);
+    return true;
   }
 
   /** Its time to encrypt is over and nothing says that a successor can't be had. */
@@ -273,43 +242,13 @@ export class Keyring {
     dek.touchedAtMs = nowMs;
     if (dek.place === 'decrypting') this.decrypting.touch(dek);
   }
-
-  #partition(context: EncryptionContext): EncryptionContext {
-    if (this.#partitionBy.length === 0) return NO_PARTITION;
-    const partition = new Map<string, string>();
-    for (const name of this.#partitionBy) {
-      const value = context.get(name);
-      const length = value === undefined ? 0 : Buffer.byteLength(value);
-      if (value === undefined || length === 0 || length > MAX_PARTITION_VALUE_BYTES) {
-        const found = value === undefined ? 'is missing' : `has ${length} bytes`;
-        throw invalidField(
-          'encryption_context',
-          `entry "${name}" ${found}; key ${this.options.name} is partitioned by it (1 to ${MAX_PARTITION_VALUE_BYTES} bytes)`,
-        );
-      }
-      partition.set(name, value);
-    }
-    return partition;
-  }
-
-  #unavailable(dek: Dek | undefined): DekdError {
-    const kek = dek?.recipients.find((one) => one.kek.outage)?.kek ?? this.options.recipients[0]?.kek;
-    const { state } = kek?.health ?? { state: 'unknown' };
-    const failureClass = state === 'throttled' || state === 'unauthenticated' ? state : 'unreachable';
-    return fromUpstream(
-      this.options.name,
-      kek?.upstreamName ?? 'none',
-      new UpstreamFailure(failureClass, 'grace is over'),
-    );
-  }
 }
 
-/** A look of its own, since the place changes while a request waits. */
-function isGone(dek: Dek): boolean {
-  return dek.place === 'gone';
+/** From 0.9 of a limit on, the use is looked at every hundredth of it, and at the limit itself. */
+function nextLook(count: number, max: number): number {
+  const next = count + Math.ceil(max / 100);
+  return count < max ? Math.min(next, max) : next;
 }
-
-const NO_PARTITION: EncryptionContext = new Map();
 
 /** The next moment at which something is due; until then a hit only compares two numbers. */
 function nextAttentionMs(dek: Dek, nowMs: number): number {

@@ -1,6 +1,5 @@
 import { parseDekBlock } from '../crypto/dek-block.ts';
 import type { Envelope } from '../crypto/envelope.ts';
-import { arenaStatus } from '../crypto/native.ts';
 import { DekdError } from '../errors.ts';
 import { NegativeMemory } from './admission.ts';
 import type { Clock } from './clock.ts';
@@ -12,10 +11,8 @@ import { Keyring } from './keyring.ts';
 import { CLOCK_STEP_MS, type KeyOptions, PROBE_INTERVAL_MS } from './options.ts';
 import { Refresher } from './refresher.ts';
 import { Refusals } from './refusals.ts';
+import { Room } from './room.ts';
 import type { Shared } from './shared.ts';
-
-/** Slots kept free for DEKs that are being unwrapped or verified while the arena is full. */
-const SPARE_SLOTS = 8;
 
 /** An envelope of which it is known whose it is. */
 export interface Located {
@@ -35,23 +32,22 @@ export class Keyrings {
 
   constructor(clock: Clock, events: KeyringEvents) {
     this.#clock = clock;
-    const held = {
-      all: () => this.#index.values(),
-      purge: (dek: Dek) => this.#purge(dek),
-      refreshSoon: (dek: Dek) => refresher.enqueue(dek),
-      renew: (dek: Dek) => this.#rings.get(dek.keyName)?.renew(dek) ?? Promise.resolve(),
-    };
-    const refusals = new Refusals(clock, held, events);
-    const refresher = new Refresher(clock, held, refusals, events);
-    this.#shared = {
+    const all = (): Iterable<Dek> => this.#index.values();
+    const room = new Room(() => this.#evict());
+    const refusals: Refusals = new Refusals(
       clock,
-      index: this.#index,
-      refusals,
-      refresher,
-      negatives: new NegativeMemory(clock),
+      {
+        all,
+        purge: (dek) => this.#purge(dek),
+        refreshSoon: (dek) => refresher.enqueue(dek),
+        ask: (dek, recipients) => refresher.ask(dek, recipients),
+      },
       events,
-      makeRoom: () => this.#makeRoom(),
-    };
+    );
+    const renew = async (dek: Dek): Promise<void> => this.#rings.get(dek.keyName)?.encrypting.replace(dek);
+    const refresher: Refresher = new Refresher(clock, room, { all, renew }, refusals, events);
+    const negatives = new NegativeMemory(clock);
+    this.#shared = { clock, index: this.#index, refusals, refresher, negatives, events, room };
     this.#clockOffsetMs = clock.wallMs() - clock.bootMs();
     this.#stopBeat = clock.after(PROBE_INTERVAL_MS, () => this.#beat());
   }
@@ -112,6 +108,7 @@ export class Keyrings {
     this.#stopBeat();
     this.#shared.refresher.close();
     this.#shared.refusals.close();
+    for (const ring of this.#rings.values()) ring.close();
     for (const dek of [...this.#index.values()]) this.#rings.get(dek.keyName)?.remove(dek);
   }
 
@@ -122,15 +119,10 @@ export class Keyrings {
     ring.remove(dek);
   }
 
-  /** Second tier and finer choices come later: here the key with the most decrypting DEKs gives one up. */
-  #makeRoom(): void {
-    const { slots, slotsUsed } = arenaStatus();
-    if (slots - slotsUsed > SPARE_SLOTS) return;
-    let richest: Keyring | undefined;
-    for (const ring of this.#rings.values()) {
-      if (richest === undefined || ring.decrypting.size > richest.decrypting.size) richest = ring;
-    }
-    richest?.decrypting.evictOldest();
+  /** The key with the most decrypting DEKs gives one up. */
+  #evict(): boolean {
+    const richestFirst = [...this.#rings.values()].sort((a, b) => b.decrypting.size - a.decrypting.size);
+    return richestFirst.some((ring) => ring.decrypting.evict());
   }
 
   #beat(): void {
@@ -152,9 +144,6 @@ export class Keyrings {
     if (stepMs <= CLOCK_STEP_MS) return;
     this.#shared.events.clockStepped(stepMs);
     for (const ring of this.#rings.values()) ring.counters.clock_steps++;
-    for (const dek of this.#index.values()) {
-      dek.refreshDueAtMs = nowMs;
-      this.#shared.refresher.enqueue(dek);
-    }
+    for (const dek of this.#index.values()) this.#shared.refresher.enqueue(dek);
   }
 }

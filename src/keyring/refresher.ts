@@ -1,24 +1,29 @@
 import { freeKey } from '../crypto/native.ts';
+import { DekdError } from '../errors.ts';
 import type { Clock } from './clock.ts';
 import type { Dek, DekRecipient } from './dek.ts';
 import type { KeyringEvents } from './events.ts';
 import type { Kek } from './kek.ts';
-import { MISS_MS, PROBE_PAUSE_MS } from './options.ts';
-import type { HeldDeks, Refusals } from './refusals.ts';
+import { MISS_MS, PROBE_INTERVAL_MS, PROBE_PAUSE_MS } from './options.ts';
+import type { Refusals } from './refusals.ts';
+import type { Room } from './room.ts';
 import { withDeadline } from './timing.ts';
-import { unwrap } from './unwrap.ts';
+import { type UnwrapOutcome, unwrap } from './unwrap.ts';
 
 /** Background refreshes at once: enough for thousands of DEKs per ttl, few enough to spare an upstream that just came back. */
 const CONCURRENT_REFRESHES = 4;
 
-export interface RefreshTargets extends HeldDeks {
-  /** `refresh: renew`: puts a new DEK in the place of an encrypting one, drops one that only decrypts. */
+/** What refreshes need of the keyrings. */
+export interface RefreshTargets {
+  all(): Iterable<Dek>;
+  /** `refresh: renew`: puts a new DEK in the place of an encrypting one; never rejects. */
   renew(dek: Dek): Promise<void>;
 }
 
 /** Asks upstreams about held DEKs: before ttl ends, while they are out, and when they are back. */
 export class Refresher {
   readonly #clock: Clock;
+  readonly #room: Room;
   readonly #held: RefreshTargets;
   readonly #refusals: Refusals;
   readonly #events: KeyringEvents;
@@ -28,8 +33,9 @@ export class Refresher {
   #running = 0;
   #closed = false;
 
-  constructor(clock: Clock, held: RefreshTargets, refusals: Refusals, events: KeyringEvents) {
+  constructor(clock: Clock, room: Room, held: RefreshTargets, refusals: Refusals, events: KeyringEvents) {
     this.#clock = clock;
+    this.#room = room;
     this.#held = held;
     this.#refusals = refusals;
     this.#events = events;
@@ -53,15 +59,19 @@ export class Refresher {
     dek.cancelTimer = this.#clock.after(dek.refreshDueAtMs - nowMs, () => this.enqueue(dek));
   }
 
-  /** In the background, few at a time, encrypting DEKs first. */
+  /** Due now, in the background, few at a time, encrypting DEKs first. */
   enqueue(dek: Dek): void {
-    if (this.#closed || dek.place === 'gone' || dek.refreshing !== undefined) return;
+    if (this.#closed || dek.place === 'gone') return;
+    dek.refreshDueAtMs = Math.min(dek.refreshDueAtMs, this.#clock.bootMs());
     (dek.place === 'encrypting' ? this.#urgent : this.#waiting).add(dek);
     this.#pump();
   }
 
-  /** One attempt for any number of callers; never rejects: what it found is in the DEK's age, its KEKs' health and the refusals. */
-  refresh(dek: Dek): Promise<void> {
+  /**
+   * One attempt for any number of callers; never rejects: what it found is in the DEK's age, its KEKs' health and the refusals. Resolves
+   * with what stood in the way when that was neither an outage nor a refusal.
+   */
+  refresh(dek: Dek): Promise<DekdError | undefined> {
     dek.refreshing ??= this.#refresh(dek).finally(() => {
       dek.refreshing = undefined;
     });
@@ -80,7 +90,8 @@ export class Refresher {
       const [dek] = queue;
       if (dek === undefined) return;
       queue.delete(dek);
-      if (dek.place === 'gone') continue;
+      // Zeroed, or refreshed for a request while it waited here.
+      if (dek.place === 'gone' || this.#clock.bootMs() < dek.refreshDueAtMs) continue;
       this.#running++;
       void this.refresh(dek).finally(() => {
         this.#running--;
@@ -89,36 +100,45 @@ export class Refresher {
     }
   }
 
-  async #refresh(dek: Dek): Promise<void> {
+  async #refresh(dek: Dek): Promise<DekdError | undefined> {
     dek.counters.refreshes++;
-    if (dek.options.cache.refresh === 'renew') return this.#held.renew(dek);
+    if (renews(dek)) {
+      await this.#held.renew(dek);
+      return undefined;
+    }
     const refusal = this.#refusals.covering(dek);
     // A DEK whose refusal is not settled is not re-armed by another recipient.
     const asked = refusal === undefined ? dek.recipients : dek.recipients.filter((one) => one.kek === refusal.kek);
-    if (!(await this.#ask(dek, asked))) dek.counters.refresh_failures++;
+    const result = await this.#ask(dek, asked);
+    if (result instanceof DekdError) {
+      dek.counters.refresh_failures++;
+      return result;
+    }
+    if (result.kind === 'refused' && dek.place !== 'gone') this.#refusals.report(dek, result.by, result.failure);
+    if (result.kind !== 'opened') dek.counters.refresh_failures++;
+    return result.kind === 'invalid' ? unwrappedOnce(dek) : undefined;
   }
 
-  /** True when the upstream vouched for the DEK. A refusal is reported. */
-  async #ask(dek: Dek, recipients: readonly DekRecipient[]): Promise<boolean> {
+  /** One attempt at these recipients; re-arms the DEK when one of them opens it. Reports nothing. */
+  async ask(dek: Dek, recipients: readonly DekRecipient[]): Promise<UnwrapOutcome | undefined> {
+    const result = await this.#ask(dek, recipients);
+    return result instanceof DekdError ? undefined : result;
+  }
+
+  async #ask(dek: Dek, recipients: readonly DekRecipient[]): Promise<UnwrapOutcome | DekdError> {
     const startedAtMs = this.#clock.bootMs();
-    const outcome = await withDeadline(this.#clock, MISS_MS, (signal) =>
-      unwrap({
-        recipients,
-        dekId: dek.id,
-        block: dek.block,
-        context: dek.wrapContext,
-        counters: dek.counters,
-        signal,
-      }),
-    ).catch(() => undefined);
-    if (outcome?.kind === 'opened') {
+    const { id: dekId, block, wrapContext: context, counters } = dek;
+    try {
+      const outcome = await this.#room.hold(1, () =>
+        withDeadline(this.#clock, MISS_MS, (signal) => unwrap({ recipients, dekId, block, context, counters, signal })),
+      );
+      if (outcome.kind !== 'opened') return outcome;
       freeKey(outcome.handle);
-      if (dek.place === 'gone') return false;
       dek.verified(startedAtMs, outcome.by.role, this.#clock);
-      return true;
+      return outcome;
+    } catch (thrown) {
+      return DekdError.from(thrown);
     }
-    if (outcome?.kind === 'refused' && dek.place !== 'gone') this.#refusals.report(dek, outcome.by, outcome.failure);
-    return false;
   }
 
   /** Keeps the knowledge of an outage fresh, with a DEK that is held anyway; ends when no DEK needs this KEK. */
@@ -134,18 +154,17 @@ export class Refresher {
   async #probe(kek: Kek): Promise<void> {
     const dek = this.#oldestUser(kek);
     if (dek === undefined) return;
-    if (dek.options.cache.refresh === 'renew') return this.#held.renew(dek);
-    await this.#ask(
-      dek,
-      dek.recipients.filter((one) => one.kek === kek),
-    );
+    if (renews(dek)) return this.#held.renew(dek);
+    const recipients = dek.recipients.filter((one) => one.kek === kek);
+    const outcome = await this.ask(dek, recipients);
+    if (outcome?.kind === 'refused' && dek.place !== 'gone') this.#refusals.report(dek, outcome.by, outcome.failure);
   }
 
   /** Spread over half a ttl, so that the upstream that just came back is not met by everybody at once. */
   #recover(kek: Kek): void {
     const nowMs = this.#clock.bootMs();
     for (const dek of this.#held.all()) {
-      if (!dek.uses(kek) || nowMs < dek.refreshDueAtMs) continue;
+      if (!dek.used || !dek.uses(kek) || nowMs < dek.refreshDueAtMs) continue;
       if (dek.place === 'encrypting') {
         this.enqueue(dek);
       } else {
@@ -164,4 +183,16 @@ export class Refresher {
     }
     return oldest;
   }
+}
+
+/** `refresh: renew` is for an encrypting DEK that may not be unwrapped; one that only decrypts came by being unwrapped. */
+function renews(dek: Dek): boolean {
+  return dek.options.cache.refresh === 'renew' && dek.place === 'encrypting';
+}
+
+function unwrappedOnce(dek: Dek): DekdError {
+  return new DekdError('UPSTREAM_FAULT', `key ${dek.keyName}: no upstream unwraps any more what it unwrapped before`, {
+    metadata: { key: dek.keyName },
+    retryAfterMs: PROBE_INTERVAL_MS,
+  });
 }

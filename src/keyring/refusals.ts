@@ -1,19 +1,23 @@
-import { freeKey } from '../crypto/native.ts';
-import { type RefusalScope, UpstreamFailure } from '../upstream/failure.ts';
+import type { RefusalScope, UpstreamFailure } from '../upstream/failure.ts';
 import type { Clock } from './clock.ts';
 import type { Dek, DekRecipient } from './dek.ts';
 import type { KeyringEvents } from './events.ts';
 import type { Kek } from './kek.ts';
 import { CONFIRM_AFTER_MS, CONFIRM_JITTER_MS, PROBE_INTERVAL_MS } from './options.ts';
+import type { UnwrapOutcome } from './unwrap.ts';
 
-/** One refusal that was seen and is not yet settled. */
-export interface Refusal {
+/** What an upstream refused. */
+export interface Refused {
   readonly kek: Kek;
   readonly scope: RefusalScope;
   /** Of the DEK that met it; `version` and `access` reach no further. */
   readonly kekVersion: string;
   readonly keyName: string;
   readonly partitionKey: string;
+}
+
+/** One refusal that was seen and is not yet settled. */
+export interface Refusal extends Refused {
   readonly firstSeenAtMs: number;
   /** `confirming` until the second call's answer; `pending` when there was none: tried again until there is one. */
   state: 'confirming' | 'pending';
@@ -28,6 +32,8 @@ export interface HeldDeks {
   purge(dek: Dek): void;
   /** Asks the upstream about a DEK soon, in the background. */
   refreshSoon(dek: Dek): void;
+  /** One attempt at these recipients of a DEK, now; undefined when it could not be made. */
+  ask(dek: Dek, recipients: readonly DekRecipient[]): Promise<UnwrapOutcome | undefined>;
 }
 
 /**
@@ -50,10 +56,9 @@ export class Refusals {
   /** A refusal that `dek` met at `recipient`; joins the one that is being settled already. */
   report(dek: Dek, recipient: DekRecipient, failure: UpstreamFailure): Refusal {
     dek.counters.refusals_seen++;
-    const scope = failure.scope ?? 'access';
     const subject = {
       kek: recipient.kek,
-      scope,
+      scope: failure.scope ?? 'access',
       kekVersion: recipient.wrapped.kekVersion,
       keyName: dek.keyName,
       partitionKey: dek.partitionKey,
@@ -79,16 +84,24 @@ export class Refusals {
     return refusal;
   }
 
-  /** A refusal met with a DEK that is not held proves nothing by itself: it has a held DEK of that KEK asked about. */
-  followUp(kek: Kek): void {
+  /**
+   * A refusal met with a DEK that is not held proves nothing by itself: a held DEK that it would purge is asked about, else one of that
+   * KEK. One that was asked about a moment ago has answered already.
+   */
+  followUp(refused: Refused): void {
+    let witness: Dek | undefined;
     for (const dek of this.#held.all()) {
-      if (dek.isAuthority(kek)) {
-        this.#held.refreshSoon(dek);
-        return;
-      }
+      if (!dek.isAuthority(refused.kek)) continue;
+      witness ??= dek;
+      if (!covers(refused, dek)) continue;
+      witness = dek;
+      break;
     }
+    if (witness === undefined || this.#clock.bootMs() - witness.verifiedAtMs < CONFIRM_AFTER_MS) return;
+    this.#held.refreshSoon(witness);
   }
 
+  /** The unsettled refusal that would purge the DEK. */
   covering(dek: Dek): Refusal | undefined {
     if (this.#open.size === 0) return undefined;
     for (const refusal of this.#open.values()) if (covers(refusal, dek)) return refusal;
@@ -115,9 +128,11 @@ export class Refusals {
       await new Promise<void>((resolve) => this.#clock.after(pauseMs, resolve));
       const dek = reporter.place === 'gone' ? this.#anyCovered(refusal) : reporter;
       if (dek === undefined || this.#closed) return;
-      const answer = await this.#ask(refusal, dek);
-      if (answer === 'refused') return this.#execute(refusal);
-      if (answer === 'allowed') return this.#events.refusalWithdrawn(refusal);
+      const recipients = dek.recipients.filter((one) => one.kek === refusal.kek && sameVersion(refusal, one));
+      const outcome = await this.#held.ask(dek, recipients);
+      if (outcome?.kind === 'refused') return this.#execute(refusal, outcome.failure.scope);
+      // `invalid` is neither yes nor no: nothing is purged, and nothing re-armed.
+      if (outcome?.kind === 'opened' || outcome?.kind === 'invalid') return this.#events.refusalWithdrawn(refusal);
       if (refusal.state === 'confirming') this.#events.refusalPending(refusal);
       refusal.state = 'pending';
       decide();
@@ -125,24 +140,9 @@ export class Refusals {
     }
   }
 
-  /** The second call. A failure to authenticate or to answer decides nothing. */
-  async #ask(refusal: Refusal, dek: Dek): Promise<'refused' | 'allowed' | 'unanswered'> {
-    const recipient = dek.recipients.find((one) => one.kek === refusal.kek && sameVersion(refusal, one));
-    if (recipient === undefined) return 'allowed';
-    const startedAtMs = this.#clock.bootMs();
-    dek.counters.unwraps++;
-    try {
-      freeKey(await refusal.kek.unwrap(recipient.wrapped, dek.wrapContext, new AbortController().signal));
-      dek.verified(startedAtMs, recipient.role, this.#clock);
-      return 'allowed';
-    } catch (thrown) {
-      const failure = UpstreamFailure.from(thrown);
-      if (failure.class === 'refused') return 'refused';
-      return failure.class === 'invalid' ? 'allowed' : 'unanswered';
-    }
-  }
-
-  #execute(refusal: Refusal): void {
+  /** Two answers that differ in scope agree only on the DEKs of that key and partition; the others fall by their own refusals. */
+  #execute(seen: Refusal, confirmedScope: RefusalScope | undefined): void {
+    const refusal: Refusal = { ...seen, scope: seen.scope === confirmedScope ? seen.scope : 'access' };
     const doomed: Dek[] = [];
     const siblings: Dek[] = [];
     for (const dek of this.#held.all()) {
@@ -161,18 +161,12 @@ export class Refusals {
   }
 }
 
-function nameOf(refusal: Pick<Refusal, 'kek' | 'scope' | 'kekVersion' | 'keyName' | 'partitionKey'>): string {
-  switch (refusal.scope) {
-    case 'kek':
-      return JSON.stringify([refusal.kek.uri]);
-    case 'version':
-      return JSON.stringify([refusal.kek.uri, refusal.kekVersion]);
-    case 'access':
-      return JSON.stringify([refusal.kek.uri, refusal.keyName, refusal.partitionKey, 'access']);
-  }
+function nameOf({ kek, scope, kekVersion, keyName, partitionKey }: Refused): string {
+  const reach = { kek: [], version: [kekVersion], access: [keyName, partitionKey] }[scope];
+  return JSON.stringify([kek.upstreamName, kek.uri, scope, ...reach]);
 }
 
-function covers(refusal: Refusal, dek: Dek): boolean {
+function covers(refusal: Refused, dek: Dek): boolean {
   if (!counts(dek, refusal.kek)) return false;
   switch (refusal.scope) {
     case 'kek':
@@ -184,7 +178,7 @@ function covers(refusal: Refusal, dek: Dek): boolean {
   }
 }
 
-function sameVersion(refusal: Refusal, recipient: DekRecipient): boolean {
+function sameVersion(refusal: Refused, recipient: DekRecipient): boolean {
   return refusal.scope !== 'version' || recipient.wrapped.kekVersion === refusal.kekVersion;
 }
 

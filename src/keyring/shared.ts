@@ -4,6 +4,7 @@ import type { Dek } from './dek.ts';
 import type { KeyringEvents } from './events.ts';
 import type { Refresher } from './refresher.ts';
 import type { Refusals } from './refusals.ts';
+import type { Room } from './room.ts';
 
 /** What the keyrings of one process have in common. */
 export interface Shared {
@@ -14,8 +15,7 @@ export interface Shared {
   readonly refresher: Refresher;
   readonly negatives: NegativeMemory;
   readonly events: KeyringEvents;
-  /** Zeroes the DEK that was used longest ago for decrypting when secret memory is full. */
-  makeRoom(): void;
+  readonly room: Room;
 }
 
 /** Ends a DEK's life in the cache: out of the index, zeroed. */

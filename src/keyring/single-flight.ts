@@ -41,3 +41,17 @@ export function waitFor<T>(promise: Promise<T>, waiter: Waiter): Promise<T> {
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', leave));
   });
 }
+
+/** Runs `use` with something that nobody else holds and releases it, also when it comes after the waiter left. */
+export async function useOnce<R, T>(
+  making: Promise<R>,
+  waiter: Waiter,
+  use: (made: R) => T,
+  release: (made: R) => void,
+): Promise<T> {
+  try {
+    return use(await waitFor(making, waiter));
+  } finally {
+    making.then(release, () => undefined);
+  }
+}

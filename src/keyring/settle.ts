@@ -1,0 +1,56 @@
+import type { DekdError } from '../errors.ts';
+import { UpstreamFailure } from '../upstream/failure.ts';
+import { decide, graceMs } from './decide.ts';
+import type { Dek } from './dek.ts';
+import { fromUpstream } from './failures.ts';
+import { CONFIRM_WAIT_MS, GRACE_WAIT_MS, type KeyOptions } from './options.ts';
+import type { Refusal } from './refusals.ts';
+import type { Shared } from './shared.ts';
+import { type Waiter, waitFor } from './single-flight.ts';
+import { settlesWithin } from './timing.ts';
+
+/** What may change while a request waits: an attempt's outcome, then a refusal's. */
+const MAX_ROUNDS = 4;
+
+/**
+ * Waits until a held DEK may serve; undefined when it was zeroed meanwhile, which the caller checks again after its own await. Throws
+ * UPSTREAM_* when it may not serve.
+ */
+export async function settle(dek: Dek, shared: Shared, waiter: Waiter): Promise<'serve' | 'grace' | undefined> {
+  let waited: 'grace' | DekdError | undefined;
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    if (dek.place === 'gone') return undefined;
+    const refusal = shared.refusals.covering(dek);
+    const verdict = decide(dek, shared.clock.bootMs(), refusal);
+    if (verdict === 'serve' || verdict === 'grace') return verdict;
+    if (verdict === 'unavailable' || waited !== undefined) break;
+    waited = await (refusal === undefined ? refreshed(dek, shared, waiter) : decided(dek, refusal, shared, waiter));
+    if (waited === 'grace') return waited;
+  }
+  throw waited ?? unavailable(dek.options, dek);
+}
+
+/** What a caller hears when a DEK may not serve and nothing better is known. */
+export function unavailable(options: KeyOptions, dek: Dek | undefined): DekdError {
+  const kek = dek?.recipients.find((one) => one.kek.outage)?.kek ?? options.recipients[0]?.kek;
+  const { state } = kek?.health ?? { state: 'unknown' };
+  const failureClass = state === 'throttled' || state === 'unauthenticated' ? state : 'unreachable';
+  return fromUpstream(options.name, kek?.upstreamName ?? 'none', new UpstreamFailure(failureClass, 'grace is over'));
+}
+
+/** Nothing is served while its refusal is being confirmed; an error when that takes too long. */
+async function decided(dek: Dek, refusal: Refusal, { clock }: Shared, waiter: Waiter): Promise<DekdError | undefined> {
+  const inTime = await waitFor(settlesWithin(clock, refusal.decided, CONFIRM_WAIT_MS), waiter);
+  return inTime ? undefined : unavailable(dek.options, dek);
+}
+
+/** Waits for an attempt; `grace` when it takes so long that the DEK serves meanwhile, an error when neither outage nor refusal ended it. */
+async function refreshed(dek: Dek, shared: Shared, waiter: Waiter): Promise<'grace' | DekdError | undefined> {
+  const { clock, refusals, refresher } = shared;
+  const attempt = refresher.refresh(dek);
+  const pastGrace = clock.bootMs() - dek.verifiedAtMs > dek.options.cache.ttlMs + graceMs(dek);
+  if (pastGrace || (await waitFor(settlesWithin(clock, attempt, GRACE_WAIT_MS), waiter))) {
+    return waitFor(attempt, waiter);
+  }
+  return dek.place === 'gone' || refusals.covering(dek) !== undefined ? undefined : 'grace';
+}

@@ -58,8 +58,11 @@ async function configuration(flags: Flags): Promise<Config> {
 }
 
 async function serve(config: Config): Promise<void> {
-  const [{ startDaemon }, { pino }] = await Promise.all([import('../daemon/daemon.ts'), import('pino')]);
-  const logger = pino({ level: config.log.level, base: null }, pino.destination({ dest: 2, sync: true }));
+  const [{ startDaemon }, { createLogger }] = await Promise.all([
+    import('../daemon/daemon.ts'),
+    import('../telemetry/logger.ts'),
+  ]);
+  const logger = createLogger(config.log.level);
   const starting = startDaemon(config, { logger });
   stopOnSignals(starting);
   const daemon = await starting;
@@ -70,12 +73,18 @@ async function serve(config: Config): Promise<void> {
   if (config.file === undefined) process.stdout.write(banner(daemon));
 }
 
-/** The first signal lets running calls end; who asks twice does not want to wait. */
+/** One Ctrl-C comes twice under npm: from the terminal, and passed on by npm. */
+const SAME_SIGNAL_MS = 1_000;
+
+/** The first signal lets running calls end; who asks again does not want to wait. */
 function stopOnSignals(starting: Promise<RunningDaemon>): void {
-  let stopping = false;
+  let firstAtMs: number | undefined;
   const stop = () => {
-    if (stopping) process.exit(EXIT.interrupted);
-    stopping = true;
+    if (firstAtMs !== undefined) {
+      if (performance.now() - firstAtMs > SAME_SIGNAL_MS) process.exit(EXIT.interrupted);
+      return;
+    }
+    firstAtMs = performance.now();
     starting
       .then((daemon) => daemon.stop())
       .then(

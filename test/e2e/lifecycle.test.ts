@@ -53,6 +53,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     // A second connection that only ever waits.
     const watch = await openRawCall(place.agentSocket, '/grpc.health.v1.Health/Watch');
     watch.write(grpcFrame(Buffer.alloc(0)));
+    watch.end();
 
     agent.kill(signal);
     await refused(place.agentSocket);

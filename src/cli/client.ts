@@ -1,4 +1,4 @@
-import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials } from '@grpc/grpc-js';
 import type { MethodDefinition, PackageDefinition, ServiceDefinition } from '@grpc/proto-loader';
 import { loadProtos } from '../transport/protos.ts';
 import { type GlobalFlags, timeoutMs } from './flags.ts';
@@ -38,7 +38,7 @@ export async function callService<Response>(
   try {
     return await unary<Response>(client, service[call.method] as Method, call.request, timeout);
   } catch (error) {
-    throw rpcError(error as ServiceError, protos, timeout);
+    throw rpcError(error, protos, timeout);
   } finally {
     client.close();
   }

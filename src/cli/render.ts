@@ -14,6 +14,13 @@ export function span(time: ProtoTime | null | undefined): string | undefined {
   return time === null || time === undefined ? undefined : durationText(Math.round(seconds(time) * 1000));
 }
 
+/** An age to a second's precision, below one to a millisecond's. */
+export function age(time: ProtoTime | null | undefined): string | undefined {
+  if (time === null || time === undefined) return undefined;
+  const ms = seconds(time) * 1000;
+  return durationText(ms < 1000 ? Math.round(ms) : Math.round(ms / 1000) * 1000);
+}
+
 export function instant(time: ProtoTime | null | undefined): string | undefined {
   return time === null || time === undefined ? undefined : instantText(time);
 }

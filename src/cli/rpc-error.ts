@@ -4,8 +4,10 @@ import { REASONS, type Reason } from '../errors.ts';
 import { EXIT, EXIT_BY_REASON, type ExitCode } from './exit-codes.ts';
 import { CliError } from './messages.ts';
 
-/** What a failed call means to whoever typed the command. */
-export function rpcError(error: ServiceError, protos: PackageDefinition, timeoutMs: number): CliError {
+/** What a failed call means to whoever typed the command: a CliError. What gRPC did not throw comes back as it is. */
+export function rpcError(thrown: unknown, protos: PackageDefinition, timeoutMs: number): unknown {
+  if (!(thrown instanceof Error && 'metadata' in thrown)) return thrown;
+  const error = thrown as ServiceError;
   if (error.code === status.DEADLINE_EXCEEDED) {
     const text = `no answer within ${timeoutMs} ms; wait longer with --timeout, or look at \`dekctl status\``;
     return new CliError(EXIT.unavailable, `DEADLINE_EXCEEDED: ${text}`);

@@ -2,7 +2,7 @@ import { callAgent } from '../client.ts';
 import type { GlobalFlags } from '../flags.ts';
 import { type ProtoTime, publicJson } from '../json-document.ts';
 import { writeText } from '../output.ts';
-import { enumText, instant, span, suiteText, table } from '../render.ts';
+import { age, enumText, instant, span, suiteText, table } from '../render.ts';
 
 interface DescribeKeyResponse {
   readonly key: string;
@@ -43,8 +43,8 @@ function humanText(response: DescribeKeyResponse): string {
     ['rotate after', span(response.rotate_after)],
     ['partitions', `${response.partitions} in memory`],
     ['DEKs', `${response.encrypting_deks} encrypting, ${response.decrypting_deks} decrypting`],
-    ['oldest DEK', span(response.oldest_encrypting_dek_age)],
-    ['last verified', span(response.oldest_verification_age)],
+    ['oldest DEK', age(response.oldest_encrypting_dek_age)],
+    ['last verified', age(response.oldest_verification_age)],
     ['as of', instant(response.as_of)],
   ];
   return `${table(rows)}\n`;

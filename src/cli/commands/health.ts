@@ -14,7 +14,7 @@ export interface HealthFlags extends GlobalFlags {
 export async function health(flags: HealthFlags): Promise<ExitCode> {
   const { status } = await callService<{ status: string | number }>(
     flags,
-    { socket: 'agent', service: 'grpc.health.v1.Health', method: 'check', request: { service: flags.service } },
+    { socket: 'agent', service: 'grpc.health.v1.Health', method: 'Check', request: { service: flags.service } },
     loadProtos(),
     service as never,
   );

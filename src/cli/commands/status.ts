@@ -2,7 +2,7 @@ import { callAgent } from '../client.ts';
 import type { GlobalFlags } from '../flags.ts';
 import { type ProtoTime, publicJson } from '../json-document.ts';
 import { writeText } from '../output.ts';
-import { instant, pairsText, span, table } from '../render.ts';
+import { age, instant, pairsText, table } from '../render.ts';
 
 interface StatusResponse {
   readonly version: string;
@@ -77,7 +77,8 @@ function upstreamText(upstream: StatusResponse['upstreams'][number]): string {
 }
 
 function keyText(key: StatusResponse['keys'][number]): string {
-  const counters = pairsText(key.counters);
+  const counted = Object.entries(key.counters).filter(([, count]) => count !== '0');
+  const counters = pairsText(Object.fromEntries(counted));
   return table([
     ['key', `${key.key} (cache ${key.cache_mode})`],
     ['  counters', counters === '' ? undefined : counters],
@@ -90,8 +91,8 @@ function dekText(dek: DekStatus): string {
   const facts = [
     `DEK ${dek.dek_id.slice(0, 16)}`,
     partition === '' ? undefined : partition,
-    `age ${span(dek.age) ?? 'unknown'}`,
-    `verified ${span(dek.verification_age) ?? 'unknown'} ago`,
+    `age ${age(dek.age) ?? 'unknown'}`,
+    `verified ${age(dek.verification_age) ?? 'unknown'} ago`,
     `${dek.messages} messages`,
     dek.rotation_overdue ? 'rotation overdue' : undefined,
     dek.refusal_pending ? 'refusal pending' : undefined,

@@ -1,0 +1,58 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'ava';
+import { associatedData, parseContext, parseInteger, timeoutMs } from '../../src/cli/flags.ts';
+import { CliError } from '../../src/cli/messages.ts';
+import { temporaryDirectory } from './run.ts';
+
+const directory = temporaryDirectory(test);
+const usage = { instanceOf: CliError };
+
+test('a context entry ends its name at the first =', (t) => {
+  t.deepEqual(parseContext(['tenant=acme', 'query=a=b', 'empty=']), { tenant: 'acme', query: 'a=b', empty: '' });
+  t.deepEqual(parseContext(undefined), {});
+  t.deepEqual(parseContext(['constructor=x']), { constructor: 'x' } as never);
+});
+
+const badContexts: readonly [string[], string][] = [
+  [['tenant'], '--context tenant: expected NAME=VALUE, such as tenant=acme'],
+  [['=acme'], '--context =acme: expected NAME=VALUE, such as tenant=acme'],
+  [['a=1', 'a=2'], '--context a: given twice'],
+  [['__proto__=x'], '--context __proto__: this name cannot be sent from here'],
+  [['a=\ufffd'], '--context a: not UTF-8'],
+];
+for (const [pairs, message] of badContexts) {
+  test(`context ${pairs.join(' ')} is refused`, (t) => {
+    const error = t.throws(() => parseContext(pairs), usage);
+    t.is(error.message, message);
+    t.is(error.exitCode, 2);
+  });
+}
+
+test('associated data comes from one of its two flags', (t) => {
+  const file = join(directory, 'aad');
+  writeFileSync(file, Buffer.from([0, 1, 255]));
+  t.deepEqual(associatedData({}), Buffer.alloc(0));
+  t.deepEqual(associatedData({ aad: 'row-ü' }), Buffer.from('row-ü'));
+  t.deepEqual(associatedData({ aadFile: file }), Buffer.from([0, 1, 255]));
+  t.regex(t.throws(() => associatedData({ aad: '', aadFile: file }), usage).message, /give one of the two/);
+  writeFileSync(file, Buffer.alloc(65_537));
+  t.regex(t.throws(() => associatedData({ aadFile: file }), usage).message, /has more than 65536 bytes/);
+});
+
+test('time-outs have a unit and bounds', (t) => {
+  t.is(timeoutMs({ timeout: '1500ms' }), 1500);
+  for (const timeout of ['10', '0s', '25h', 'soon', '']) {
+    t.regex(t.throws(() => timeoutMs({ timeout }), usage).message, /expected a duration such as 500ms, 10s or 1m/);
+  }
+});
+
+test('whole numbers in decimal, within bounds', (t) => {
+  t.is(parseInteger('--bytes', '1024', 1, 1024), 1024);
+  for (const text of ['0', '1025', '1e3', '0x10', '-1', '1.5', '', ' 5']) {
+    t.is(
+      t.throws(() => parseInteger('--bytes', text, 1, 1024), usage).message,
+      `--bytes ${text}: expected a whole number from 1 to 1024`,
+    );
+  }
+});

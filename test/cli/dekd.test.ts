@@ -1,0 +1,162 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'ava';
+import { packageVersion } from '../../src/cli/version.ts';
+import { cleanEnvironment, dekctl, dekd, run, sourcePath, temporaryDirectory } from './run.ts';
+
+const directory = temporaryDirectory(test);
+const example = sourcePath('examples/development.yaml');
+
+test.serial('--version and --help', async (t) => {
+  t.deepEqual(await dekd(['--version']), { code: 0, stdout: Buffer.from(`${packageVersion()}\n`), stderr: '' });
+  t.regex((await dekd(['--help'])).stdout.toString(), /^Usage: dekd \[options\]/);
+});
+
+test.serial('--check says ok, for a flag and for DEKD_CONFIG', async (t) => {
+  const ok = { code: 0, stdout: Buffer.from(`${example}: ok, 1 key, 1 upstream, profile development\n`), stderr: '' };
+  t.deepEqual(await dekd(['--config', example, '--check']), ok);
+  t.deepEqual(await dekd(['--check'], { env: { DEKD_CONFIG: example } }), ok);
+});
+
+test.serial('--check has a line for each thing that is wrong', async (t) => {
+  const file = join(directory, 'typo.yaml');
+  writeFileSync(
+    file,
+    'profil: development\nlisten: { agent: { path: a }, admin: { path: b } }\nkeys: {}\nupstreams: x\n',
+  );
+  const { code, stdout, stderr } = await dekd(['--config', file, '--check']);
+  t.is(code, 2);
+  t.is(stdout.length, 0);
+  t.deepEqual(stderr.trimEnd().split('\n'), [
+    `dekd: ${file}:1:1: profile: found nothing, expected production or development`,
+    `dekd: ${file}:1:1: profil: unknown field; did you mean profile?`,
+    `dekd: ${file}:3:7: keys: found an empty map, expected a map from names to keys`,
+    `dekd: ${file}:4:12: upstreams: found "x", expected a map from names to upstreams`,
+  ]);
+});
+
+const wrong: readonly [string[], number, RegExp][] = [
+  [[], 2, /^dekd: no configuration is named; give --config FILE or DEKD_CONFIG, or try dekd out with --development$/],
+  [['--config', '/nowhere.yaml'], 2, /^dekd: \/nowhere\.yaml: no such file; name an existing configuration file$/],
+  [['--config', 'x', '--development'], 2, /^dekd: --config and --development: give one of the two$/],
+  [['--confg', 'x'], 2, /^dekd: unknown option '--confg' \(Did you mean --config\?\); see `dekd --help`$/],
+  [['--development', '--state', `/tmp/${'s'.repeat(195)}`], 2, /the path has 211 bytes, a Unix socket's at most 107/],
+  [
+    ['--development', '--state', '/dev/null/state'],
+    1,
+    /^dekd: \/dev\/null\/state: a part of the path is not a directory; choose another place with --state DIRECTORY$/,
+  ],
+];
+for (const [args, code, line] of wrong) {
+  test.serial(`dekd ${args.join(' ').slice(0, 60)}: one line, exit code ${code}`, async (t) => {
+    const result = await dekd(args);
+    t.regex(result.stderr.trimEnd(), line);
+    t.is(result.stderr.trimEnd().split('\n').length, 1);
+    t.is(result.code, code);
+  });
+}
+
+test.serial('production refuses NODE_OPTIONS and the inspector', async (t) => {
+  const config = sourcePath('examples/production.yaml');
+  const file = join(directory, 'production.yaml');
+  const { readFileSync } = await import('node:fs');
+  writeFileSync(file, readFileSync(config, 'utf8').replace(', group: app', ''));
+  const options = await dekd(['--config', file], { env: { NODE_OPTIONS: '--max-old-space-size=200' } });
+  t.is(options.code, 1);
+  t.regex(options.stderr, /^dekd: the environment variable NODE_OPTIONS may open this process's memory/);
+  const report = await run(process.execPath, ['--report-on-signal', sourcePath('src/cli/dekd.ts'), '--config', file]);
+  t.is(report.code, 1);
+  t.regex(report.stderr, /^dekd: Node's switch --report-on-signal may open/);
+});
+
+interface Started {
+  readonly child: ChildProcess;
+  readonly banner: string;
+  readonly ended: Promise<number | null>;
+}
+
+/** A development agent in a directory of its own, once its banner is complete. */
+async function start(state: string): Promise<Started> {
+  const args = [
+    '--disable-warning=ExperimentalWarning',
+    sourcePath('src/cli/dekd.ts'),
+    '--development',
+    '--state',
+    state,
+  ];
+  const child = spawn(process.execPath, args, { env: cleanEnvironment(), stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  const banner = await new Promise<string>((resolve, reject) => {
+    let text = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+      if (text.includes('Ctrl-C stops it.')) resolve(text);
+    });
+    void ended.then((code) => reject(new Error(`ended with ${code}: ${stderr}`)));
+  });
+  return { child, banner, ended };
+}
+
+test.serial(
+  'development: the banner says where and how; it serves; SIGINT ends it with 0; yesterday still opens',
+  async (t) => {
+    const state = join(directory, 'state');
+    const socket = ['--socket', join(state, 'agent.sock')];
+    const first = await start(state);
+    t.regex(first.banner, /is ready after \d+ ms: development only, not for real data/);
+    t.true(first.banner.includes(join(state, 'agent.sock')));
+    t.true(first.banner.includes(join(state, 'admin.sock')));
+    const command =
+      'echo hello | npx dekctl encrypt --key default --context tenant=acme > c && npx dekctl decrypt --context tenant=acme < c';
+    t.true(first.banner.includes(command));
+    const context = ['--context', 'tenant=acme'];
+    const sealed = await dekctl(['encrypt', '--key', 'default', ...context, ...socket], { input: 'hello\n' });
+    t.is(sealed.code, 0, sealed.stderr);
+    first.child.kill('SIGINT');
+    t.is(await first.ended, 0);
+
+    const second = await start(state);
+    const opened = await dekctl(['decrypt', ...context, ...socket], { input: sealed.stdout });
+    t.deepEqual(opened, { code: 0, stdout: Buffer.from('hello\n'), stderr: '' });
+    const facts = await dekctl(['inspect', '--json'], { input: sealed.stdout });
+    t.is(JSON.parse(facts.stdout.toString()).dek_block.key, 'default');
+    // A signal that opens Node's inspector when nobody listens for it.
+    second.child.kill('SIGUSR1');
+    t.is((await dekctl(['health', ...socket])).stdout.toString(), 'SERVING\n');
+    second.child.kill('SIGTERM');
+    t.is(await second.ended, 0);
+  },
+);
+
+test.serial('a second agent on the same state is refused in one line that names the first', async (t) => {
+  const state = join(directory, 'twice');
+  const first = await start(state);
+  const { code, stderr } = await dekd(['--development', '--state', state]);
+  first.child.kill('SIGTERM');
+  t.is(await first.ended, 0);
+  t.not(code, 0);
+  const lines = stderr
+    .trimEnd()
+    .split('\n')
+    .filter((line) => line.startsWith('dekd: '));
+  t.is(lines.length, 1, stderr);
+});
+
+test.serial('a state directory that cannot be written is one line with the way out', async (t) => {
+  const parent = join(directory, 'readonly');
+  mkdirSync(parent);
+  chmodSync(directory, 0o755);
+  chmodSync(parent, 0o555);
+  // Root may write everywhere: another user tries then.
+  const demote = process.getuid?.() === 0 ? 'process.setgid(12345); process.setuid(12345);' : '';
+  const source = `${demote} process.argv = [process.argv[0], 'dekd', '--development', '--state', ${JSON.stringify(join(parent, 'x'))}]; await import(${JSON.stringify(sourcePath('src/cli/dekd.ts'))})`;
+  const { code, stderr } = await run(process.execPath, ['--input-type=module', '-e', source]);
+  t.is(stderr, `dekd: ${join(parent, 'x')}: permission denied; choose another place with --state DIRECTORY\n`);
+  t.is(code, 1);
+  t.false(existsSync(join(parent, 'x')));
+});

@@ -144,6 +144,11 @@ export class Keyrings {
     if (stepMs <= CLOCK_STEP_MS) return;
     this.#shared.events.clockStepped(stepMs);
     for (const ring of this.#rings.values()) ring.counters.clock_steps++;
-    for (const dek of this.#index.values()) this.#shared.refresher.enqueue(dek);
+    const urgentFirst = [...this.#index.values()].sort((a, b) => rank(a) - rank(b));
+    for (const dek of urgentFirst) this.#shared.refresher.enqueue(dek);
   }
+}
+
+function rank(dek: Dek): number {
+  return dek.place === 'encrypting' ? 0 : 1;
 }

@@ -1,5 +1,10 @@
 import { createKey, freeKey, type SlotHandle, unwrapKey, wrapKey } from '../../src/crypto/native.ts';
-import { type FailureClass, type KekCondition, type RefusalScope, UpstreamFailure } from '../../src/upstream/failure.ts';
+import {
+  type FailureClass,
+  type KekCondition,
+  type RefusalScope,
+  UpstreamFailure,
+} from '../../src/upstream/failure.ts';
 import type {
   KekDescription,
   Upstream,

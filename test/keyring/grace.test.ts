@@ -1,0 +1,142 @@
+import test from 'ava';
+import { HANG, OK, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
+import { GRACE, HOUR, MINUTE, makeWorld, plain, SECOND, TTL } from './world.ts';
+
+test('an outage serves for the whole grace at once, and says so', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const { ciphertext, dek } = await key.seal();
+  plain(t, key.encrypt());
+  world.upstream.answer(UNREACHABLE);
+  const { verifiedAtMs } = dek;
+  let served = 0;
+  while (world.clock.bootMs() - verifiedAtMs < TTL + GRACE - 2 * SECOND) {
+    await world.clock.advance(2 * SECOND);
+    const past = world.clock.bootMs() - verifiedAtMs > TTL;
+    t.is(plain(t, key.encrypt()).grace, past);
+    t.is(plain(t, key.decrypt(ciphertext)).grace, past);
+    served += past ? 2 : 0;
+  }
+  t.is(dek.verifiedAtMs, verifiedAtMs, 'serving must not re-arm ttl');
+  t.is(key.ring.counters.grace_served, served);
+  await world.clock.advance(4 * SECOND);
+  const calls = world.upstream.count();
+  t.is(await world.reason(() => key.encrypt()), 'UPSTREAM_UNAVAILABLE');
+  t.true(world.upstream.count() <= calls + 1);
+});
+
+test('past grace the answer in an outage is UNAVAILABLE at once', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({ cache: { graceMs: MINUTE } });
+  const { ciphertext } = await key.seal();
+  plain(t, key.encrypt());
+  world.upstream.answer(HANG);
+  // The sweep drops it up to 5 s after grace; until then the refusal to serve is the table's.
+  await world.clock.advance(TTL + MINUTE - 1);
+  world.clock.suspend(2);
+  const calls = world.upstream.count();
+  for (const call of [() => key.encrypt(), () => key.decrypt(ciphertext)]) {
+    const outcome = await world.outcome(call());
+    t.is('error' in outcome && outcome.error.reason, 'UPSTREAM_UNAVAILABLE');
+    t.is('error' in outcome && outcome.error.retryAfterMs, 5_000);
+    t.is(outcome.tookMs, 0);
+  }
+  t.true(world.upstream.count() <= calls + 1, 'no call for a request that is refused at once');
+});
+
+test('probes keep the knowledge of an outage fresh for hours, about one call in 4 s', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({ cache: { mode: 'startup' } });
+  await key.seal();
+  plain(t, key.encrypt());
+  world.upstream.answer(HANG);
+  await world.clock.advance(TTL + 10 * SECOND);
+  const calls = world.upstream.count();
+  for (let hour = 0; hour < 6; hour++) {
+    await world.clock.advance(HOUR);
+    t.true(plain(t, key.encrypt()).grace);
+  }
+  const perHour = (world.upstream.count() - calls) / 6;
+  t.true(perHour > 3_600 / 5 && perHour <= 3_600 / 3, `${perHour} probes an hour`);
+});
+
+test('an idle DEK past ttl waits for an attempt, at most 1 s, and serves then', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const { ciphertext } = await key.seal();
+  world.upstream.answer(HANG);
+  world.clock.suspend(2 * TTL);
+  const first = await world.outcome(key.decrypt(ciphertext));
+  t.true('value' in first && first.value.grace);
+  t.is(first.tookMs, SECOND);
+  t.true(plain(t, key.decrypt(ciphertext)).grace, 'the next one does not wait');
+});
+
+test('an attempt that is slower than 1 s: the request is served in grace, the DEK keeps its age', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({
+    recipients: [
+      ['main', 'authority'],
+      ['second', 'authority'],
+    ],
+  });
+  await key.seal();
+  world.clock.suspend(2 * TTL);
+  // The first authority hangs for its whole attempt, so that the second one answers after the request's patience.
+  world.upstream.script({ kek: world.kek('main').uri, answer: HANG }, { answer: { kind: 'ok', afterMs: 300 } });
+  const outcome = await world.outcome(key.encrypt());
+  t.true('value' in outcome && outcome.value.grace);
+  t.is(outcome.tookMs, SECOND);
+  await world.clock.advance(SECOND);
+  t.false(plain(t, key.encrypt()).grace, 'the attempt went on and re-armed it');
+});
+
+test('the first request after the outage is served fresh', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  await key.seal();
+  plain(t, key.encrypt());
+  world.upstream.answer(UNREACHABLE);
+  await world.clock.advance(20 * MINUTE);
+  t.true(plain(t, key.encrypt()).grace);
+  world.upstream.answer(OK);
+  await world.clock.advance(5 * SECOND);
+  t.false(plain(t, key.encrypt()).grace);
+  t.deepEqual(world.events.slice(-1), [`recovery ${world.kek('main').uri}`]);
+});
+
+test('grace 0 serves nothing past ttl', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({ cache: { graceMs: 0 } });
+  await key.seal();
+  plain(t, key.encrypt());
+  world.upstream.answer(UNREACHABLE);
+  await world.clock.advance(TTL + 1);
+  t.is(await world.reason(() => key.encrypt()), 'UPSTREAM_UNAVAILABLE');
+});
+
+test('an answer that is neither yes nor no is a fault, asked for once a request', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  await key.seal();
+  world.clock.suspend(2 * TTL);
+  world.upstream.answer({ kind: 'other-key' });
+  const calls = world.upstream.count();
+  t.is(await world.reason(() => key.encrypt()), 'UPSTREAM_FAULT');
+  t.is(world.upstream.count(), calls + 1);
+  t.is(world.events.length, 0);
+});
+
+test('a refusal ends an outage: grace is over for it', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const { dek } = await key.seal();
+  plain(t, key.encrypt());
+  world.upstream.answer(UNREACHABLE);
+  await world.clock.advance(30 * MINUTE);
+  t.true(plain(t, key.encrypt()).grace);
+  world.upstream.answer(refused('kek', 'disabled'));
+  await world.clock.advance(8 * SECOND);
+  t.is(dek.place, 'gone');
+  t.is(await world.reason(() => key.encrypt()), 'KEY_DISABLED');
+});

@@ -1,0 +1,310 @@
+import test from 'ava';
+import { HANG, OK, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
+import { attempt, makeWorld, plain, SECOND, TTL, uriOf } from './world.ts';
+
+const MAIN = uriOf('main');
+
+for (const [random, confirmMs] of [
+  [0, 1_000],
+  [0.999_999, 3_000],
+] as const) {
+  test(`a refusal before ttl serves on and is confirmed after ${confirmMs} ms`, async (t) => {
+    const world = makeWorld(t);
+    world.clock.randoms[0] = random;
+    const key = world.key();
+    const { dek, ciphertext } = await key.seal();
+    plain(t, key.encrypt());
+    world.upstream.answer(refused('kek', 'disabled'));
+    const calls = world.upstream.count();
+    while (world.upstream.count() === calls) await world.clock.advance(10);
+    t.deepEqual(world.events, ['seen kek']);
+    await world.clock.advance(confirmMs - 20);
+    t.is(world.upstream.count(), calls + 1);
+    t.is(plain(t, key.decrypt(ciphertext)).text, 'hello');
+    t.false(plain(t, key.encrypt()).grace);
+    await world.clock.advance(40);
+    t.is(world.upstream.count(), calls + 2);
+    t.deepEqual(world.events, ['seen kek', 'confirmed kek 1']);
+    t.is(dek.place, 'gone');
+    t.is(key.ring.counters.purged, 1);
+    t.is(key.ring.counters.refusals_seen, 1);
+    t.is(key.ring.counters.refusals_confirmed, 1);
+    t.is(await world.reason(() => key.decrypt(ciphertext)), 'KEY_DISABLED');
+  });
+}
+
+test('no use is later than ttl + 5 s after the revocation, whenever it comes and however the DEK is used', async (t) => {
+  const world = makeWorld(t);
+  for (const [index, revokedAt] of [0.01, 0.3, 0.79, 0.85, 0.9, 0.99].entries()) {
+    for (const everyMs of [500, 0.34 * TTL, 0.97 * TTL]) {
+      const name = `key-${index}-${everyMs}`;
+      const key = world.key({ name, recipients: [[name, 'authority']] });
+      const { ciphertext } = await key.seal();
+      let revokedAtMs = Number.POSITIVE_INFINITY;
+      let lastUseMs = 0;
+      const until = world.clock.bootMs() + 2.5 * TTL;
+      const revokeAtMs = world.clock.bootMs() + revokedAt * TTL;
+      while (world.clock.bootMs() < until) {
+        await world.clock.advance(everyMs);
+        const nowMs = world.clock.bootMs();
+        if (nowMs >= revokeAtMs && revokedAtMs === Number.POSITIVE_INFINITY) {
+          world.upstream.script({ kek: uriOf(name), answer: refused('kek', 'disabled') });
+          revokedAtMs = revokeAtMs;
+        }
+        const outcome = await world.outcome(attempt(() => key.decrypt(ciphertext)));
+        if ('value' in outcome) lastUseMs = world.clock.bootMs();
+      }
+      t.true(
+        lastUseMs <= revokedAtMs + everyMs + TTL + 5 * SECOND,
+        `${name}: used until ${lastUseMs - revokedAtMs} ms`,
+      );
+      t.is(key.held.length, 0);
+    }
+  }
+});
+
+test('a refusal first met past ttl: the request waits and is not served', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const { ciphertext, dek } = await key.seal();
+  world.clock.suspend(2 * TTL);
+  world.upstream.answer(refused('kek', 'disabled'));
+  const outcome = await world.outcome(key.decrypt(ciphertext));
+  t.is('error' in outcome && outcome.error.reason, 'KEY_DISABLED');
+  t.true(outcome.tookMs >= SECOND && outcome.tookMs <= 4 * SECOND, `${outcome.tookMs} ms`);
+  t.is(dek.place, 'gone');
+});
+
+test('a refusal first met past ttl that turns out to be a slip: the request is served then', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const { ciphertext } = await key.seal();
+  world.clock.suspend(2 * TTL);
+  world.upstream.script({ answer: refused('access'), times: 1 });
+  const outcome = await world.outcome(key.decrypt(ciphertext));
+  t.true('value' in outcome && !outcome.value.grace);
+  t.true(outcome.tookMs >= SECOND && outcome.tookMs <= 4 * SECOND);
+});
+
+test('scope kek purges every DEK of which that KEK is an authority, of any key, and no other', async (t) => {
+  const world = makeWorld(t);
+  const orders = world.key({ name: 'orders', partitionBy: ['tenant'] });
+  const carts = world.key({ name: 'carts' });
+  const other = world.key({ name: 'other', recipients: [['other', 'authority']] });
+  const standby = world.key({
+    name: 'standby',
+    recipients: [
+      ['other', 'authority'],
+      ['main', 'standby'],
+    ],
+  });
+  for (const tenant of ['a', 'b', 'c']) await orders.seal({ tenant });
+  for (const key of [carts, other, standby]) await key.seal();
+  plain(t, orders.encrypt({ tenant: 'a' }));
+  world.upstream.script({ kek: MAIN, answer: refused('kek', 'pending-deletion') });
+  await world.clock.advance(TTL);
+  t.deepEqual(world.events, ['seen kek', 'confirmed kek 4']);
+  t.deepEqual([orders.held.length, carts.held.length, other.held.length, standby.held.length], [0, 0, 1, 1]);
+  t.is(orders.ring.counters.purged + carts.ring.counters.purged, 4);
+});
+
+test('scope version purges the DEKs that are wrapped under that version', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const old = await key.seal();
+  world.upstream.versions.set(MAIN, '2');
+  await key.ring.rotate();
+  const current = await key.seal();
+  t.is(key.held.length, 2);
+  plain(t, key.decrypt(old.ciphertext));
+  plain(t, key.encrypt());
+  world.upstream.script({ version: '1', operation: 'unwrap', answer: refused('version', 'destroyed') });
+  await world.clock.advance(TTL);
+  t.deepEqual(world.events, ['seen version', 'confirmed version 1']);
+  t.is(old.dek.place, 'gone');
+  t.is(current.dek.place, 'encrypting');
+  t.is(await world.reason(() => key.decrypt(old.ciphertext)), 'KEY_DESTROYED');
+  t.is(world.kek('main').health.condition, undefined, 'a version is not the KEK');
+});
+
+test('scope access purges that key and partition; siblings are asked at once and fall by their own refusals', async (t) => {
+  const world = makeWorld(t);
+  const orders = world.key({ name: 'orders', partitionBy: ['tenant'] });
+  const carts = world.key({ name: 'carts' });
+  for (const tenant of ['a', 'b', 'c']) await orders.seal({ tenant });
+  await carts.seal();
+  await world.clock.advance(0.5 * TTL);
+  plain(t, orders.encrypt({ tenant: 'a' }));
+  for (const tenant of ['a', 'b']) {
+    world.upstream.script({ pair: ['tenant', tenant], answer: refused('access') });
+  }
+  await world.clock.advance(0.36 * TTL + 4 * SECOND);
+  const tenants = (): string[] => orders.held.map((dek) => dek.partition.get('tenant')!);
+  t.deepEqual(world.events.slice(0, 2), ['seen access', 'confirmed access 1']);
+  t.deepEqual(world.events.slice(2, 3), ['seen access']);
+  await world.clock.advance(4 * SECOND);
+  t.deepEqual(world.events.slice(3), ['confirmed access 1']);
+  t.deepEqual(tenants(), ['c']);
+  const [survivor] = orders.held;
+  t.true(world.clock.bootMs() - survivor!.verifiedAtMs < 20 * SECOND, 'the sibling was refreshed at once');
+  t.is(carts.held.length, 1);
+});
+
+test('a single stray refusal purges nothing, whatever its scope', async (t) => {
+  for (const scope of ['kek', 'version', 'access'] as const) {
+    const world = makeWorld(t);
+    const key = world.key();
+    const { dek } = await key.seal();
+    plain(t, key.encrypt());
+    world.upstream.script({ operation: 'unwrap', answer: refused(scope), times: 1 });
+    await world.clock.advance(TTL);
+    t.deepEqual(world.events, [`seen ${scope}`, `withdrawn ${scope}`]);
+    t.is(key.held[0], dek);
+    t.is(key.ring.counters.purged, 0);
+    t.false(plain(t, key.encrypt()).grace, 'the second answer re-armed it');
+  }
+});
+
+test('a confirming answer of another scope confirms only what both say', async (t) => {
+  const world = makeWorld(t);
+  const orders = world.key({ name: 'orders' });
+  const carts = world.key({ name: 'carts' });
+  await orders.seal();
+  await carts.seal();
+  plain(t, orders.encrypt());
+  world.upstream.script(
+    { pair: ['dekd:key', 'orders'], answer: refused('kek'), times: 1 },
+    { pair: ['dekd:key', 'orders'], answer: refused('access') },
+  );
+  await world.clock.advance(TTL);
+  t.is(world.events[1], 'confirmed access 1');
+  t.deepEqual([orders.held.length, carts.held.length], [0, 1]);
+});
+
+test('a confirming answer that unwraps another key re-arms nothing', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const { dek } = await key.seal();
+  const { verifiedAtMs } = dek;
+  plain(t, key.encrypt());
+  world.upstream.script({ answer: refused('kek'), times: 1 }, { answer: { kind: 'other-key' } });
+  await world.clock.advance(TTL);
+  t.deepEqual(world.events, ['seen kek', 'withdrawn kek']);
+  t.is(dek.verifiedAtMs, verifiedAtMs);
+});
+
+test('refusal, then an outage: pending, no new DEKs, one more ttl, asked again every 5 s, purged by the next no', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({ partitionBy: ['tenant'] });
+  const { dek, ciphertext } = await key.seal({ tenant: 'a' });
+  const startMs = dek.verifiedAtMs;
+  plain(t, key.encrypt({ tenant: 'a' }));
+  world.upstream.script({ answer: refused('kek'), times: 1 }, { answer: UNREACHABLE });
+  await world.clock.advance(TTL - SECOND);
+  t.deepEqual(world.events.slice(0, 3), ['seen kek', `outage ${MAIN}`, 'pending kek']);
+  t.true(world.keyrings.refusalPending(dek));
+  t.false(plain(t, key.encrypt({ tenant: 'a' })).grace, 'until ttl it serves as it would have');
+  const calls = world.upstream.count('wrap');
+  t.is(await world.reason(() => key.encrypt({ tenant: 'new' })), 'UPSTREAM_UNAVAILABLE');
+  t.is(world.upstream.count('wrap'), calls, 'no new DEK was tried for');
+  await world.clock.advance(2 * SECOND);
+  t.true(plain(t, key.encrypt({ tenant: 'a' })).grace);
+  // Seen at 0.85 ttl.
+  await world.clock.advance(startMs + 1.85 * TTL - SECOND - world.clock.bootMs());
+  t.true(plain(t, key.decrypt(ciphertext, { tenant: 'a' })).grace);
+  await world.clock.advance(2 * SECOND);
+  const late = await world.outcome(key.decrypt(ciphertext, { tenant: 'a' }));
+  t.is('error' in late && late.error.reason, 'UPSTREAM_UNAVAILABLE');
+  t.is(late.tookMs, 0);
+  world.upstream.answer(refused('kek'));
+  await world.clock.advance(6 * SECOND);
+  t.is(dek.place, 'gone');
+  t.is(world.events.at(-1), 'confirmed kek 1');
+});
+
+test('refusal, then an outage, then a yes: the DEK serves on', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const { dek } = await key.seal();
+  plain(t, key.encrypt());
+  world.upstream.script({ answer: refused('kek'), times: 1 }, { answer: HANG });
+  await world.clock.advance(1.5 * TTL);
+  t.true(world.events.includes('pending kek'));
+  world.upstream.answer(OK);
+  await world.clock.advance(6 * SECOND);
+  t.false(world.keyrings.refusalPending(dek));
+  t.false(plain(t, key.encrypt()).grace);
+  t.is(world.events.at(-1), 'withdrawn kek');
+});
+
+test('200 replays of a destroyed version purge nothing else and have one held DEK asked about', async (t) => {
+  const world = makeWorld(t);
+  const writer = world.peer({ partitionBy: ['tenant'] });
+  const replays: Buffer[] = [];
+  for (let tenant = 0; tenant < 200; tenant++) replays.push((await writer.seal({ tenant: `t${tenant}` })).ciphertext);
+  writer.world.keyrings.close();
+  world.upstream.versions.set(MAIN, '2');
+  const key = world.key({ partitionBy: ['tenant'] });
+  const held = await key.seal({ tenant: 'mine' });
+  const other = await key.seal({ tenant: 'other' });
+  await world.clock.advance(10 * SECOND);
+  world.upstream.script({ operation: 'unwrap', version: '1', answer: refused('version', 'destroyed') });
+  const calls = world.upstream.count();
+  for (const [tenant, ciphertext] of replays.entries()) {
+    t.is(await world.reason(() => key.decrypt(ciphertext, { tenant: `t${tenant}` })), 'KEY_DESTROYED');
+  }
+  await world.clock.advance(TTL);
+  t.is(key.ring.counters.purged, 0);
+  t.deepEqual([held.dek.place, other.dek.place], ['encrypting', 'encrypting']);
+  t.is(world.upstream.count() - calls, 201);
+  t.is(world.events.length, 0);
+});
+
+test('a refusal on a miss starts the confirmation with a held DEK that it would reach', async (t) => {
+  const world = makeWorld(t);
+  const writer = world.peer({ partitionBy: ['tenant'] });
+  const { ciphertext } = await writer.seal({ tenant: 'b' });
+  writer.world.keyrings.close();
+  const key = world.key({ partitionBy: ['tenant'] });
+  const a = await key.seal({ tenant: 'a' });
+  const b = await key.seal({ tenant: 'b' });
+  await world.clock.advance(10 * SECOND);
+  world.upstream.script({ pair: ['tenant', 'b'], answer: refused('access') });
+  t.is(await world.reason(() => key.decrypt(ciphertext, { tenant: 'b' })), 'UPSTREAM_REFUSED');
+  await world.clock.advance(4 * SECOND);
+  t.is(a.dek.place, 'encrypting');
+  t.is(b.dek.place, 'gone');
+  t.deepEqual(world.events.slice(0, 2), ['seen access', 'confirmed access 1']);
+});
+
+test('a refusal on a miss of a disabled KEK purges its held DEKs within 5 s', async (t) => {
+  const world = makeWorld(t);
+  const writer = world.peer();
+  const { ciphertext } = await writer.seal();
+  writer.world.keyrings.close();
+  const key = world.key();
+  const { dek } = await key.seal();
+  await world.clock.advance(10 * SECOND);
+  world.upstream.answer(refused('kek', 'disabled'));
+  t.is(await world.reason(() => key.decrypt(ciphertext)), 'KEY_DISABLED');
+  await world.clock.advance(4 * SECOND);
+  t.is(dek.place, 'gone');
+});
+
+test('the DEK that met the refusal is evicted before the confirmation: another one is asked about', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({ partitionBy: ['tenant'], cache: { maxPartitions: 2 } });
+  const a = await key.seal({ tenant: 'a' });
+  const b = await key.seal({ tenant: 'b' });
+  plain(t, key.encrypt({ tenant: 'b' }));
+  plain(t, key.encrypt({ tenant: 'a' }));
+  world.clock.randoms.push(0.8, 0.9);
+  world.upstream.script({ operation: 'unwrap', kek: MAIN, answer: refused('kek') });
+  while (world.events.length === 0) await world.clock.advance(10);
+  const reporter = a.dek.refreshing === undefined && world.upstream.calls.at(-1)!.context === a.dek.wrapContext ? a : b;
+  const witness = reporter === a ? b : a;
+  world.keyrings.byName('orders')!.remove(reporter.dek);
+  await world.clock.advance(4 * SECOND);
+  t.is(witness.dek.place, 'gone');
+  t.is(world.events.at(-1), 'confirmed kek 1');
+});

@@ -17,17 +17,20 @@ const MAX_ROUNDS = 4;
  * UPSTREAM_* when it may not serve.
  */
 export async function settle(dek: Dek, shared: Shared, waiter: Waiter): Promise<'serve' | 'grace' | undefined> {
-  let waited: 'grace' | DekdError | undefined;
+  let problem: DekdError | undefined;
   for (let round = 0; round < MAX_ROUNDS; round++) {
     if (dek.place === 'gone') return undefined;
     const refusal = shared.refusals.covering(dek);
     const verdict = decide(dek, shared.clock.bootMs(), refusal);
     if (verdict === 'serve' || verdict === 'grace') return verdict;
-    if (verdict === 'unavailable' || waited !== undefined) break;
-    waited = await (refusal === undefined ? refreshed(dek, shared, waiter) : decided(dek, refusal, shared, waiter));
+    if (verdict === 'unavailable' || problem !== undefined) break;
+    const waited = await (refusal === undefined
+      ? refreshed(dek, shared, waiter)
+      : decided(dek, refusal, shared, waiter));
     if (waited === 'grace') return waited;
+    problem = waited;
   }
-  throw waited ?? unavailable(dek.options, dek);
+  throw problem ?? unavailable(dek.options, dek);
 }
 
 /** What a caller hears when a DEK may not serve and nothing better is known. */

@@ -53,6 +53,8 @@ async function collect(stream: ClientHttp2Stream): Promise<{ status: string; mes
   // A call that fails at once has its status in the headers.
   stream.on('response', take).on('trailers', take);
   stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  // An answer before the request's end: nothing more is to be said.
+  stream.on('end', () => stream.end());
   await once(stream, 'close');
   const message = decodeURIComponent(String(trailers['grpc-message'] ?? ''));
   return { status: String(trailers['grpc-status']), message, body: Buffer.concat(chunks) };

@@ -1,0 +1,191 @@
+// Who may do what, with real processes of different users: the kernel says who they are.
+import { chmodSync } from 'node:fs';
+import test, { type ExecutionContext } from 'ava';
+import { startAgent } from '../helpers/agent-process.ts';
+import { type Caller, type CallOutcome, callAs } from '../helpers/call-as.ts';
+import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { requireRoot } from '../helpers/require-root.ts';
+
+const WHY = 'its callers are processes of other users';
+const DENIED = 7;
+const APP: Caller = { uid: 21_000 };
+const OPERATOR: Caller = { uid: 22_000 };
+const CUSTODIAN: Caller = { uid: 22_001 };
+const AUDITOR: Caller = { uid: 22_002 };
+const WRITERS = 23_000;
+const OVERFLOW_ID = 65_534;
+
+/** A production agent: `orders` is the application's, `secret` is somebody else's; both have their KEK. */
+async function production(t: ExecutionContext, adminMode = '0666') {
+  const place = makePlace(t);
+  chmodSync(place.directory, 0o755);
+  place.configure({
+    profile: 'production',
+    listen: {
+      agent: { path: place.agentSocket, mode: '0666' },
+      admin: { path: place.adminSocket, mode: adminMode },
+    },
+    keys: {
+      orders: keyConfig('orders', {
+        allow: [
+          { uid: APP.uid, roles: ['user'] },
+          { gid: WRITERS, roles: ['user'], rpcs: ['Encrypt'] },
+          { uid: OPERATOR.uid, roles: ['operator'] },
+          { uid: AUDITOR.uid, roles: ['auditor'] },
+        ],
+      }),
+      secret: keyConfig('secret', { allow: [{ uid: 21_001, roles: ['user'] }] }),
+    },
+    admin: [{ uid: CUSTODIAN.uid, roles: ['custodian'] }],
+  });
+  const agent = await startAgent(t, place);
+  return { agent, place };
+}
+
+function data(place: Place, caller: Caller, ...calls: [string, object][]): CallOutcome[] {
+  return callAs({ caller, socket: place.agentSocket, service: 'dekd.v1.KeyAgent', calls });
+}
+
+function admin(place: Place, caller: Caller, ...calls: [string, object][]): CallOutcome[] {
+  return callAs({ caller, socket: place.adminSocket, service: 'dekd.v1.KeyAdmin', calls });
+}
+
+function codes(outcomes: readonly CallOutcome[]): number[] {
+  return outcomes.map(({ code }) => code);
+}
+
+function makeKeks(t: ExecutionContext, place: Place): void {
+  const made = admin(place, CUSTODIAN, ['CreateKey', { key: 'orders' }], ['CreateKey', { key: 'secret' }]);
+  t.deepEqual(codes(made), [0, 0]);
+}
+
+const ENCRYPT: [string, object] = ['Encrypt', { key: 'orders', plaintext: Buffer.from('mine') }];
+
+test('who is named may, who is not may not; root and the agent’s own user get nothing for free', async (t) => {
+  if (!requireRoot(t, WHY)) return;
+  const { place } = await production(t);
+  makeKeks(t, place);
+  const [encrypted, described] = data(place, APP, ENCRYPT, ['DescribeKey', { key: 'orders' }]);
+  t.is(encrypted?.code, 0);
+  t.is(described?.message.key, 'orders');
+  const decrypt: [string, object] = ['Decrypt', { ciphertext: encrypted?.message.ciphertext }];
+  t.is(data(place, APP, decrypt)[0]?.message.plaintext.toString(), 'mine');
+  for (const caller of [
+    { uid: 0 },
+    { uid: 21_001 },
+    { uid: 24_000 },
+    OPERATOR,
+    CUSTODIAN,
+    { uid: OVERFLOW_ID, groups: [WRITERS] },
+  ]) {
+    for (const { code, reason, text } of data(place, caller, ENCRYPT, decrypt)) {
+      t.deepEqual([code, reason], [DENIED, 'POLICY_DENIED'], `uid ${caller.uid}`);
+      t.regex(text, new RegExp(`^uid ${caller.uid} \\(gid ${caller.uid}\\) may not call \\w+ on key "orders"$`));
+    }
+  }
+  t.deepEqual(codes(data(place, OPERATOR, ['DescribeKey', { key: 'orders' }])), [0]);
+});
+
+test('a key that the caller may not see, and one that does not exist, look the same', async (t) => {
+  if (!requireRoot(t, WHY)) return;
+  const { place } = await production(t);
+  makeKeks(t, place);
+  const owner = { uid: 21_001 };
+  const [secret] = data(place, owner, ['Encrypt', { key: 'secret', plaintext: Buffer.from('theirs') }]);
+  const ciphertext: Buffer = secret?.message.ciphertext;
+  const absent = Buffer.from(ciphertext);
+  absent.write('absent', absent.indexOf('secret'));
+  for (const rpc of ['Encrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext', 'DescribeKey']) {
+    const answers = data(place, APP, [rpc, { key: 'secret' }], [rpc, { key: 'absent' }]);
+    sameDenial(t, answers);
+  }
+  sameDenial(t, data(place, APP, ['Decrypt', { ciphertext }], ['Decrypt', { ciphertext: absent }]));
+  sameDenial(
+    t,
+    data(place, APP, ['Encrypt', { key: 'secret', dry_run: true }], ['Encrypt', { key: 'absent', dry_run: true }]),
+  );
+});
+
+function sameDenial(t: ExecutionContext, answers: readonly CallOutcome[]): void {
+  const [hidden, absent] = answers.map((answer) => ({ ...answer, text: answer.text.replace(/secret|absent/, 'NAME') }));
+  t.like(hidden, { code: DENIED, reason: 'POLICY_DENIED' });
+  t.deepEqual(hidden, absent);
+}
+
+test('a rule for a group reaches its members, supplementary groups too, and no further than it says', async (t) => {
+  if (!requireRoot(t, WHY)) return;
+  const { place } = await production(t);
+  makeKeks(t, place);
+  const members: Caller[] = [
+    { uid: 24_000, gid: WRITERS },
+    { uid: 24_001, groups: [WRITERS] },
+  ];
+  for (const caller of members) {
+    const [encrypted] = data(place, caller, ENCRYPT);
+    t.is(encrypted?.code, 0);
+    const decrypt: [string, object] = ['Decrypt', { ciphertext: encrypted?.message.ciphertext }];
+    const narrowed = data(
+      place,
+      caller,
+      decrypt,
+      ['GenerateDataKey', { key: 'orders' }],
+      ['DescribeKey', { key: 'orders' }],
+    );
+    t.deepEqual(codes(narrowed), [DENIED, DENIED, 0]);
+    t.deepEqual(codes(data(place, APP, decrypt)), [0]);
+  }
+  t.deepEqual(codes(data(place, { uid: 24_001, groups: [WRITERS + 1] }, ENCRYPT)), [DENIED]);
+});
+
+test('the admin socket: each role its calls, each caller its keys', async (t) => {
+  if (!requireRoot(t, WHY)) return;
+  const { place } = await production(t);
+  makeKeks(t, place);
+  const [encrypted] = data(place, APP, ENCRYPT);
+  const list: [string, object] = ['ListKeys', {}];
+  const rotate: [string, object] = ['RotateKey', { key: 'orders' }];
+  const create: [string, object] = ['CreateKey', { key: 'fresh' }];
+  const status: [string, object] = ['GetStatus', {}];
+  t.deepEqual(codes(admin(place, APP, list, rotate, create, status)), [DENIED, DENIED, DENIED, DENIED]);
+  t.deepEqual(codes(admin(place, { uid: 0 }, list, rotate, create, status)), [DENIED, DENIED, DENIED, DENIED]);
+  t.deepEqual(codes(admin(place, OPERATOR, list, rotate, create, status)), [0, 0, DENIED, 0]);
+  t.deepEqual(codes(admin(place, AUDITOR, list, rotate, create, status)), [0, DENIED, DENIED, 0]);
+  t.deepEqual(codes(admin(place, OPERATOR, ['RotateKey', { key: 'secret' }], ['RotateKey', { key: 'absent' }])), [
+    DENIED,
+    DENIED,
+  ]);
+  const names = ({ message }: CallOutcome) => message.keys.map(({ key }: { key: string }) => key);
+  t.deepEqual(admin(place, AUDITOR, list, status).map(names), [['orders'], ['orders']]);
+  t.deepEqual(admin(place, CUSTODIAN, list).map(names), [[]]);
+  const [fresh] = admin(place, CUSTODIAN, create);
+  // In production only the configuration makes a key out of a KEK.
+  t.like(fresh, { code: 0, message: { key: 'fresh', usable: false } });
+  t.is(
+    data(place, APP, ['Decrypt', { ciphertext: encrypted?.message.ciphertext }])[0]?.message.plaintext.toString(),
+    'mine',
+  );
+});
+
+test('who may not open the admin socket’s file does not even reach it', async (t) => {
+  if (!requireRoot(t, WHY)) return;
+  const { place } = await production(t, '0600');
+  const [refused] = admin(place, CUSTODIAN, ['ListKeys', {}]);
+  t.is(refused?.code, 14);
+  t.is(refused?.reason, '');
+  t.deepEqual(codes(data(place, APP, ['DescribeKey', { key: 'orders' }])), [0]);
+});
+
+test('production without its KEK: refused, until a custodian makes it', async (t) => {
+  if (!requireRoot(t, WHY)) return;
+  const { place } = await production(t);
+  const [early] = data(place, APP, ENCRYPT);
+  t.like(early, { code: DENIED, reason: 'UPSTREAM_REFUSED' });
+  t.regex(early?.text ?? '', /key orders: upstream store refuses the use of its KEK/);
+  makeKeks(t, place);
+  // A refusal is remembered for 5 s, so that nobody can make dekd ask without end.
+  const madeAtMs = performance.now();
+  while (data(place, APP, ENCRYPT)[0]?.code !== 0) {
+    if (performance.now() - madeAtMs > 15_000) return void t.fail('still refused');
+  }
+  t.log(`served ${(performance.now() - madeAtMs).toFixed(0)} ms after CreateKey`);
+});

@@ -30,7 +30,7 @@ export function decrypt(request: DecryptRequest, call: Call, parts: Parts): Decr
   const context = contextOf(request.encryption_context);
   const envelope = parseEnvelope(request.ciphertext);
   const located = parts.keyrings.locate(envelope);
-  const { keyName, held } = located;
+  const { keyName } = located;
   const keyring = authorize('Decrypt', keyName, call, parts);
   if (request.expected_key !== '' && request.expected_key !== keyName) {
     throw new DekdError('KEY_MISMATCH', `the ciphertext is of key "${keyName}", not of "${request.expected_key}"`, {
@@ -45,8 +45,7 @@ export function decrypt(request: DecryptRequest, call: Call, parts: Parts): Decr
   }
   const { associated_data: associatedData } = request;
   return keyring.decrypt(
-    located.envelope,
-    held,
+    located,
     context,
     (dek, servedInGrace) => {
       const plaintext = openEnvelope(dek.handle, envelope, context, associatedData);

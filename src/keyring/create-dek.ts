@@ -1,5 +1,5 @@
 import type { EncryptionContext } from '../crypto/context.ts';
-import { type BlockRecipient, parseDekBlock, sealDekBlock, verifyDekBlock, wrapContext } from '../crypto/dek-block.ts';
+import { type BlockRecipient, sealDekBlock, verifyDekBlock, wrapContext } from '../crypto/dek-block.ts';
 import { createKey, dekId, freeKey, type SlotHandle } from '../crypto/native.ts';
 import { fromNative } from '../crypto/native-errors.ts';
 import { DekdError } from '../errors.ts';
@@ -56,7 +56,7 @@ export async function createDek(
       { createdMs: clock.wallMs(), generation: 0, keyName: options.name, partition: new Map(partition), recipients },
       handle,
     );
-    const dek = new Dek(handle, id, block, parseDekBlock(block), options, counters, startedAtMs);
+    const dek = new Dek(handle, id, block, options, counters, startedAtMs);
     if (options.cache.verifyWrap && options.cache.refresh === 'verify') await verifyWraps(dek, counters, signal);
     counters.deks_created++;
     return dek;

@@ -30,7 +30,7 @@ export class DecryptingDeks {
   readonly #options: KeyOptions;
   readonly #counters: Counters;
   readonly #shared: Shared;
-  readonly #deks: LRUCache<string, Dek>;
+  readonly #deks: LRUCache<Dek, Dek>;
   readonly #loads: DekLoads;
 
   constructor(options: KeyOptions, counters: Counters, shared: Shared) {
@@ -58,24 +58,24 @@ export class DecryptingDeks {
 
   /** Keeps it from eviction a while longer. */
   touch(dek: Dek): void {
-    this.#deks.get(dek.idKey);
+    this.#deks.get(dek);
   }
 
   /** Takes a DEK into the cache; zeroes it when the process holds the same one already, perhaps with another block. */
   add(dek: Dek): void {
-    const known = this.#shared.index.get(dek.idKey);
+    const known = this.#shared.index.byId(dek.id);
     if (known !== undefined && known !== dek) {
       if (known.keyName === dek.keyName) known.accepts(dek.block);
       dek.free();
       return;
     }
     dek.place = 'decrypting';
-    this.#shared.index.set(dek.idKey, dek);
-    this.#deks.set(dek.idKey, dek);
+    if (known === undefined) this.#shared.index.add(dek);
+    this.#deks.set(dek, dek);
   }
 
   remove(dek: Dek): void {
-    this.#deks.delete(dek.idKey);
+    this.#deks.delete(dek);
   }
 
   /** Zeroes a DEK that nobody could use yet, else the one that was used longest ago; false when there is none. */
@@ -137,7 +137,7 @@ export class DecryptingDeks {
       withDeadline(clock, MISS_MS, (signal) => unwrap({ recipients, dekId, block, context, counters, signal })),
     );
     if (outcome.kind !== 'opened') throw this.#explain(name, outcome, parsed, recipients);
-    const dek = new Dek(outcome.handle, dekId, block, parsed, this.#options, this.#counters, startedAtMs);
+    const dek = new Dek(outcome.handle, dekId, block, this.#options, this.#counters, startedAtMs);
     dek.verified(startedAtMs, outcome.by.role, clock);
     return dek;
   }

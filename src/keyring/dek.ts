@@ -21,34 +21,47 @@ export interface DekRecipient {
 /** Where a DEK lives: `loose` is not (yet, or no more) cached by a keyring; `gone` is zeroed. */
 export type DekPlace = 'loose' | 'encrypting' | 'decrypting' | 'gone';
 
+/** Where dek_id stands in an envelope, and the inline block, after its length (docs/envelope.md). */
+export const DEK_ID_OFFSET = 8;
+const ID_BYTES = 32;
+const BLOCK_OFFSET = ID_BYTES + 2;
+
 /** One DEK in secret memory with its public block, ages and counts. */
 export class Dek {
+  // What a hit reads stands first and close together: over thousands of DEKs its cost is cache misses.
+  /** dek_id, u16 length and block, as they stand in an envelope from DEK_ID_OFFSET on. */
+  readonly #inline: Buffer;
+  /** The next DEK of the same chain in the index. */
+  next: Dek | undefined;
   readonly handle: SlotHandle;
-  readonly id: Buffer;
-  /** dek_id as a map key; one character a byte. */
-  readonly idKey: string;
   readonly keyName: string;
+  readonly generation: number;
+  /** A hit before this moment needs nothing but the DEK; 0 = look at the next use. */
+  attentionAtMs = 0;
+  touchedAtMs = 0;
+  place: DekPlace = 'loose';
+  /** Names and values of the partition in turn. */
+  readonly #pairs: readonly string[];
+
+  /** View of 32 bytes. */
+  readonly id: Buffer;
   readonly partition: EncryptionContext;
   readonly partitionKey: string;
-  readonly generation: number;
-  /** The verified bytes that came with it; a hit's inline block is compared with them. */
+  /** View of the verified bytes that came with it; a hit's inline block is compared with them. */
   readonly block: Buffer;
   readonly wrapContext: WrapContext;
   /** CLOCK_BOOTTIME when this process got it: its age as an encrypting DEK. */
   readonly loadedAtMs: number;
   readonly options: KeyOptions;
   readonly counters: Counters;
-  readonly #parsed: DekBlock;
+  readonly #createdMs: number;
   #prefix: EnvelopePrefix | undefined;
   readonly #aliases: Buffer[] = [];
 
   recipients: readonly DekRecipient[];
-  place: DekPlace = 'loose';
   /** CLOCK_BOOTTIME when the upstream last vouched for it. */
   verifiedAtMs: number;
   verifiedBy: 'authority' | 'standby' = 'authority';
-  /** A hit before this moment needs nothing but the DEK; 0 = look at the next use. */
-  attentionAtMs = 0;
   /** Used since it was last verified: only such DEKs are refreshed in the background. */
   used = false;
   refreshDueAtMs = 0;
@@ -58,7 +71,6 @@ export class Dek {
   /** Counts from which the next use looks after the successor. */
   softMessages = Number.POSITIVE_INFINITY;
   softBytes = Number.POSITIVE_INFINITY;
-  touchedAtMs = 0;
   refreshing: Promise<DekdError | undefined> | undefined;
   replacing: Promise<void> | undefined;
   /** A successor could not be made: when last (CLOCK_BOOTTIME), and how often in a row the upstream refused to wrap it. */
@@ -66,30 +78,44 @@ export class Dek {
   wrapRefusals = 0;
   cancelTimer: Cancel | undefined;
 
-  constructor(
-    handle: SlotHandle,
-    id: Buffer,
-    block: Buffer,
-    parsed: DekBlock,
-    options: KeyOptions,
-    counters: Counters,
-    nowMs: number,
-  ) {
+  /** `block` is one of this key, well-formed and verified; it is copied. */
+  constructor(handle: SlotHandle, id: Buffer, block: Buffer, options: KeyOptions, counters: Counters, nowMs: number) {
+    this.#inline = Buffer.allocUnsafeSlow(BLOCK_OFFSET + block.length);
+    id.copy(this.#inline);
+    this.#inline.writeUInt16BE(block.length, ID_BYTES);
+    block.copy(this.#inline, BLOCK_OFFSET);
+    this.id = this.#inline.subarray(0, ID_BYTES);
+    this.block = this.#inline.subarray(BLOCK_OFFSET);
+    const parsed = parseDekBlock(this.block);
     this.handle = handle;
     this.options = options;
     this.counters = counters;
-    this.id = id;
-    this.idKey = id.toString('latin1');
-    this.keyName = parsed.keyName;
+    this.keyName = options.name;
     this.partition = parsed.partition;
     this.partitionKey = partitionKey(parsed.partition);
+    this.#pairs = [...parsed.partition].flat();
     this.generation = parsed.generation;
-    this.block = block;
-    this.#parsed = parsed;
-    this.wrapContext = wrapContext(parsed.keyName, id, parsed.partition);
+    this.#createdMs = parsed.createdMs;
+    this.wrapContext = wrapContext(parsed.keyName, this.id, parsed.partition);
     this.recipients = knownRecipients(parsed, options);
     this.loadedAtMs = nowMs;
     this.verifiedAtMs = nowMs;
+  }
+
+  /** Whether an envelope with its sealed part from `sealedOffset` on has this dek_id and exactly the verified block. */
+  standsIn(envelope: Buffer, sealedOffset: number): boolean {
+    const inline = this.#inline;
+    if (sealedOffset - DEK_ID_OFFSET !== inline.length) return false;
+    return envelope.compare(inline, 0, inline.length, DEK_ID_OFFSET, sealedOffset) === 0;
+  }
+
+  /** Every pair of the partition is in the context. */
+  belongsTo(context: EncryptionContext): boolean {
+    const pairs = this.#pairs;
+    for (let at = 0; at < pairs.length; at += 2) {
+      if (context.get(pairs[at]!) !== pairs[at + 1]) return false;
+    }
+    return true;
   }
 
   /** What its envelopes begin with; made for a DEK that encrypts. */
@@ -99,24 +125,24 @@ export class Dek {
   }
 
   /**
-   * Whether an envelope's inline block speaks of this DEK: the held bytes, or another block (a rewrapped one) whose MAC verifies under
-   * K_block and that agrees in everything but its recipients.
+   * Whether a block speaks of this DEK: the held bytes, or another block (a rewrapped one) whose MAC verifies under K_block and that agrees
+   * in everything but its recipients.
    */
   accepts(block: Buffer): boolean {
     if (block.equals(this.block)) return true;
     for (const alias of this.#aliases) if (block.equals(alias)) return true;
     if (!verifyDekBlock(this.handle, this.id, block)) return false;
-    const other = parseDekBlock(block);
-    const mine = this.#parsed;
+    // A copy: the request's bytes are zeroed after the call.
+    const copy = Buffer.from(block);
+    const other = parseDekBlock(copy);
     const same =
-      other.keyName === mine.keyName &&
-      other.createdMs === mine.createdMs &&
-      other.generation === mine.generation &&
+      other.keyName === this.keyName &&
+      other.createdMs === this.#createdMs &&
+      other.generation === this.generation &&
       partitionKey(other.partition) === this.partitionKey;
     if (!same) return false;
     if (this.#aliases.length === MAX_ALIASES) this.#aliases.shift();
-    // A copy: the request's bytes are zeroed after the call.
-    this.#aliases.push(Buffer.from(block));
+    this.#aliases.push(copy);
     this.recipients = unite(this.recipients, knownRecipients(other, this.options));
     this.counters.aliases++;
     return true;
@@ -162,7 +188,7 @@ export function refreshDelayMs(ttlMs: number, random: number): number {
   return Math.max(ttlMs / 2, Math.min(ttlMs * (0.8 + 0.1 * random), ttlMs - 2_000));
 }
 
-/** The recipients that this key's configuration names, in the order in which they are asked: authorities, then standbys. */
+/** The recipients that this key's configuration names, in the order in which they are asked: authorities, then standbys. Views of the block. */
 export function knownRecipients(block: DekBlock, options: KeyOptions): DekRecipient[] {
   const authorities: DekRecipient[] = [];
   const standbys: DekRecipient[] = [];
@@ -172,7 +198,7 @@ export function knownRecipients(block: DekBlock, options: KeyOptions): DekRecipi
     const wrapped = {
       kekVersion: recipient.kekVersion,
       algorithm: recipient.wrapAlgorithm,
-      bytes: Buffer.from(recipient.wrapped),
+      bytes: recipient.wrapped,
     };
     (found.role === 'authority' ? authorities : standbys).push({ kek: found.kek, role: found.role, wrapped });
   }

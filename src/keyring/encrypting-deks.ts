@@ -153,7 +153,7 @@ export class EncryptingDeks {
     dek.rotateDueAtMs = dek.loadedAtMs + cache.rotateAfterMs * (ROTATE_FROM + ROTATE_SPAN * clock.random());
     dek.softMessages = Math.floor(cache.maxMessages * ROTATE_AT_COUNT);
     dek.softBytes = Math.floor(cache.maxBytes * ROTATE_AT_COUNT);
-    this.#shared.index.set(dek.idKey, dek);
+    this.#shared.index.add(dek);
     this.#deks.set(dek.partitionKey, dek);
   }
 

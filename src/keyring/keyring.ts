@@ -1,20 +1,19 @@
 import { compareUtf8, type EncryptionContext } from '../crypto/context.ts';
 import { isKeyName } from '../crypto/dek-block.ts';
-import type { Envelope } from '../crypto/envelope.ts';
 import { unauthentic } from '../crypto/invalid-ciphertext.ts';
 import { invalidField } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
-import { checkPartition } from './admission.ts';
 import { Counters } from './counters.ts';
 import { decide, rotationOverdue, type Verdict } from './decide.ts';
 import { DecryptingDeks } from './decrypting-deks.ts';
 import type { Dek } from './dek.ts';
 import { EncryptingDeks } from './encrypting-deks.ts';
 import { fromUpstream } from './failures.ts';
+import type { InlineEnvelope, Located } from './located.ts';
 import { GRACE_WAIT_MS, type KeyOptions } from './options.ts';
 import { partitionKey, partitionOf } from './partition.ts';
 import { settle, unavailable } from './settle.ts';
-import type { Shared } from './shared.ts';
+import { drop, type Shared } from './shared.ts';
 import { useOnce, type Waiter, waitFor } from './single-flight.ts';
 import { settlesWithin } from './timing.ts';
 
@@ -73,17 +72,12 @@ export class Keyring {
     return this.#encryptSlow(partition, bytes, use, waiter);
   }
 
-  /** Runs `open` with the envelope's DEK. `held` is what the index has under its dek_id. */
-  decrypt<T>(
-    envelope: Envelope & { readonly block: Buffer },
-    held: Dek | undefined,
-    context: EncryptionContext,
-    open: UseDek<T>,
-    waiter: Waiter,
-  ): T | Promise<T> {
-    if (held === undefined || !this.#caches) return this.#decryptMiss(envelope, context, open, waiter);
-    if (!held.accepts(envelope.block)) throw unauthentic(new Error('the block is not the DEK’s'));
-    checkPartition(held.partition, context);
+  /** Runs `open` with the envelope's DEK. */
+  decrypt<T>(located: Located, context: EncryptionContext, open: UseDek<T>, waiter: Waiter): T | Promise<T> {
+    const { envelope, held, exact } = located;
+    if (held === undefined) return this.#decryptMiss(envelope, context, open, waiter);
+    if (!exact && !held.accepts(envelope.block)) throw unauthentic(new Error('the block is not the DEK’s'));
+    if (!held.belongsTo(context)) throw unauthentic(new Error('the context does not have the DEK’s partition'));
     this.counters.decrypt_hits++;
     const nowMs = this.#shared.clock.bootMs();
     if (nowMs - held.touchedAtMs > TOUCH_MS) this.#touch(held, nowMs);
@@ -178,18 +172,13 @@ export class Keyring {
     throw unavailable(this.options, undefined);
   }
 
-  #decryptMiss<T>(
-    envelope: Envelope & { readonly block: Buffer },
-    context: EncryptionContext,
-    open: UseDek<T>,
-    waiter: Waiter,
-  ): Promise<T> {
+  #decryptMiss<T>(envelope: InlineEnvelope, context: EncryptionContext, open: UseDek<T>, waiter: Waiter): Promise<T> {
     this.counters.decrypt_misses++;
     return this.decrypting.open(envelope, context, (dek) => open(dek, false), waiter, this.#caches);
   }
 
   async #decryptSlow<T>(
-    envelope: Envelope & { readonly block: Buffer },
+    envelope: InlineEnvelope,
     dek: Dek,
     context: EncryptionContext,
     open: UseDek<T>,
@@ -233,8 +222,7 @@ export class Keyring {
   #retired(dek: Dek): void {
     if (this.#caches && this.options.cache.refresh === 'verify') this.decrypting.add(dek);
     else {
-      this.#shared.index.delete(dek.idKey);
-      dek.free();
+      drop(this.#shared, dek);
     }
   }
 

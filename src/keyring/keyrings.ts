@@ -5,27 +5,22 @@ import { NegativeMemory } from './admission.ts';
 import type { Clock } from './clock.ts';
 import { graceMs } from './decide.ts';
 import type { Dek } from './dek.ts';
+import { DekIndex } from './dek-index.ts';
 import type { KeyringEvents } from './events.ts';
 import type { Kek } from './kek.ts';
 import { Keyring } from './keyring.ts';
+import type { InlineEnvelope, Located } from './located.ts';
 import { CLOCK_STEP_MS, type KeyOptions, PROBE_INTERVAL_MS } from './options.ts';
 import { Refresher } from './refresher.ts';
 import { Refusals } from './refusals.ts';
 import { Room } from './room.ts';
 import type { Shared } from './shared.ts';
 
-/** An envelope of which it is known whose it is. */
-export interface Located {
-  readonly envelope: Envelope & { readonly block: Buffer };
-  readonly keyName: string;
-  readonly held: Dek | undefined;
-}
-
 /** All keyrings of the process, and what they share: the index, refusals, refreshes, the look at the clocks. */
 export class Keyrings {
   readonly #clock: Clock;
   readonly #rings = new Map<string, Keyring>();
-  readonly #index = new Map<string, Dek>();
+  readonly #index = new DekIndex();
   readonly #shared: Shared;
   #clockOffsetMs: number;
   #stopBeat: () => void;
@@ -77,11 +72,12 @@ export class Keyrings {
         'ciphertext: its dek-block is detached; it is found only for keys with shared generations, which this agent has none of',
       );
     }
-    const inline = envelope as Located['envelope'];
-    const held = this.#index.get(envelope.dekId.toString('latin1'));
-    if (held?.block.equals(envelope.block)) return { envelope: inline, keyName: held.keyName, held };
+    const inline = envelope as InlineEnvelope;
+    const exact = this.#index.find(envelope);
+    if (exact !== undefined) return { envelope: inline, keyName: exact.keyName, held: exact, exact: true };
     const { keyName } = parseDekBlock(envelope.block);
-    return { envelope: inline, keyName, held: held?.keyName === keyName ? held : undefined };
+    const held = this.#index.byId(envelope.dekId);
+    return { envelope: inline, keyName, held: held?.keyName === keyName ? held : undefined, exact: false };
   }
 
   all(): Iterable<Dek> {

@@ -1,6 +1,7 @@
 import type { NegativeMemory } from './admission.ts';
 import type { Clock } from './clock.ts';
 import type { Dek } from './dek.ts';
+import type { DekIndex } from './dek-index.ts';
 import type { KeyringEvents } from './events.ts';
 import type { Refresher } from './refresher.ts';
 import type { Refusals } from './refusals.ts';
@@ -9,8 +10,8 @@ import type { Room } from './room.ts';
 /** What the keyrings of one process have in common. */
 export interface Shared {
   readonly clock: Clock;
-  /** Every cached DEK by its idKey. */
-  readonly index: Map<string, Dek>;
+  /** Every cached DEK. */
+  readonly index: DekIndex;
   readonly refusals: Refusals;
   readonly refresher: Refresher;
   readonly negatives: NegativeMemory;
@@ -20,6 +21,6 @@ export interface Shared {
 
 /** Ends a DEK's life in the cache: out of the index, zeroed. */
 export function drop(shared: Shared, dek: Dek): void {
-  if (shared.index.get(dek.idKey) === dek) shared.index.delete(dek.idKey);
+  shared.index.delete(dek);
   dek.free();
 }

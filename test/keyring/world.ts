@@ -161,10 +161,10 @@ export class TestKey {
     signal = new AbortController().signal,
   ): Opened | Promise<Opened> {
     const context = contextOf(pairs);
-    const { envelope, held } = this.world.keyrings.locate(parseEnvelope(ciphertext));
+    const located = this.world.keyrings.locate(parseEnvelope(ciphertext));
+    const { envelope } = located;
     return this.ring.decrypt(
-      envelope,
-      held,
+      located,
       context,
       (dek, grace) => ({
         text: openEnvelope(dek.handle, envelope, context, Buffer.alloc(0)).toString(),

@@ -177,3 +177,58 @@ test('a gzip bomb is RESOURCE_EXHAUSTED', async (t) => {
   t.is(received['grpc-status'], '8');
   http2.close();
 });
+
+test('strange paths and too many headers end the stream, not the server', async (t) => {
+  const { path, call } = await startServer(t, { Encrypt: () => ({ key: 'x' }) });
+  const statusOf = async (headers: Record<string, string>) => {
+    const http2 = connectHttp2('http://localhost', { createConnection: () => connectSocket(path) });
+    http2.on('error', () => {});
+    const received = await rawRequest(http2, 'Encrypt', headers, Buffer.alloc(5));
+    http2.destroy();
+    return received['grpc-status'];
+  };
+  t.is(await statusOf({ ':path': '/\u00e9\u00ff' }), '12');
+  t.is(await statusOf({ ':path': `/${'x'.repeat(20_000)}` }), '12');
+  t.is(await statusOf({ ':path': `/${'x'.repeat(70_000)}` }), undefined);
+  t.is(await statusOf(Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`x-${index}`, 'v']))), undefined);
+  t.is(await statusOf({ 'bad-bin': '!!!' }), '0');
+  t.is((await call('Encrypt', {})).response?.['key'], 'x');
+});
+
+test('a connection has at most 256 streams at a time; more wait their turn', async (t) => {
+  let running = 0;
+  let most = 0;
+  const { call } = await startServer(t, {
+    Encrypt: async () => {
+      most = Math.max(most, ++running);
+      await delay(20);
+      running--;
+      return { key: 'x' };
+    },
+  });
+  await call('Encrypt', {});
+  const answers = await Promise.all(Array.from({ length: 600 }, () => call('Encrypt', {})));
+  t.true(answers.every(({ response }) => response?.['key'] === 'x'));
+  t.true(most > 100 && most <= 256, `${most} at a time`);
+});
+
+test('a peer that opens and resets streams without end loses its connection, and nobody else', async (t) => {
+  const { path, call } = await startServer(t, { Encrypt: () => ({ key: 'x' }) });
+  await call('Encrypt', {});
+  const http2 = connectHttp2('http://localhost', { createConnection: () => connectSocket(path) });
+  http2.on('error', () => {});
+  for (let round = 0; round < 60 && !http2.destroyed; round++) {
+    for (let count = 0; count < 100 && !http2.destroyed; count++) {
+      const stream = http2.request({
+        ':method': 'POST',
+        ':path': keyAgent['Encrypt']!.path,
+        'content-type': 'application/grpc',
+      });
+      stream.on('error', () => {});
+      stream.close(constants.NGHTTP2_CANCEL);
+    }
+    await delay(1);
+  }
+  t.true(await eventually(() => http2.destroyed));
+  t.is((await call('Encrypt', {})).response?.['key'], 'x');
+});

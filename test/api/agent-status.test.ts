@@ -1,0 +1,37 @@
+import test from 'ava';
+import { AUDITOR, makeApi, makeCall, STRANGER, USER } from './parts.ts';
+
+test('what the agent holds, of the caller’s keys, and never a key byte', async (t) => {
+  const api = await makeApi(t);
+  const { ciphertext } = await api.call('Encrypt', { key: 'tenants', encryption_context: { tenant: 'acme' } });
+  await api.call('Encrypt', { key: 'hidden' }, makeCall(5000));
+  const status = await api.call('GetStatus', {}, makeCall(AUDITOR));
+  t.like(status, { version: '1.2.3', node_version: process.version, profile: 'production', warnings: ['a warning'] });
+  t.true(Number(status.memory.slots_used) > 0);
+  t.like(status.upstreams[0], { upstream: 'store', type: 'local', state: 'ok', failures: '0' });
+  t.deepEqual(
+    status.keys.map(({ key }: { key: string }) => key),
+    ['carts', 'orders', 'tenants'],
+  );
+  const [tenants] = status.keys.slice(-1);
+  t.is(tenants.cache_mode, 'session');
+  t.is(tenants.counters.encrypt_misses, '1');
+  t.is(tenants.deks.length, 1);
+  t.like(tenants.deks[0], {
+    dek_id: ciphertext.toString('hex', 8, 40),
+    class: 'encrypting',
+    partition: { tenant: 'acme' },
+    verified_by: 'authority',
+    messages: '1',
+    bytes: '0',
+    rotation_overdue: false,
+    refusal_pending: false,
+  });
+});
+
+test('a user of keys may not ask', async (t) => {
+  const api = await makeApi(t);
+  for (const uid of [USER, STRANGER]) {
+    t.is((await api.failure('GetStatus', {}, makeCall(uid))).reason, 'POLICY_DENIED');
+  }
+});

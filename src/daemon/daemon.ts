@@ -9,6 +9,7 @@ import { Keyrings } from '../keyring/keyrings.ts';
 import { compilePolicy } from '../policy/authorize.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { EVENTS } from '../telemetry/names.ts';
+import type { UnixReservation } from '../transport/listener.ts';
 import { loadProtos } from '../transport/protos.ts';
 import { hasLifecycle, type Upstream } from '../upstream/provider.ts';
 import { openUpstream } from '../upstream/registry.ts';
@@ -16,7 +17,7 @@ import { DaemonAdministration } from './administration.ts';
 import { Keks, keyOptions } from './key-options.ts';
 import { logKeyringEvents } from './log-events.ts';
 import { rpcErrors } from './rpc-errors.ts';
-import { type OpenSocket, openSocket } from './sockets.ts';
+import { type OpenSocket, openSocket, reserveSocket } from './sockets.ts';
 import { warmStartupKeys } from './warm.ts';
 
 export interface RunningDaemon {
@@ -40,10 +41,11 @@ export async function startDaemon(config: Config, { logger }: DaemonOptions): Pr
   };
   try {
     const warnings = secureProcess(config, logger);
+    const reserved = await reserveSockets(config, closers);
     const upstreams = await openUpstreams(config, closers, warnings, logger);
     const parts = await assemble(config, upstreams, warnings, logger);
     closers.push(() => parts.keyrings.close());
-    const sockets = await openSockets(config, parts, logger, closers);
+    const sockets = await openSockets(config, reserved, parts, logger, closers);
     const stopWarming = warmStartupKeys(parts.keyrings, logger, () =>
       sockets.agent.server.setHealth('dekd.v1.KeyAgent', true),
     );
@@ -146,8 +148,22 @@ async function makeMissingKeks(config: Config, upstreams: ReadonlyMap<string, Up
   }
 }
 
+interface Reserved {
+  readonly agent: UnixReservation;
+  readonly admin: UnixReservation;
+}
+
+async function reserveSockets(config: Config, closers: (() => Promise<void> | void)[]): Promise<Reserved> {
+  const admin = await reserveSocket(config.listen.admin);
+  closers.push(() => admin.release());
+  const agent = await reserveSocket(config.listen.agent);
+  closers.push(() => agent.release());
+  return { agent, admin };
+}
+
 async function openSockets(
   config: Config,
+  reserved: Reserved,
   parts: Parts,
   logger: Logger,
   closers: (() => Promise<void> | void)[],
@@ -158,9 +174,9 @@ async function openSockets(
     maxMessageBytes: config.limits.messageBytes,
     toStatus: rpcErrors(packageDefinition, logger),
   };
-  const admin = await openSocket(config.listen.admin, 'dekd.v1.KeyAdmin', adminHandlers(parts), shared);
+  const admin = await openSocket(reserved.admin, 'dekd.v1.KeyAdmin', adminHandlers(parts), shared);
   closers.push(() => admin.close(config.drainMs));
-  const agent = await openSocket(config.listen.agent, 'dekd.v1.KeyAgent', agentHandlers(parts), shared);
+  const agent = await openSocket(reserved.agent, 'dekd.v1.KeyAgent', agentHandlers(parts), shared);
   closers.push(() => agent.close(config.drainMs));
   for (const { server } of [agent, admin]) server.setHealth('', true);
   agent.server.setHealth('dekd.v1.KeyAgent', false);

@@ -2,7 +2,7 @@ import type { PackageDefinition, ServiceDefinition } from '@grpc/proto-loader';
 import type { SocketConfig } from '../config/config.ts';
 import { lockFile, peerCredentials } from '../crypto/native.ts';
 import { createServer } from '../transport/grpc-js/server.ts';
-import { openUnixListener } from '../transport/listener.ts';
+import { reserveUnixListener, type UnixReservation } from '../transport/listener.ts';
 import type { Handler, ServerOptions, TransportServer } from '../transport/transport.ts';
 
 /** One of the two sockets: a listener and the server behind it. */
@@ -12,15 +12,20 @@ export interface OpenSocket {
   close(drainMs: number): Promise<void>;
 }
 
+/** Takes a socket's path before anything else is opened, so that a second agent hears of the first and not of its keystore. */
+export function reserveSocket(config: SocketConfig): Promise<UnixReservation> {
+  return reserveUnixListener({ path: config.path, mode: config.mode, gid: config.gid, lockFile });
+}
+
 export async function openSocket(
-  config: SocketConfig,
+  reservation: UnixReservation,
   service: string,
   handlers: Readonly<Record<string, Handler>>,
   options: Omit<ServerOptions, 'services' | 'peerCredentials'>,
 ): Promise<OpenSocket> {
   const definition = serviceDefinition(options.packageDefinition, service);
   const server = createServer({ ...options, services: [{ definition, handlers }], peerCredentials });
-  const listener = await openUnixListener({ path: config.path, mode: config.mode, gid: config.gid, lockFile });
+  const listener = await reservation.listen();
   server.attach(listener.server);
   return {
     server,

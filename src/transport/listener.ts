@@ -13,7 +13,7 @@ import {
 import { connect, createServer, type Server } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { DekdError } from '../errors.ts';
-import { takeLock } from './socket-lock.ts';
+import { type SocketLock, takeLock } from './socket-lock.ts';
 import { socketRefusal } from './socket-refusal.ts';
 
 export interface UnixListenerOptions {
@@ -42,18 +42,40 @@ const MAX_PATH_BYTES = 107;
 /** As long as the name in the socket's directory under which it is bound first: `.`, six random characters, `/s`. */
 const TEMPORARY_NAME = '.XXXXXX/s';
 
+/** A socket's path that is ours and on which nobody listens yet. */
+export interface UnixReservation {
+  /** Connections come at once: attach to `server` without awaiting anything else. */
+  listen(): Promise<UnixListener>;
+  /** Gives the path up; for a start that fails before `listen`. */
+  release(): void;
+}
+
 /**
- * Listens on a Unix socket: one agent a path (PATH.lock says which), a dead agent's socket is taken over, anything else there is left
- * alone. The socket appears with its final mode and owner. Connections come at once: attach to `server` without awaiting anything else.
- * Throws DekdError INVALID_REQUEST that says what stands in the way.
+ * Takes a path for a Unix socket: one agent a path (PATH.lock says which), a dead agent's socket is taken over, anything else there is
+ * left alone. Throws DekdError INVALID_REQUEST that says what stands in the way.
  */
-export async function openUnixListener(options: UnixListenerOptions): Promise<UnixListener> {
+export async function reserveUnixListener(options: UnixListenerOptions): Promise<UnixReservation> {
   const { path } = options;
   checkPath(path);
   prepareDirectory(options);
   const lock = takeLock(path, options.lockFile);
   try {
     await checkPlace(options);
+  } catch (error) {
+    lock.release();
+    throw refusal(path, error);
+  }
+  return { listen: () => listen(options, lock), release: () => lock.release() };
+}
+
+/** Takes the path and listens. The socket appears with its final mode and owner. */
+export async function openUnixListener(options: UnixListenerOptions): Promise<UnixListener> {
+  return (await reserveUnixListener(options)).listen();
+}
+
+async function listen(options: UnixListenerOptions, lock: SocketLock): Promise<UnixListener> {
+  const { path } = options;
+  try {
     const server = createServer();
     const socket = await bind(server, options);
     let open = true;
@@ -67,8 +89,12 @@ export async function openUnixListener(options: UnixListenerOptions): Promise<Un
     return { server, path, close };
   } catch (error) {
     lock.release();
-    throw error instanceof DekdError ? error : socketRefusal(path, (error as Error).message, error);
+    throw refusal(path, error);
   }
+}
+
+function refusal(path: string, error: unknown): DekdError {
+  return error instanceof DekdError ? error : socketRefusal(path, (error as Error).message, error);
 }
 
 function checkPath(path: string): void {

@@ -13,7 +13,7 @@ import { socketRefusal } from './socket-refusal.ts';
 
 /** That this process, and no other, serves a socket. */
 export interface SocketLock {
-  /** Removes the lock file. */
+  /** Removes the lock file. A second call does nothing. */
   release(): void;
 }
 
@@ -36,7 +36,7 @@ export function takeLock(socketPath: string, lockFile: (fd: number) => boolean):
       throw error;
     }
     // A holder that ends removes the file: if it did so between our open and our lock, the lock is on nothing.
-    if (isSameFile(fd, path)) return { release: () => release(fd, path) };
+    if (isSameFile(fd, path)) return held(fd, path);
     closeSync(fd);
   }
 }
@@ -78,7 +78,14 @@ function isSameFile(fd: number, path: string): boolean {
   return found !== undefined && found.ino === ours.ino && found.dev === ours.dev;
 }
 
-function release(fd: number, path: string): void {
-  if (isSameFile(fd, path)) unlinkSync(path);
-  closeSync(fd);
+function held(fd: number, path: string): SocketLock {
+  let holds = true;
+  return {
+    release() {
+      if (!holds) return;
+      holds = false;
+      if (isSameFile(fd, path)) unlinkSync(path);
+      closeSync(fd);
+    },
+  };
 }

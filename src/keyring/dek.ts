@@ -25,39 +25,36 @@ export type DekPlace = 'loose' | 'encrypting' | 'decrypting' | 'gone';
 export const DEK_ID_OFFSET = 8;
 const ID_BYTES = 32;
 const BLOCK_OFFSET = ID_BYTES + 2;
+/** Some two hundred DEKs. */
+const CHUNK_BYTES = 65_536;
 
-/** One DEK in secret memory with its public block, ages and counts. */
+/**
+ * One DEK in secret memory with its public block, ages and counts. There may be many thousands, and over so many a hit costs cache misses:
+ * what it reads stands first, and what can be read from the block when it is needed is not kept beside it.
+ */
 export class Dek {
-  // What a hit reads stands first and close together: over thousands of DEKs its cost is cache misses.
-  /** dek_id, u16 length and block, as they stand in an envelope from DEK_ID_OFFSET on. */
-  readonly #inline: Buffer;
+  /** dek_id, u16 length and block, as they stand in an envelope from DEK_ID_OFFSET on; a part of a chunk that DEKs share. */
+  readonly #chunk: Buffer;
+  readonly #start: number;
+  readonly #end: number;
   /** The next DEK of the same chain in the index. */
   next: Dek | undefined;
   readonly handle: SlotHandle;
-  readonly keyName: string;
   readonly generation: number;
+  readonly options: KeyOptions;
   /** A hit before this moment needs nothing but the DEK; 0 = look at the next use. */
   attentionAtMs = 0;
   touchedAtMs = 0;
   place: DekPlace = 'loose';
-  /** Names and values of the partition in turn. */
-  readonly #pairs: readonly string[];
+  readonly #partitionNames: readonly string[];
+  /** The first value by itself: most partitions have one, and an array would be two more places to look at. */
+  readonly #partitionValue: string | undefined;
+  readonly #otherValues: readonly string[];
 
-  /** View of 32 bytes. */
-  readonly id: Buffer;
-  readonly partition: EncryptionContext;
-  readonly partitionKey: string;
-  /** View of the verified bytes that came with it; a hit's inline block is compared with them. */
-  readonly block: Buffer;
-  readonly wrapContext: WrapContext;
+  readonly counters: Counters;
+  readonly createdMs: number;
   /** CLOCK_BOOTTIME when this process got it: its age as an encrypting DEK. */
   readonly loadedAtMs: number;
-  readonly options: KeyOptions;
-  readonly counters: Counters;
-  readonly #createdMs: number;
-  #prefix: EnvelopePrefix | undefined;
-  readonly #aliases: Buffer[] = [];
-
   recipients: readonly DekRecipient[];
   /** CLOCK_BOOTTIME when the upstream last vouched for it. */
   verifiedAtMs: number;
@@ -77,43 +74,75 @@ export class Dek {
   rotationFailedAtMs = Number.NEGATIVE_INFINITY;
   wrapRefusals = 0;
   cancelTimer: Cancel | undefined;
+  #prefix: EnvelopePrefix | undefined;
+  #aliases: Buffer[] | undefined;
 
   /** `block` is one of this key, well-formed and verified; it is copied. */
   constructor(handle: SlotHandle, id: Buffer, block: Buffer, options: KeyOptions, counters: Counters, nowMs: number) {
-    this.#inline = Buffer.allocUnsafeSlow(BLOCK_OFFSET + block.length);
-    id.copy(this.#inline);
-    this.#inline.writeUInt16BE(block.length, ID_BYTES);
-    block.copy(this.#inline, BLOCK_OFFSET);
-    this.id = this.#inline.subarray(0, ID_BYTES);
-    this.block = this.#inline.subarray(BLOCK_OFFSET);
+    const { chunk, start } = place(BLOCK_OFFSET + block.length);
+    this.#chunk = chunk;
+    this.#start = start;
+    this.#end = start + BLOCK_OFFSET + block.length;
+    id.copy(chunk, start);
+    chunk.writeUInt16BE(block.length, start + ID_BYTES);
+    block.copy(chunk, start + BLOCK_OFFSET);
     const parsed = parseDekBlock(this.block);
     this.handle = handle;
     this.options = options;
     this.counters = counters;
-    this.keyName = options.name;
-    this.partition = parsed.partition;
-    this.partitionKey = partitionKey(parsed.partition);
-    this.#pairs = [...parsed.partition].flat();
+    const names = [...parsed.partition.keys()];
+    const usual = options.partitionBy;
+    this.#partitionNames =
+      names.length === usual.length && names.every((name, at) => name === usual[at]) ? usual : names;
+    const [value, ...others] = parsed.partition.values();
+    this.#partitionValue = value;
+    this.#otherValues = others.length === 0 ? NONE : others;
     this.generation = parsed.generation;
-    this.#createdMs = parsed.createdMs;
-    this.wrapContext = wrapContext(parsed.keyName, this.id, parsed.partition);
+    this.createdMs = parsed.createdMs;
     this.recipients = knownRecipients(parsed, options);
     this.loadedAtMs = nowMs;
     this.verifiedAtMs = nowMs;
   }
 
-  /** Whether an envelope with its sealed part from `sealedOffset` on has this dek_id and exactly the verified block. */
-  standsIn(envelope: Buffer, sealedOffset: number): boolean {
-    const inline = this.#inline;
-    if (sealedOffset - DEK_ID_OFFSET !== inline.length) return false;
-    return envelope.compare(inline, 0, inline.length, DEK_ID_OFFSET, sealedOffset) === 0;
+  get keyName(): string {
+    return this.options.name;
   }
 
-  /** Every pair of the partition is in the context. */
+  /** View of 32 bytes. */
+  get id(): Buffer {
+    return this.#chunk.subarray(this.#start, this.#start + ID_BYTES);
+  }
+
+  /** View of the verified bytes that came with it; a hit's inline block is compared with them. */
+  get block(): Buffer {
+    return this.#chunk.subarray(this.#start + BLOCK_OFFSET, this.#end);
+  }
+
+  get partition(): EncryptionContext {
+    const values = [this.#partitionValue, ...this.#otherValues];
+    return new Map(this.#partitionNames.map((name, at) => [name, values[at]!]));
+  }
+
+  get partitionKey(): string {
+    return partitionKey(this.partition);
+  }
+
+  get wrapContext(): WrapContext {
+    return wrapContext(this.keyName, this.id, this.partition);
+  }
+
+  /** Whether an envelope with its sealed part from `sealedOffset` on has this dek_id and exactly the verified block. */
+  standsIn(envelope: Buffer, sealedOffset: number): boolean {
+    if (sealedOffset - DEK_ID_OFFSET !== this.#end - this.#start) return false;
+    return envelope.compare(this.#chunk, this.#start, this.#end, DEK_ID_OFFSET, sealedOffset) === 0;
+  }
+
+  /** Every pair of the partition is in the context: the names come from the block, not from today's configuration. */
   belongsTo(context: EncryptionContext): boolean {
-    const pairs = this.#pairs;
-    for (let at = 0; at < pairs.length; at += 2) {
-      if (context.get(pairs[at]!) !== pairs[at + 1]) return false;
+    const names = this.#partitionNames;
+    if (names.length > 0 && context.get(names[0]!) !== this.#partitionValue) return false;
+    for (let at = 1; at < names.length; at++) {
+      if (context.get(names[at]!) !== this.#otherValues[at - 1]) return false;
     }
     return true;
   }
@@ -130,17 +159,18 @@ export class Dek {
    */
   accepts(block: Buffer): boolean {
     if (block.equals(this.block)) return true;
-    for (const alias of this.#aliases) if (block.equals(alias)) return true;
+    for (const alias of this.#aliases ?? []) if (block.equals(alias)) return true;
     if (!verifyDekBlock(this.handle, this.id, block)) return false;
     // A copy: the request's bytes are zeroed after the call.
     const copy = Buffer.from(block);
     const other = parseDekBlock(copy);
     const same =
       other.keyName === this.keyName &&
-      other.createdMs === this.#createdMs &&
+      other.createdMs === this.createdMs &&
       other.generation === this.generation &&
       partitionKey(other.partition) === this.partitionKey;
     if (!same) return false;
+    this.#aliases ??= [];
     if (this.#aliases.length === MAX_ALIASES) this.#aliases.shift();
     this.#aliases.push(copy);
     this.recipients = unite(this.recipients, knownRecipients(other, this.options));
@@ -181,6 +211,22 @@ export class Dek {
     this.cancelTimer?.();
     freeKey(this.handle);
   }
+}
+
+const NONE: readonly string[] = [];
+
+let chunk = Buffer.alloc(0);
+let used = 0;
+
+/** Room in the newest chunk. A chunk goes when the last of its DEKs has gone; a DEK of its own Buffer would cost a hit two more cache misses. */
+function place(length: number): { chunk: Buffer; start: number } {
+  if (length > chunk.length - used) {
+    chunk = Buffer.allocUnsafeSlow(Math.max(CHUNK_BYTES, length));
+    used = 0;
+  }
+  const start = used;
+  used += length;
+  return { chunk, start };
 }
 
 /** 0.8–0.9 of ttl, at least 2 s before its end, never before half of it. */

@@ -33,21 +33,20 @@ export class Keyring {
   readonly decrypting: DecryptingDeks;
   readonly #shared: Shared;
   readonly #caches: boolean;
-  readonly #partitionBy: readonly string[];
 
   constructor(options: KeyOptions, shared: Shared) {
     if (!isKeyName(options.name)) throw invalidField('keys', `"${options.name}" is not a key name`);
-    this.options = options;
+    // In the order of the context encoding, so that a partition has one form.
+    this.options = { ...options, partitionBy: options.partitionBy.toSorted(compareUtf8) };
     this.#shared = shared;
     this.#caches = options.cache.mode === 'session' || options.cache.mode === 'startup';
-    this.#partitionBy = options.partitionBy.toSorted(compareUtf8);
-    this.decrypting = new DecryptingDeks(options, this.counters, shared);
-    this.encrypting = new EncryptingDeks(options, this.counters, shared, (dek) => this.#retired(dek));
+    this.decrypting = new DecryptingDeks(this.options, this.counters, shared);
+    this.encrypting = new EncryptingDeks(this.options, this.counters, shared, (dek) => this.#retired(dek));
   }
 
   /** Runs `use` with the DEK that encrypts for this context's partition. `bytes` counts against the DEK's limit. */
   encrypt<T>(context: EncryptionContext, bytes: number, use: UseDek<T>, waiter: Waiter): T | Promise<T> {
-    const partition = partitionOf(context, this.#partitionBy, this.options.name);
+    const partition = partitionOf(context, this.options.partitionBy, this.options.name);
     if (!this.#caches) {
       this.counters.encrypt_misses++;
       return useOnce(
@@ -91,7 +90,7 @@ export class Keyring {
    * KEY_DISABLED and the like, UPSTREAM_*.
    */
   async checkState(context: EncryptionContext, signal: AbortSignal): Promise<void> {
-    partitionOf(context, this.#partitionBy, this.options.name);
+    partitionOf(context, this.options.partitionBy, this.options.name);
     for (const { kek, role } of this.options.recipients) {
       if (role !== 'authority') continue;
       try {
@@ -246,5 +245,5 @@ function nextAttentionMs(dek: Dek, nowMs: number): number {
     // Due and not done: look again soon.
     next = Math.min(next, due > nowMs ? due : nowMs + 1_000);
   }
-  return next;
+  return Math.floor(next);
 }

@@ -1,0 +1,143 @@
+import test, { type ExecutionContext } from 'ava';
+import { arenaStatus, createKey, freeKey } from '../../src/crypto/native.ts';
+import { DekdError } from '../../src/errors.ts';
+import type { Kek } from '../../src/keyring/kek.ts';
+import {
+  type Answer,
+  HANG,
+  INVALID,
+  OK,
+  refused,
+  THROTTLED,
+  UNAUTHENTICATED,
+  UNREACHABLE,
+} from '../fakes/scripted-upstream.ts';
+import { makeWorld, SECOND, type World } from './world.ts';
+
+const context = { pairs: new Map(), encoded: Buffer.alloc(4) };
+const wrapped = { kekVersion: '1', algorithm: 6, bytes: Buffer.alloc(72) };
+
+function setUp(t: ExecutionContext): { world: World; kek: Kek; told: string[] } {
+  const world = makeWorld(t);
+  const kek = world.kek('main');
+  const told: string[] = [];
+  kek.onOutage = (isFirst) => told.push(isFirst ? 'outage' : 'still out');
+  kek.onRecovery = () => told.push('recovery');
+  return { world, kek, told };
+}
+
+async function wrap(world: World, kek: Kek, signal = new AbortController().signal): Promise<string> {
+  const dek = createKey('dek');
+  try {
+    const outcome = await world.outcome(
+      kek.wrap(dek, context, signal).then(
+        () => 'ok',
+        (error: { class?: string; reason?: string }) => error.class ?? error.reason ?? 'other',
+      ),
+    );
+    return 'value' in outcome ? outcome.value : 'none';
+  } finally {
+    freeKey(dek);
+  }
+}
+
+const HEALTH: readonly [Answer, string, state: string, outage: boolean][] = [
+  [OK, 'ok', 'ok', false],
+  [UNREACHABLE, 'unreachable', 'unreachable', true],
+  [HANG, 'unreachable', 'unreachable', true],
+  [THROTTLED, 'throttled', 'throttled', true],
+  [UNAUTHENTICATED, 'unauthenticated', 'unauthenticated', true],
+  [refused('kek'), 'refused', 'refused', false],
+  [INVALID, 'invalid', 'ok', false],
+  [{ kind: 'throw', thrown: new Error('unknown') }, 'unreachable', 'unreachable', true],
+  [{ kind: 'throw', thrown: new Error('unknown'), synchronously: true }, 'unreachable', 'unreachable', true],
+];
+
+for (const [answer, result, state, outage] of HEALTH) {
+  test(`${JSON.stringify(answer)}: ${result}, health ${state}`, async (t) => {
+    const { world, kek } = setUp(t);
+    world.upstream.answer(answer);
+    t.is(await wrap(world, kek), result);
+    t.is(kek.health.state, state as never);
+    t.is(kek.outage, outage);
+    t.is(kek.failedRecently(world.clock.bootMs()), outage);
+    t.is(kek.failedRecently(world.clock.bootMs() + 5 * SECOND + 50), false);
+    t.deepEqual([kek.calls, kek.failures], [1, result === 'ok' ? 0 : 1]);
+    t.is(world.clock.timers, 1, 'no timer of the attempt is left');
+  });
+}
+
+test('an attempt ends after 1 s and aborts its call', async (t) => {
+  const { world, kek } = setUp(t);
+  world.upstream.answer(HANG);
+  const startMs = world.clock.bootMs();
+  t.is(await wrap(world, kek), 'unreachable');
+  t.is(world.clock.bootMs() - startMs, SECOND);
+  t.true(world.upstream.calls[0]!.signal.aborted);
+});
+
+test('a DEK that comes after the attempt’s time is zeroed', async (t) => {
+  const { world, kek } = setUp(t);
+  const late = createKey('dek');
+  const before = arenaStatus().slotsUsed;
+  let answer: (handle: typeof late) => void = () => undefined;
+  world.upstream.unwrap = () => new Promise((resolve) => (answer = resolve));
+  const error = await world.outcome(kek.unwrap(wrapped, context, new AbortController().signal));
+  t.true('error' in error);
+  answer(late);
+  await world.clock.advance(0);
+  t.throws(() => freeKey(late), { code: 'ERR_STALE_HANDLE' });
+  t.true(arenaStatus().slotsUsed <= before + 50);
+});
+
+test('whoever stops waiting says nothing about the KEK', async (t) => {
+  const { world, kek } = setUp(t);
+  world.upstream.answer(HANG);
+  const control = new AbortController();
+  world.clock.after(100, () => control.abort());
+  t.is(await wrap(world, kek, control.signal), 'unreachable');
+  t.is(kek.health.state, 'unknown');
+  t.true(world.upstream.calls[0]!.signal.aborted);
+  t.is(await wrap(world, kek, control.signal), 'unreachable');
+  t.is(kek.calls, 1, 'an attempt that nobody waits for is not made');
+});
+
+test('a shortage of our own is not an outage', async (t) => {
+  const { world, kek } = setUp(t);
+  world.upstream.answer({ kind: 'throw', thrown: new DekdError('SECRET_MEMORY_EXHAUSTED', 'no slot') });
+  t.is(await wrap(world, kek), 'SECRET_MEMORY_EXHAUSTED');
+  t.deepEqual([kek.health.state, kek.failures], ['unknown', 0]);
+});
+
+test('outage and recovery are told as they happen; any answer ends an outage', async (t) => {
+  const { world, kek, told } = setUp(t);
+  for (const answer of [OK, UNREACHABLE, THROTTLED, refused('access'), HANG, INVALID, UNAUTHENTICATED, OK]) {
+    world.upstream.answer(answer);
+    await wrap(world, kek);
+  }
+  t.deepEqual(told, ['outage', 'still out', 'recovery', 'outage', 'recovery', 'outage', 'recovery']);
+});
+
+test('sinceMs is the begin of a state, atMs its last confirmation', async (t) => {
+  const { world, kek } = setUp(t);
+  world.upstream.answer(UNREACHABLE);
+  await wrap(world, kek);
+  const { sinceMs } = kek.health;
+  await world.clock.advance(3 * SECOND);
+  await wrap(world, kek);
+  t.is(kek.health.sinceMs, sinceMs);
+  t.is(kek.health.atMs, sinceMs + 3 * SECOND);
+});
+
+test('only a refusal of the whole KEK is its condition', async (t) => {
+  const { world, kek } = setUp(t);
+  for (const [scope, condition] of [
+    ['kek', 'disabled'],
+    ['version', undefined],
+    ['access', undefined],
+  ] as const) {
+    world.upstream.answer(refused(scope, 'disabled'));
+    await wrap(world, kek);
+    t.is(kek.health.condition, condition);
+  }
+});

@@ -109,7 +109,7 @@ export const schema = map('a map with profile, listen, upstreams and keys', {
   listen: map('a map with agent and admin', { agent: socket(0o660), admin: socket(0o600) }),
   memory: map('a map with lock and size', {
     lock: choice(['required', 'best-effort']).optional(),
-    size: size(4096, 2 ** 30).default(8 * MIB),
+    size: size(4096, 2 ** 28).default(8 * MIB),
   }).prefault({}),
   limits: map('a map with message', { message: size(MIB / 4, 4 * MIB).default(4 * MIB) }).prefault({}),
   drain: duration(0, HOUR).default(10 * SECOND),

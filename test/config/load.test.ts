@@ -199,7 +199,7 @@ const table: readonly [find: string, replacement: string, ...lines: string[]][] 
   ],
   ['/run/dekd/agent.sock', '"/run\\0x"', 'F:3:18: listen.agent.path: found "/run\\u0000x", expected a path'],
   ['size: 8MiB', 'size: 8MB', 'F:5:33: memory.size: found "8MB", expected a size such as 8MiB or 1TiB'],
-  ['size: 8MiB', 'size: 0', 'F:5:33: memory.size: found 0, expected a size from 4KiB to 1GiB'],
+  ['size: 8MiB', 'size: 0', 'F:5:33: memory.size: found 0, expected a size from 4KiB to 256MiB'],
   ['message: 4MiB', 'message: 5MiB', 'F:6:20: limits.message: found "5MiB", expected a size from 256KiB to 4MiB'],
   ['lock: required', 'lock: yes', 'F:5:17: memory.lock: found "yes", expected required or best-effort'],
   [

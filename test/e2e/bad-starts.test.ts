@@ -88,19 +88,18 @@ test('a second agent on the same socket, or on the same keystore', async (t) => 
   const place = makePlace(t);
   const first = await startAgent(t, place);
   const { message } = await first.client.call('Encrypt', { key: 'default', plaintext: Buffer.from('kept') });
-  await refuses(
-    t,
-    place,
-    /keystore .*: another agent has it open; stop that one, or give this one a directory of its own/,
-  );
-
-  const directory = join(place.directory, 'keystore-2');
-  const upstream = { type: 'local', directory, root_key: { file: place.rootKeyFile } };
-  place.configure({ upstreams: { store: upstream } });
   const named = new RegExp(
     `socket .*\\.sock: an agent already listens there \\(pid ${first.pid}, since .*\\); stop it, or choose another path`,
   );
   await refuses(t, place, named);
+  const directory = join(place.directory, 'keystore-2');
+  place.configure({ upstreams: { store: { type: 'local', directory, root_key: { file: place.rootKeyFile } } } });
+  await refuses(t, place, named);
+
+  const path = (name: string) => ({ path: join(place.directory, name) });
+  place.configure({ listen: { agent: path('agent-2.sock'), admin: path('admin-2.sock') } });
+  const locked = /keystore .*: another agent has it open; stop that one, or give this one a directory of its own/;
+  await refuses(t, place, locked);
   // The first one has noticed nothing.
   const { ciphertext } = message;
   t.is((await first.client.call('Decrypt', { ciphertext })).message.plaintext.toString(), 'kept');

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 
 export interface Needle {
   /** What is looked for, and in which form, e.g. `K_msg of acme, hex`. */
@@ -31,10 +31,14 @@ export interface Scan {
 const CHUNK_BYTES = 8 * 2 ** 20;
 const PAGE_BYTES = 4096;
 
-/** Looks for each needle in every readable page of another process. Needs root: an agent is not dumpable (ptrace(2), access modes). */
+/**
+ * Looks for each needle in every readable page of another process, which stands still meanwhile. Needs root: an agent is not dumpable
+ * (ptrace(2), access modes).
+ */
 export function scanMemory(pid: number, needles: readonly Needle[]): Scan {
   const overlap = Math.max(...needles.map(({ bytes }) => bytes.length)) - 1;
   const memory = openSync(`/proc/${pid}/mem`, 'r');
+  stopProcess(pid);
   const findings: Finding[] = [];
   const unreadable: Mapping[] = [];
   let scannedBytes = 0;
@@ -49,6 +53,7 @@ export function scanMemory(pid: number, needles: readonly Needle[]): Scan {
       if (!whole) unreadable.push(mapping);
     }
   } finally {
+    process.kill(pid, 'SIGCONT');
     closeSync(memory);
   }
   return { findings: distinct(findings), scannedBytes, unreadable };
@@ -72,6 +77,14 @@ function base64At(key: Buffer, offset: number): Buffer {
   const text = Buffer.concat([Buffer.alloc(offset), key, Buffer.alloc(3)]).toString('base64');
   const firstBit = offset * 8;
   return Buffer.from(text.slice(Math.ceil(firstBit / 6), Math.floor((firstBit + key.length * 8) / 6)));
+}
+
+/** Until every thread has stopped: V8 maps and unmaps pages whenever it likes. */
+function stopProcess(pid: number): void {
+  process.kill(pid, 'SIGSTOP');
+  const running = (thread: string): boolean =>
+    !/^State:\tT/m.test(readFileSync(`/proc/${pid}/task/${thread}/status`, 'latin1'));
+  while (readdirSync(`/proc/${pid}/task`).some(running));
 }
 
 /** All but the kernel's own pages, which are not the process's memory and hold nothing of it. */

@@ -36,6 +36,22 @@ test('no key is in readable memory, 1 s after Encrypt, Decrypt, GenerateDataKey,
   );
 });
 
+test('nor is a development root key, whether it was just made or read', async (t) => {
+  if (!requireRoot(t, WHY)) return;
+  const place = makePlace(t);
+  const directory = join(place.directory, 'keystore');
+  place.configure({ upstreams: { store: { type: 'local', directory, root_key: { development: true } } } });
+  for (const when of ['made', 'read']) {
+    const agent = await startAgent(t, place);
+    await agent.client.call('Encrypt', { key: 'default' });
+    await sleep(1_000);
+    const store = recoverStore(place.database, readFileSync(join(directory, 'root.key')));
+    const needles = [...keyNeedles('root key', store.rootKey), ...keyNeedles('kek-wrap key', store.kekWrap)];
+    t.deepEqual(places(scanMemory(agent.pid, needles)), [], when);
+    t.is((await agent.stop()).code, 0);
+  }
+});
+
 test('control: in memory that root can read the same search finds the keys in the arena, and nowhere else', async (t) => {
   if (!requireRoot(t, WHY)) return;
   const { agent, scene } = await perform(t, { child: ['--ordinary-memory'] });
@@ -91,6 +107,8 @@ interface Scene {
   /** By where they come from. */
   readonly deks: ReadonlyMap<string, DekKeys>;
   readonly subkeys: ReadonlyMap<string, Buffer>;
+  /** Handed out in the clear, and decrypted once more. */
+  readonly dataKeys: ReadonlyMap<string, Buffer>;
   /** Held by the agent at the end. */
   readonly heldDekIds: ReadonlySet<string>;
 }
@@ -106,7 +124,7 @@ async function perform(t: ExecutionContext, options: AgentOptions): Promise<{ ag
     },
   });
   const agent = await startAgent(t, place, options);
-  const envelopes = await useKeys(t, agent);
+  const { envelopes, dataKeys } = await useKeys(t, agent);
   // Past 0.9 of ttl: what is held has been unwrapped a second time.
   await sleep(1_000);
   const encrypting = await agent.client.call('Encrypt', { key: 'old', plaintext: Buffer.from('before') });
@@ -116,7 +134,10 @@ async function perform(t: ExecutionContext, options: AgentOptions): Promise<{ ag
   await sleep(1_000);
   const { memory, keys } = (await agent.admin.call('GetStatus', {})).message as AgentStatus;
   const held = keys.flatMap(({ deks }) => deks.map(({ dek_id }) => dek_id));
-  return { agent, scene: recover(t, place, envelopes, memory.kind, held) };
+  return {
+    agent,
+    scene: { ...recover(t, place, envelopes), dataKeys, memoryKind: memory.kind, heldDekIds: new Set(held) },
+  };
 }
 
 interface AgentStatus {
@@ -125,8 +146,9 @@ interface AgentStatus {
 }
 
 /** More tenants than the caches hold, each through every data call; small and large messages. */
-async function useKeys(t: ExecutionContext, { client }: Agent): Promise<Map<string, Buffer>> {
+async function useKeys(t: ExecutionContext, { client }: Agent) {
   const envelopes = new Map<string, Buffer>();
+  const dataKeys = new Map<string, Buffer>();
   for (const tenant of TENANTS) {
     const encryption_context = { tenant };
     const { message: encrypted } = await client.call('Encrypt', {
@@ -142,6 +164,7 @@ async function useKeys(t: ExecutionContext, { client }: Agent): Promise<Map<stri
       await client.call('Decrypt', { ciphertext, encryption_context });
     }
     envelopes.set(tenant, encrypted.ciphertext);
+    dataKeys.set(tenant, dataKey.plaintext);
   }
   // Evicted by now: from the keystore into memory once more.
   const [first = ''] = TENANTS;
@@ -149,17 +172,16 @@ async function useKeys(t: ExecutionContext, { client }: Agent): Promise<Map<stri
   t.is((await client.call('Decrypt', again)).message.plaintext.toString(), first);
   const once = await client.call('Encrypt', { key: 'once', plaintext: Buffer.from('once') });
   await client.call('Decrypt', { ciphertext: once.message.ciphertext });
-  return envelopes.set('once', once.message.ciphertext);
+  envelopes.set('once', once.message.ciphertext);
+  return { envelopes, dataKeys };
 }
 
 /** Every key, by code that is not the agent's, and the proof that they are the right ones: they open the envelopes. */
 function recover(
   t: ExecutionContext,
   place: Place,
-  envelopes: Map<string, Buffer>,
-  memoryKind: string,
-  held: string[],
-): Scene {
+  envelopes: ReadonlyMap<string, Buffer>,
+): Pick<Scene, 'store' | 'deks' | 'subkeys'> {
   const store = recoverStore(place.database, readFileSync(place.rootKeyFile));
   const deks = new Map<string, DekKeys>();
   const subkeys = new Map<string, Buffer>();
@@ -172,16 +194,17 @@ function recover(
     subkeys.set(name, messageSubkey(envelope, keys));
   }
   t.is(new Set([...deks.values()].map(({ dekId }) => dekId)).size, envelopes.size);
-  return { memoryKind, store, deks, subkeys, heldDekIds: new Set(held) };
+  return { store, deks, subkeys };
 }
 
-function allNeedles({ store, deks, subkeys }: Scene): Needle[] {
+function allNeedles({ store, deks, subkeys, dataKeys }: Scene): Needle[] {
   const needles = [
     ...keyNeedles('root key', store.rootKey),
     ...keyNeedles('kek-wrap key', store.kekWrap),
     ...keyNeedles('record-mac key', store.recordMac),
     ...keyNeedles('root-key-id key', store.rootKeyId),
   ];
+  for (const [name, dataKey] of dataKeys) needles.push(...keyNeedles(`data key of ${name}`, dataKey));
   for (const [name, kek] of store.keks) needles.push(...keyNeedles(`KEK ${name}`, kek));
   for (const [name, subkey] of subkeys) needles.push(...keyNeedles(`XAES key of a message of ${name}`, subkey));
   for (const [name, keys] of deks) {

@@ -37,20 +37,20 @@ export class Dek {
   readonly #chunk: Buffer;
   readonly #start: number;
   readonly #end: number;
-  /** The next DEK of the same chain in the index. */
-  next: Dek | undefined;
-  readonly handle: SlotHandle;
-  readonly generation: number;
-  readonly options: KeyOptions;
   /** A hit before this moment needs nothing but the DEK; 0 = look at the next use. */
   attentionAtMs = 0;
   touchedAtMs = 0;
-  place: DekPlace = 'loose';
   readonly #partitionNames: readonly string[];
   /** The first value by itself: most partitions have one, and an array would be two more places to look at. */
   readonly #partitionValue: string | undefined;
-  readonly #otherValues: readonly string[];
+  readonly handle: SlotHandle;
+  readonly options: KeyOptions;
+  readonly generation: number;
 
+  readonly #otherValues: readonly string[];
+  /** The next DEK of the same chain in the index. */
+  next: Dek | undefined;
+  place: DekPlace = 'loose';
   readonly counters: Counters;
   readonly createdMs: number;
   /** CLOCK_BOOTTIME when this process got it: its age as an encrypting DEK. */
@@ -225,7 +225,8 @@ function place(length: number): { chunk: Buffer; start: number } {
     used = 0;
   }
   const start = used;
-  used += length;
+  // On a cache line of its own.
+  used += Math.ceil(length / 64) * 64;
   return { chunk, start };
 }
 

@@ -22,8 +22,8 @@ export type UseDek<T> = (dek: Dek, servedInGrace: boolean) => T;
 
 /** A DEK can be purged while a request waits for it; more often than this in a row is not a coincidence. */
 const MAX_ROUNDS = 4;
-/** LRU order is kept to the second: a hit must not pay for more. */
-const TOUCH_MS = 1_000;
+/** LRU order is kept to some seconds: among thousands of DEKs a look into it costs as much as the rest of finding one. */
+const TOUCH_MS = 5_000;
 
 /** The DEKs of one key. A hit is synchronous; only a miss or an unsettled DEK returns a promise. */
 export class Keyring {

@@ -42,7 +42,7 @@ const scenes: Record<string, () => Promise<unknown>> = {
     const before = used();
     const key = world.key({ cache: { maxDeks: 4 } });
     const deks = await readAll(key, all.slice(0, 4));
-    await world.clock.advance(2 * SECOND);
+    await world.clock.advance(6 * SECOND);
     await world.value(key.decrypt(all[0]!.ciphertext, all[0]!.pairs));
     await readAll(key, all.slice(4));
     return {

@@ -32,6 +32,8 @@ export class DecryptingDeks {
   readonly #shared: Shared;
   readonly #deks: LRUCache<Dek, Dek>;
   readonly #loads: DekLoads;
+  /** Unwraps under way for the modes without a cache. */
+  #uncached = 0;
 
   constructor(options: KeyOptions, counters: Counters, shared: Shared) {
     this.#options = options;
@@ -105,9 +107,14 @@ export class DecryptingDeks {
     const name = createHash('sha256').update(dekId).update(block).digest('latin1');
     this.#shared.negatives.check(name, this.#counters);
     const start = (): Promise<Dek> => this.#unwrap(name, dekId, block, recipients);
-    if (!caches) return useOnce(start(), waiter, open, (dek) => dek.free());
+    if (!caches) {
+      if (this.#uncached >= MAX_LOADS) throw tooMany(this.#options.name, 'unwrapped');
+      this.#uncached++;
+      const loading = start().finally(() => this.#uncached--);
+      return useOnce(loading, waiter, open, (dek) => dek.free());
+    }
     if (this.#loads.has(name)) this.#counters.coalesced++;
-    else if (this.#loads.size >= MAX_LOADS) throw tooMany(this.#options.name, 'unwrapped');
+    else if (this.#loads.size >= MAX_LOADS && !this.#loads.evict()) throw tooMany(this.#options.name, 'unwrapped');
     const load = this.#loads.join(name, start);
     try {
       const result = open(await waitFor(load.loading, waiter));

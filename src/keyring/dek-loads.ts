@@ -1,7 +1,7 @@
 import type { Cancel, Clock } from './clock.ts';
 import type { Dek } from './dek.ts';
 
-/** A DEK that everybody stopped waiting for stays so long for a retry, unproven and uncached. */
+/** A DEK that nobody could use yet stays so long for a retry; no retry prolongs it, so that it can't outlive a revocation. */
 const LINGER_MS = 5_000;
 
 /** One unwrap on behalf of any number of requests. */
@@ -13,6 +13,8 @@ export interface Load {
   waiting: number;
   /** A request has opened its payload with it. */
   proven: boolean;
+  /** Nobody joins it any more. */
+  over: boolean;
   stopLingering: Cancel | undefined;
 }
 
@@ -45,15 +47,24 @@ export class DekLoads {
     const known = this.#loads.get(name);
     if (known !== undefined) {
       known.waiting++;
-      known.stopLingering?.();
       return known;
     }
-    const load: Load = { name, loading: start(), dek: undefined, waiting: 1, proven: false, stopLingering: undefined };
+    const loading = start();
+    const load: Load = {
+      name,
+      loading,
+      dek: undefined,
+      waiting: 1,
+      proven: false,
+      over: false,
+      stopLingering: undefined,
+    };
     this.#loads.set(name, load);
     load.loading.then(
       (dek) => {
         load.dek = dek;
-        this.#settle(load);
+        load.stopLingering = this.#clock.after(LINGER_MS, () => this.#end(load, dek));
+        this.#settle(load, dek);
       },
       () => this.#loads.delete(name),
     );
@@ -62,7 +73,7 @@ export class DekLoads {
 
   leave(load: Load): void {
     load.waiting--;
-    this.#settle(load);
+    if (load.dek !== undefined) this.#settle(load, load.dek);
   }
 
   /** Zeroes a DEK that only lingers; false when there is none. */
@@ -81,22 +92,30 @@ export class DekLoads {
     while (this.evict());
   }
 
-  #settle(load: Load): void {
-    const { dek } = load;
-    if (dek === undefined || load.waiting > 0) return;
-    if (this.#closed) {
-      this.#discard(load, dek);
-    } else if (load.proven) {
-      this.#loads.delete(load.name);
+  #settle(load: Load, dek: Dek): void {
+    if (load.waiting > 0) return;
+    if (load.proven && !this.#closed) {
+      this.#forget(load);
       this.#cache(dek);
-    } else {
-      load.stopLingering = this.#clock.after(LINGER_MS, () => this.#discard(load, dek));
+    } else if (this.#closed || load.over) {
+      this.#discard(load, dek);
     }
   }
 
+  /** Its time is over: the next request asks the upstream again. Those who wait now have it for a moment still. */
+  #end(load: Load, dek: Dek): void {
+    load.over = true;
+    this.#forget(load);
+    this.#settle(load, dek);
+  }
+
   #discard(load: Load, dek: Dek): void {
-    load.stopLingering?.();
-    this.#loads.delete(load.name);
+    this.#forget(load);
     dek.free();
+  }
+
+  #forget(load: Load): void {
+    load.stopLingering?.();
+    if (this.#loads.get(load.name) === load) this.#loads.delete(load.name);
   }
 }

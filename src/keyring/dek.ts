@@ -18,6 +18,9 @@ export interface DekRecipient {
   readonly wrapped: WrappedDek;
 }
 
+/** Why a refresh brought nothing: no answer, or what stood in the way otherwise; a refusal is followed up elsewhere. */
+export type RefreshProblem = 'unanswered' | DekdError;
+
 /** Where a DEK lives: `loose` is not (yet, or no more) cached by a keyring; `gone` is zeroed. */
 export type DekPlace = 'loose' | 'encrypting' | 'decrypting' | 'gone';
 
@@ -68,7 +71,7 @@ export class Dek {
   /** Counts from which the next use looks after the successor. */
   softMessages = Number.POSITIVE_INFINITY;
   softBytes = Number.POSITIVE_INFINITY;
-  refreshing: Promise<DekdError | undefined> | undefined;
+  refreshing: Promise<RefreshProblem | undefined> | undefined;
   replacing: Promise<void> | undefined;
   /** A successor could not be made: when last (CLOCK_BOOTTIME), and how often in a row the upstream refused to wrap it. */
   rotationFailedAtMs = Number.NEGATIVE_INFINITY;

@@ -33,6 +33,10 @@ export class EncryptingDeks {
   readonly #creations = new SingleFlight<Dek>();
   /** Takes a DEK that no longer encrypts. */
   readonly #retired: (dek: Dek) => void;
+  /** Refusals that came from a call and that no DEK's count has in it. */
+  readonly #unheard = new WeakSet<DekdError>();
+  /** DEKs under way for the modes without a cache. */
+  #uncached = 0;
   #closed = false;
 
   constructor(options: KeyOptions, counters: Counters, shared: Shared, retired: (dek: Dek) => void) {
@@ -68,14 +72,30 @@ export class EncryptingDeks {
     if (this.#creations.has(name)) this.#counters.coalesced++;
     else if (this.#creations.size >= MAX_CREATIONS) throw tooMany(this.#options.name, 'made');
     return this.#creations.run(name, async () => {
-      const dek = await this.make(partition);
+      const dek = await this.#make(partition);
       this.#admit(dek);
       return dek;
     });
   }
 
-  /** A new DEK that nobody caches: for the modes without a cache, and for `create`. */
-  async make(partition: EncryptionContext): Promise<Dek> {
+  /** As `create`, but never one that is under way already: it may be wrapped under the KEK version before a rotation. */
+  async createAnew(partition: EncryptionContext): Promise<Dek> {
+    await this.#creations.settled(partitionKey(partition));
+    return this.create(partition);
+  }
+
+  /** A DEK for one use, for the modes without a cache: the caller's to free. */
+  async makeOne(partition: EncryptionContext): Promise<Dek> {
+    if (this.#uncached >= MAX_CREATIONS) throw tooMany(this.#options.name, 'made');
+    this.#uncached++;
+    try {
+      return await this.#make(partition);
+    } finally {
+      this.#uncached--;
+    }
+  }
+
+  async #make(partition: EncryptionContext): Promise<Dek> {
     const { name, recipients } = this.#options;
     const memory = `wrap ${name} ${partitionKey(partition)}`;
     this.#shared.negatives.check(memory, this.#counters);
@@ -85,9 +105,9 @@ export class EncryptingDeks {
     }
     const { clock, room } = this.#shared;
     try {
-      return await room.hold(SLOTS, () =>
-        withDeadline(clock, MISS_MS, (signal) => createDek(this.#options, partition, clock, this.#counters, signal)),
-      );
+      const work = () =>
+        withDeadline(clock, MISS_MS, (signal) => createDek(this.#options, partition, clock, this.#counters, signal));
+      return await room.holdForNew(SLOTS, this.size, work);
     } catch (thrown) {
       throw this.#explain(thrown, partitionKey(partition), memory);
     }
@@ -109,7 +129,9 @@ export class EncryptingDeks {
       // Told once, not every few seconds of an outage.
       if (dek.rotationFailedAtMs < 0) this.#shared.events.rotationFailed(this.#options.name, DekdError.from(thrown));
       dek.rotationFailedAtMs = this.#shared.clock.bootMs();
-      dek.wrapRefusals = isRefusal(thrown) ? dek.wrapRefusals + 1 : 0;
+      if (!isRefusal(thrown)) dek.wrapRefusals = 0;
+      // A remembered answer is not a second one.
+      else if (this.#unheard.delete(thrown as DekdError)) dek.wrapRefusals++;
       if (dek.wrapRefusals >= CONFIRMED_WRAP_REFUSALS) this.retire(dek);
     }
   }
@@ -129,6 +151,12 @@ export class EncryptingDeks {
 
   remove(dek: Dek): void {
     this.#deks.delete(dek.partitionKey);
+  }
+
+  /** Zeroes the DEK whose partition was used longest ago; false when there is none. */
+  evictOldest(): boolean {
+    const oldest = [...this.#deks.rkeys()][0];
+    return oldest !== undefined && this.#deks.delete(oldest);
   }
 
   /** Stops it from taking DEKs that are still being made. */
@@ -163,6 +191,7 @@ export class EncryptingDeks {
     const error = fromUpstream(this.#options.name, kek.upstreamName, failure);
     if (failure.class === 'refused') {
       this.#shared.negatives.refused(memory, error);
+      this.#unheard.add(error);
       const scope = failure.scope ?? 'access';
       this.#shared.refusals.followUp({
         kek,

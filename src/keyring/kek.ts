@@ -61,8 +61,9 @@ export class Kek {
     return this.#attempt(signal, (options) => this.upstream.unwrap(this.uri, wrapped, context, options), freeKey);
   }
 
+  /** For a dry run: what it says is no attempt at the KEK, so nothing is concluded from it. */
   describe(signal: AbortSignal): Promise<KekDescription> {
-    return this.#attempt(signal, (options) => this.upstream.describe(this.uri, options));
+    return this.upstream.describe(this.uri, { signal });
   }
 
   /** `discard` takes a result that came after its time, so that no handle leaks. */

@@ -50,7 +50,7 @@ export class Keyring {
     if (!this.#caches) {
       this.counters.encrypt_misses++;
       return useOnce(
-        this.encrypting.make(partition),
+        this.encrypting.makeOne(partition),
         waiter,
         (made) => use(made, false),
         (made) => made.free(),
@@ -115,7 +115,7 @@ export class Keyring {
    */
   async rotate(): Promise<number> {
     const deks = [...this.encrypting.all()];
-    for (const dek of deks) await this.encrypting.create(dek.partition);
+    for (const dek of deks) await this.encrypting.createAnew(dek.partition);
     return deks.length;
   }
 

@@ -28,7 +28,10 @@ export class Keyrings {
   constructor(clock: Clock, events: KeyringEvents) {
     this.#clock = clock;
     const all = (): Iterable<Dek> => this.#index.values();
-    const room = new Room(() => this.#evict());
+    const room = new Room({
+      decrypting: () => this.#evictDecrypting(),
+      encrypting: (share) => this.#evictEncrypting(share),
+    });
     const refusals: Refusals = new Refusals(
       clock,
       {
@@ -116,9 +119,19 @@ export class Keyrings {
   }
 
   /** The key with the most decrypting DEKs gives one up. */
-  #evict(): boolean {
+  #evictDecrypting(): boolean {
     const richestFirst = [...this.#rings.values()].sort((a, b) => b.decrypting.size - a.decrypting.size);
     return richestFirst.some((ring) => ring.decrypting.evict());
+  }
+
+  #evictEncrypting(share: number): boolean {
+    const rings = [...this.#rings.values()];
+    const most = Math.max(...rings.map((ring) => ring.encrypting.size));
+    if (most <= share) return false;
+    const richest = rings.find((ring) => ring.encrypting.size === most);
+    if (richest === undefined || !richest.encrypting.evictOldest()) return false;
+    richest.counters.evicted++;
+    return true;
   }
 
   #beat(): void {

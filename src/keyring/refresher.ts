@@ -1,7 +1,7 @@
 import { freeKey } from '../crypto/native.ts';
 import { DekdError } from '../errors.ts';
 import type { Clock } from './clock.ts';
-import type { Dek, DekRecipient } from './dek.ts';
+import type { Dek, DekRecipient, RefreshProblem } from './dek.ts';
 import type { KeyringEvents } from './events.ts';
 import type { Kek } from './kek.ts';
 import { MISS_MS, PROBE_INTERVAL_MS, PROBE_PAUSE_MS } from './options.ts';
@@ -69,9 +69,9 @@ export class Refresher {
 
   /**
    * One attempt for any number of callers; never rejects: what it found is in the DEK's age, its KEKs' health and the refusals. Resolves
-   * with what stood in the way when that was neither an outage nor a refusal.
+   * with what stood in the way when that was not a refusal.
    */
-  refresh(dek: Dek): Promise<DekdError | undefined> {
+  refresh(dek: Dek): Promise<RefreshProblem | undefined> {
     dek.refreshing ??= this.#refresh(dek).finally(() => {
       dek.refreshing = undefined;
     });
@@ -100,7 +100,7 @@ export class Refresher {
     }
   }
 
-  async #refresh(dek: Dek): Promise<DekdError | undefined> {
+  async #refresh(dek: Dek): Promise<RefreshProblem | undefined> {
     dek.counters.refreshes++;
     if (renews(dek)) {
       await this.#held.renew(dek);
@@ -116,6 +116,7 @@ export class Refresher {
     }
     if (result.kind === 'refused' && dek.place !== 'gone') this.#refusals.report(dek, result.by, result.failure);
     if (result.kind !== 'opened') dek.counters.refresh_failures++;
+    if (result.kind === 'unavailable') return 'unanswered';
     return result.kind === 'invalid' ? unwrappedOnce(dek) : undefined;
   }
 

@@ -1,7 +1,7 @@
 import type { DekdError } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import { decide, graceMs } from './decide.ts';
-import type { Dek } from './dek.ts';
+import type { Dek, RefreshProblem } from './dek.ts';
 import { fromUpstream } from './failures.ts';
 import { CONFIRM_WAIT_MS, GRACE_WAIT_MS, type KeyOptions } from './options.ts';
 import type { Refusal } from './refusals.ts';
@@ -47,13 +47,23 @@ async function decided(dek: Dek, refusal: Refusal, { clock }: Shared, waiter: Wa
   return inTime ? undefined : unavailable(dek.options, dek);
 }
 
-/** Waits for an attempt; `grace` when it takes so long that the DEK serves meanwhile, an error when neither outage nor refusal ended it. */
+/**
+ * Waits for an attempt. `grace` when it gets no answer, takes too long, or could not be made for lack of secret memory, and the DEK may
+ * serve meanwhile; an error when it may not serve.
+ */
 async function refreshed(dek: Dek, shared: Shared, waiter: Waiter): Promise<'grace' | DekdError | undefined> {
   const { clock, refusals, refresher } = shared;
   const attempt = refresher.refresh(dek);
-  const pastGrace = clock.bootMs() - dek.verifiedAtMs > dek.options.cache.ttlMs + graceMs(dek);
-  if (pastGrace || (await waitFor(settlesWithin(clock, attempt, GRACE_WAIT_MS), waiter))) {
-    return waitFor(attempt, waiter);
+  let problem: RefreshProblem | undefined = 'unanswered';
+  if (!inGrace(dek, shared) || (await waitFor(settlesWithin(clock, attempt, GRACE_WAIT_MS), waiter))) {
+    problem = await waitFor(attempt, waiter);
   }
-  return dek.place === 'gone' || refusals.covering(dek) !== undefined ? undefined : 'grace';
+  if (problem === undefined || dek.place === 'gone' || refusals.covering(dek) !== undefined) return undefined;
+  if (problem !== 'unanswered' && problem.reason !== 'SECRET_MEMORY_EXHAUSTED') return problem;
+  if (inGrace(dek, shared)) return 'grace';
+  return problem === 'unanswered' ? unavailable(dek.options, dek) : problem;
+}
+
+function inGrace(dek: Dek, { clock }: Shared): boolean {
+  return clock.bootMs() - dek.verifiedAtMs <= dek.options.cache.ttlMs + graceMs(dek);
 }

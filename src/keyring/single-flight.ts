@@ -17,6 +17,11 @@ export class SingleFlight<T> {
     return this.#flights.has(name);
   }
 
+  /** Resolves when nothing of that name is under way. */
+  async settled(name: string): Promise<void> {
+    await this.#flights.get(name)?.catch(() => undefined);
+  }
+
   run(name: string, work: () => Promise<T>): Promise<T> {
     const known = this.#flights.get(name);
     if (known !== undefined) return known;

@@ -50,7 +50,7 @@ async function attempt(recipient: DekRecipient, task: Unwrapping): Promise<SlotH
   task.counters.unwraps++;
   try {
     const handle = await recipient.kek.unwrap(recipient.wrapped, task.context, task.signal);
-    if (verifyDekBlock(handle, task.dekId, task.block)) return handle;
+    if (isDek(handle, task)) return handle;
     freeKey(handle);
     return new UpstreamFailure('invalid', 'the unwrapped key is not the DEK that the block names');
   } catch (thrown) {
@@ -59,5 +59,14 @@ async function attempt(recipient: DekRecipient, task: Unwrapping): Promise<SlotH
     const failure = UpstreamFailure.from(thrown);
     task.counters.upstream_failures++;
     return failure;
+  }
+}
+
+function isDek(handle: SlotHandle, { dekId, block }: Unwrapping): boolean {
+  try {
+    return verifyDekBlock(handle, dekId, block);
+  } catch (thrown) {
+    freeKey(handle);
+    throw thrown;
   }
 }

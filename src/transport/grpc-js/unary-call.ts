@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { Metadata, ServerInterceptingCall, type ServerInterceptingCallInterface } from '@grpc/grpc-js';
+import { status as codes, Metadata, ServerInterceptingCall, type ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import { DekdError } from '../../errors.ts';
 import type { Principal } from '../principal.ts';
 import { type Call, type Handler, MalformedMessage, type RpcStatus } from '../transport.ts';
@@ -195,11 +195,11 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
     this.#sendStatus.call(this.#base, status);
   }
 
-  /** grpc-js ends the call. A failed write comes here as well: the frame is then done with. */
+  /** grpc-js ends the call. */
   #libraryStatus(status: Status): void {
-    this.#outgoing?.wipeFrame();
     if (this.#ended) {
-      this.#sendStatus.call(this.#base, status);
+      // Our own status is on its way. Only a failed write is done with the frame; when a deadline passes, the kernel may still have to take it.
+      if (status.code === codes.INTERNAL) this.#outgoing?.wipeFrame();
       return;
     }
     const failure = libraryFailure(status.code ?? 13, status.details ?? '', this.#route.maxMessageBytes);

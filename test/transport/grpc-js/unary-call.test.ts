@@ -221,6 +221,31 @@ test('a deadline ends the call with details, aborts the signal, and the late ans
   t.is((reason as DekdError).reason, 'DEADLINE_EXCEEDED');
 });
 
+test('a deadline that passes while the reply is unread leaves the reply whole', async (t) => {
+  const plaintext = Buffer.alloc(1 << 20, 0x41);
+  const { path } = await startServer(t, { Decrypt: () => ({ plaintext }) });
+  const http2 = connectHttp2('http://localhost', {
+    createConnection: () => connectSocket(path),
+    settings: { initialWindowSize: 1024 },
+  });
+  const stream = http2.request({
+    ':method': 'POST',
+    ':path': keyAgent['Decrypt']!.path,
+    'content-type': 'application/grpc',
+    'grpc-timeout': '100m',
+  });
+  let status: unknown;
+  stream.on('trailers', (trailers) => {
+    status = trailers['grpc-status'];
+  });
+  stream.end(Buffer.alloc(5));
+  await delay(400);
+  const body = Buffer.concat(await stream.toArray());
+  http2.close();
+  t.is(status, '0');
+  t.is(body.filter((byte) => byte === 0x41).length, plaintext.length);
+});
+
 test('a caller that cancels aborts the signal, and the request is wiped once the handler is done', async (t) => {
   let reason: unknown;
   let plaintext: Buffer | undefined;

@@ -4,7 +4,8 @@ import { DekdError } from '../errors.ts';
 import { type FailureClass, type KekCondition, UpstreamFailure } from '../upstream/failure.ts';
 import type { KekDescription, Upstream, UpstreamCallOptions, WrapContext, WrappedDek } from '../upstream/provider.ts';
 import type { Clock } from './clock.ts';
-import { ATTEMPT_MS, PROBE_INTERVAL_MS } from './options.ts';
+import { ATTEMPT_MS, MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
+import { settlesWithin } from './timing.ts';
 
 /** What is known of a KEK's upstream from the last attempts at it. */
 export interface KekHealth {
@@ -61,9 +62,11 @@ export class Kek {
     return this.#attempt(signal, (options) => this.upstream.unwrap(this.uri, wrapped, context, options), freeKey);
   }
 
-  /** For a dry run: what it says is no attempt at the KEK, so nothing is concluded from it. */
-  describe(signal: AbortSignal): Promise<KekDescription> {
-    return this.upstream.describe(this.uri, { signal });
+  /** For a dry run: a right of its own, so nothing is concluded from it about the KEK. Ends after the time of a miss. */
+  async describe(signal: AbortSignal): Promise<KekDescription> {
+    const answer = this.upstream.describe(this.uri, { signal });
+    if (!(await settlesWithin(this.#clock, answer, MISS_MS))) throw this.#noAnswer();
+    return answer;
   }
 
   /** `discard` takes a result that came after its time, so that no handle leaks. */

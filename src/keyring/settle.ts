@@ -48,8 +48,8 @@ async function decided(dek: Dek, refusal: Refusal, { clock }: Shared, waiter: Wa
 }
 
 /**
- * Waits for an attempt. `grace` when it gets no answer, takes too long, or could not be made for lack of secret memory, and the DEK may
- * serve meanwhile; an error when it may not serve.
+ * Waits for an attempt. `grace` when it gets no answer or takes too long and the DEK may serve meanwhile; an error when it may not serve.
+ * That our own memory is full is no outage: whoever fills it must not keep a revoked DEK in use.
  */
 async function refreshed(dek: Dek, shared: Shared, waiter: Waiter): Promise<'grace' | DekdError | undefined> {
   const { clock, refusals, refresher } = shared;
@@ -59,9 +59,8 @@ async function refreshed(dek: Dek, shared: Shared, waiter: Waiter): Promise<'gra
     problem = await waitFor(attempt, waiter);
   }
   if (problem === undefined || dek.place === 'gone' || refusals.covering(dek) !== undefined) return undefined;
-  if (problem !== 'unanswered' && problem.reason !== 'SECRET_MEMORY_EXHAUSTED') return problem;
-  if (inGrace(dek, shared)) return 'grace';
-  return problem === 'unanswered' ? unavailable(dek.options, dek) : problem;
+  if (problem !== 'unanswered') return problem;
+  return inGrace(dek, shared) ? 'grace' : unavailable(dek.options, dek);
 }
 
 function inGrace(dek: Dek, { clock }: Shared): boolean {

@@ -7,6 +7,7 @@ import {
 } from '../../src/upstream/failure.ts';
 import type {
   KekDescription,
+  KekState,
   Upstream,
   UpstreamCallOptions,
   WrapContext,
@@ -14,7 +15,7 @@ import type {
 } from '../../src/upstream/provider.ts';
 import type { MovableClock } from '../helpers/movable-clock.ts';
 
-export type Operation = 'wrap' | 'unwrap';
+export type Operation = 'wrap' | 'unwrap' | 'describe';
 
 /** How one call goes. `afterMs`: the answer comes so late; `hang`: never; `late`: at `afterMs`, whatever the signal says. */
 export type Answer =
@@ -68,6 +69,8 @@ export class ScriptedUpstream implements Upstream {
   readonly type = 'local';
   readonly warnings: readonly string[] = [];
   readonly calls: Call[] = [];
+  /** What describe says of a KEK, by its URI; `active` without. */
+  readonly states = new Map<string, KekState>();
   /** What the next wrap of a KEK is made with, by its URI. */
   readonly versions = new Map<string, string>();
   #rules: Rule[] = [];
@@ -126,9 +129,9 @@ export class ScriptedUpstream implements Upstream {
   }
 
   describe(kek: string, options: UpstreamCallOptions): Promise<KekDescription> {
-    return this.#run('unwrap', kek, '', { pairs: new Map(), encoded: Buffer.alloc(0) }, options, () => ({
+    return this.#run('describe', kek, '', { pairs: new Map(), encoded: Buffer.alloc(0) }, options, () => ({
       uri: kek,
-      state: 'active',
+      state: this.states.get(kek) ?? 'active',
       versions: [],
       labels: new Map(),
     }));

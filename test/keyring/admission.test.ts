@@ -1,5 +1,5 @@
 import test from 'ava';
-import { parseEnvelope } from '../../src/crypto/envelope.ts';
+import { openEnvelope, parseEnvelope, sealMessage } from '../../src/crypto/envelope.ts';
 import { INVALID, OK, refused, THROTTLED, UNAUTHENTICATED, UNREACHABLE } from '../fakes/scripted-upstream.ts';
 import { attempt, makeWorld, plain, SECOND } from './world.ts';
 
@@ -43,6 +43,16 @@ test('a context without the block’s partition costs no call, on a miss and on 
     t.throws(() => key.decrypt(ciphertext, context), { message: /cannot be opened/ });
   }
   t.is(plain(t, key.decrypt(ciphertext, pairs)).text, 'hello');
+});
+
+test('a message under a partition’s DEK whose own context is of another partition is refused, though it authenticates', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({ partitionBy: ['tenant'] });
+  const { dek } = await key.seal({ tenant: 'acme' });
+  const context = new Map([['tenant', 'other']]);
+  const forged = sealMessage(dek.handle, dek.prefix, context, Buffer.alloc(0), Buffer.from('forged'));
+  t.is(openEnvelope(dek.handle, parseEnvelope(forged), context, Buffer.alloc(0)).toString(), 'forged');
+  t.throws(() => key.decrypt(forged, { tenant: 'other' }), { message: /cannot be opened/ });
 });
 
 test('a partition value that is missing, empty or over 256 bytes is an invalid request, before any call', async (t) => {
@@ -169,6 +179,39 @@ test('a DEK that nobody could use is zeroed after 5 s', async (t) => {
   t.is(await world.reason(() => key.decrypt(broken)), 'INVALID_CIPHERTEXT');
   t.is(world.upstream.count(), calls + 2);
 });
+
+test('retries do not prolong the life of a DEK that nobody could use', async (t) => {
+  const world = makeWorld(t);
+  const writer = world.peer();
+  const { ciphertext } = await writer.seal();
+  writer.world.keyrings.close();
+  const key = world.key();
+  const broken = Buffer.from(ciphertext);
+  broken[broken.length - 1]! ^= 1;
+  const calls = world.upstream.count();
+  for (let second = 0; second < 12; second++) {
+    t.is(await world.reason(() => key.decrypt(broken)), 'INVALID_CIPHERTEXT');
+    await world.clock.advance(SECOND);
+  }
+  t.is(world.upstream.count(), calls + 3);
+});
+
+for (const mode of ['none', 'session'] as const) {
+  test(`mode ${mode}: DEKs under way are bounded, made and unwrapped ones`, async (t) => {
+    const world = makeWorld(t);
+    const writer = world.peer();
+    const { ciphertext } = await writer.seal();
+    const key = world.key({ partitionBy: ['tenant'], cache: { mode } });
+    world.upstream.answer({ kind: 'ok', afterMs: 500 });
+    const making = Array.from({ length: 1_000 }, (_, at) => world.outcome(key.encrypt({ tenant: `t${at}` })));
+    t.is(await world.reason(() => key.encrypt({ tenant: 'one more' })), 'QUOTA_EXCEEDED');
+    t.true((await Promise.all(making)).every((outcome) => 'value' in outcome));
+    if (mode === 'session') return;
+    const opening = Array.from({ length: 1_000 }, () => world.outcome(key.decrypt(ciphertext)));
+    t.is(await world.reason(() => key.decrypt(ciphertext)), 'QUOTA_EXCEEDED');
+    t.true((await Promise.all(opening)).every((outcome) => 'value' in outcome));
+  });
+}
 
 test('an altered block, dek_id or MAC is invalid on a miss, and nothing is cached', async (t) => {
   const world = makeWorld(t);

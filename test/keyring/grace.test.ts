@@ -140,3 +140,23 @@ test('a refusal ends an outage: grace is over for it', async (t) => {
   t.is(dek.place, 'gone');
   t.is(await world.reason(() => key.encrypt()), 'KEY_DISABLED');
 });
+
+test('an attempt that gets no answer is grace, though another recipient answered that it cannot tell', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({
+    recipients: [
+      ['main', 'authority'],
+      ['spare', 'standby'],
+    ],
+  });
+  await key.seal();
+  world.clock.suspend(2 * TTL);
+  world.upstream.script(
+    { kek: world.kek('main').uri, answer: UNREACHABLE },
+    { kek: world.kek('spare').uri, answer: { kind: 'other-key' } },
+  );
+  const calls = world.upstream.count();
+  const outcome = await world.outcome(key.encrypt());
+  t.true('value' in outcome && outcome.value.grace);
+  t.is(world.upstream.count(), calls + 2);
+});

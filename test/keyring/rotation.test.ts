@@ -172,6 +172,21 @@ test('rotate gives every partition a new DEK', async (t) => {
   t.deepEqual([key.ring.encrypting.size, key.ring.decrypting.size, key.ring.counters.rotations], [2, 2, 2]);
 });
 
+test('rotate does not join a creation that began before it', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({ partitionBy: ['tenant'] });
+  await key.seal({ tenant: 'a' });
+  world.upstream.answer({ kind: 'ok', afterMs: 300 });
+  const [old] = key.held;
+  const underWay = key.ring.encrypting.replace(old!);
+  await world.clock.advance(100);
+  world.upstream.versions.set(world.kek('main').uri, '2');
+  await world.value(Promise.all([underWay, key.ring.rotate()]));
+  const current = [...key.ring.encrypting.all()];
+  t.is(current.length, 1);
+  t.is(current[0]!.recipients[0]!.wrapped.kekVersion, '2');
+});
+
 for (const [name, answer] of [
   ['is another key', OTHER_KEY],
   ['is invalid', INVALID],

@@ -154,6 +154,24 @@ const scenes: Record<string, () => Promise<unknown>> = {
       health: world.kek('main').health.state,
     };
   },
+  /** A key that fills the arena with partitions stops neither another key's first DEK nor the refresh of what is held. */
+  share: async () => {
+    const greedy = world.key({ name: 'greedy', partitionBy: ['tenant'] });
+    const modest = world.key({ name: 'modest' });
+    for (let at = 0; at < 60; at++) await world.reason(() => greedy.encrypt({ tenant: `t${at}` }));
+    const first = await world.reason(() => modest.encrypt());
+    const calls = world.upstream.count();
+    world.clock.suspend(2 * TTL);
+    const refreshed = await world.value(modest.encrypt());
+    return {
+      first,
+      grace: refreshed.grace,
+      asked: world.upstream.count() - calls,
+      modest: modest.ring.encrypting.size,
+      evicted: greedy.ring.counters.evicted > 0,
+      fits: arenaStatus().slotsUsed <= arenaStatus().slots,
+    };
+  },
   /** Nothing left to evict: an error of its own, not an outage, and held DEKs serve. */
   exhausted: async () => {
     const all = await messages(1);
@@ -187,5 +205,5 @@ const scenes: Record<string, () => Promise<unknown>> = {
 };
 
 const scene = process.argv[2]!;
-openArena({ size: scene === 'room' || scene === 'exhausted' ? 3 * PAGE : 64 * PAGE, lock: 'best-effort' });
+openArena({ size: ['room', 'share', 'exhausted'].includes(scene) ? 3 * PAGE : 64 * PAGE, lock: 'best-effort' });
 writeSync(1, JSON.stringify(await scenes[scene]!()));

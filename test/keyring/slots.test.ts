@@ -68,3 +68,7 @@ test.serial('nothing to evict: SECRET_MEMORY_EXHAUSTED, never an outage; what is
 test.serial('decrypt misses never push out a DEK that encrypts', (t) => {
   t.deepEqual(play('separate'), { place: 'encrypting', sizes: [1, 2] });
 });
+
+test.serial('one key’s partitions stop neither another key’s first DEK nor a refresh', (t) => {
+  t.deepEqual(play('share'), { first: 'none', grace: false, asked: 1, modest: 1, evicted: true, fits: true });
+});

@@ -140,7 +140,8 @@ export class DecryptingDeks {
     const context = wrapContext(parsed.keyName, dekId, parsed.partition);
     const counters = this.#counters;
     const startedAtMs = clock.bootMs();
-    const outcome = await room.hold(1, () =>
+    const mayEvict = !recipients.every(({ kek }) => kek.failedRecently(startedAtMs));
+    const outcome = await room.holdForLoad(mayEvict, () =>
       withDeadline(clock, MISS_MS, (signal) => unwrap({ recipients, dekId, block, context, counters, signal })),
     );
     if (outcome.kind !== 'opened') throw this.#explain(name, outcome, parsed, recipients);

@@ -103,14 +103,24 @@ export class EncryptingDeks {
       if (!this.#shared.refusals.forbidsNew(kek, name, partitionKey(partition))) continue;
       throw fromUpstream(name, kek.upstreamName, new UpstreamFailure('unreachable', 'a refusal is pending'));
     }
-    const { clock, room } = this.#shared;
+    const { clock } = this.#shared;
     try {
-      const work = () =>
-        withDeadline(clock, MISS_MS, (signal) => createDek(this.#options, partition, clock, this.#counters, signal));
-      return await room.holdForNew(SLOTS, this.size, work);
+      return await this.#hold(partitionKey(partition), () =>
+        withDeadline(clock, MISS_MS, (signal) => createDek(this.#options, partition, clock, this.#counters, signal)),
+      );
     } catch (thrown) {
       throw this.#explain(thrown, partitionKey(partition), memory);
     }
+  }
+
+  #hold(partition: string, work: () => Promise<Dek>): Promise<Dek> {
+    const { clock, room } = this.#shared;
+    const nowMs = clock.bootMs();
+    const mayEvict = !this.#options.recipients.some(({ kek }) => kek.failedRecently(nowMs));
+    if (this.#deks.has(partition)) return room.holdForSuccessor(SLOTS, mayEvict, work);
+    // Those under way count, or many at once would push out every other key's before the first of them is held.
+    const share = this.size + this.#creations.size + this.#uncached;
+    return room.holdForNew(SLOTS, share, mayEvict, work);
   }
 
   /** Puts a successor in the DEK's place. Never rejects: when none can be made the old one stays, and the time is noted. */

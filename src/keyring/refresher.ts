@@ -130,12 +130,13 @@ export class Refresher {
     const startedAtMs = this.#clock.bootMs();
     const { id: dekId, block, wrapContext: context, counters } = dek;
     try {
-      const outcome = await this.#room.hold(1, () =>
-        withDeadline(this.#clock, MISS_MS, (signal) => unwrap({ recipients, dekId, block, context, counters, signal })),
-      );
-      if (outcome.kind !== 'opened') return outcome;
-      freeKey(outcome.handle);
-      dek.verified(startedAtMs, outcome.by.role, this.#clock);
+      const outcome = await this.#room.holdForRefresh(async () => {
+        const task = { recipients, dekId, block, context, counters };
+        const result = await withDeadline(this.#clock, MISS_MS, (signal) => unwrap({ ...task, signal }));
+        if (result.kind === 'opened') freeKey(result.handle);
+        return result;
+      });
+      if (outcome.kind === 'opened') dek.verified(startedAtMs, outcome.by.role, this.#clock);
       return outcome;
     } catch (thrown) {
       return DekdError.from(thrown);

@@ -10,7 +10,10 @@ import { compilePolicy } from '../policy/authorize.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { EVENTS } from '../telemetry/names.ts';
 import type { UnixReservation } from '../transport/listener.ts';
+import type { Principal } from '../transport/principal.ts';
 import { loadProtos } from '../transport/protos.ts';
+import { RequestMemory } from '../transport/request-memory.ts';
+import type { RefusedConnection } from '../transport/transport.ts';
 import { hasLifecycle, type Upstream } from '../upstream/provider.ts';
 import { openUpstream } from '../upstream/registry.ts';
 import { DaemonAdministration } from './administration.ts';
@@ -19,6 +22,9 @@ import { logKeyringEvents } from './log-events.ts';
 import { rpcErrors } from './rpc-errors.ts';
 import { type OpenSocket, openSocket, reserveSocket } from './sockets.ts';
 import { warmStartupKeys } from './warm.ts';
+
+/** 32 requests of the largest size at once, on both sockets together. */
+const REQUEST_MEMORY_BYTES = 128 * 1024 * 1024;
 
 export interface RunningDaemon {
   readonly agentSocket: string;
@@ -173,6 +179,10 @@ async function openSockets(
     packageDefinition,
     maxMessageBytes: config.limits.messageBytes,
     toStatus: rpcErrors(packageDefinition, logger),
+    requestMemory: new RequestMemory(REQUEST_MEMORY_BYTES),
+    admits: (principal: Principal) => parts.policy.knows(principal),
+    onConnectionRefused: (refused: RefusedConnection) =>
+      logger.warn({ event: EVENTS.connectionRefused, ...refused }, 'too many connections: one was closed at once'),
   };
   const admin = await openSocket(reserved.admin, 'dekd.v1.KeyAdmin', adminHandlers(parts), shared);
   closers.push(() => admin.close(config.drainMs));

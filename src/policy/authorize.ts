@@ -24,6 +24,8 @@ export interface PolicyOptions {
  * what it may do with a key is worked out once.
  */
 export interface Policy {
+  /** Does any rule name it? All that is asked of others can be denied unread. */
+  knows(caller: Caller): boolean;
   /** May it call `rpc` on `key`? False for a key that the policy does not know, save for those who may see every key. */
   may(caller: Caller, rpc: KeyRpc, key: string): boolean;
   /** May it call what has no key: CreateKey, ReloadConfig, BackupKeystore, ListKeys, GetStatus? */
@@ -65,6 +67,12 @@ class CompiledPolicy implements Policy {
     this.#admin = options.admin.map(compileRule);
     this.#development = options.profile === 'development';
     this.#ownUid = options.ownUid ?? process.getuid?.() ?? OVERFLOW_ID;
+  }
+
+  knows(caller: Caller): boolean {
+    if (this.#holdsEverything(caller)) return true;
+    const named = (rules: readonly CompiledRule[]) => rules.some((rule) => matches(rule, caller));
+    return named(this.#admin) || [...this.#keys.values()].some(named);
   }
 
   may(caller: Caller, rpc: KeyRpc, key: string): boolean {

@@ -8,6 +8,7 @@ export const EVENTS = {
   memory: 'memory',
   internalError: 'internal_error',
   callFailed: 'call_failed',
+  connectionRefused: 'connection_refused',
   outage: 'upstream_outage',
   recovery: 'upstream_recovery',
   refusal: 'upstream_refusal',

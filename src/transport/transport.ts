@@ -1,6 +1,7 @@
 import type { Server as SocketServer } from 'node:net';
 import type { PackageDefinition, ServiceDefinition } from '@grpc/proto-loader';
 import type { Principal } from './principal.ts';
+import type { RequestMemory } from './request-memory.ts';
 
 /** What a handler may know of the call besides its message. */
 export interface Call {
@@ -72,6 +73,24 @@ export interface ServerOptions {
   readonly toStatus: (thrown: unknown, call: Call) => RpcStatus;
   /** Credentials of a connected socket's peer; throws when the kernel does not tell. */
   readonly peerCredentials: (fd: number) => Principal;
+  /** What all servers of the process may hold of requests. */
+  readonly requestMemory: RequestMemory;
+  /**
+   * False for a principal that no rule names: each of its calls is POLICY_DENIED at its headers, and health and reflection are all it
+   * gets. Asked at accept, and while it is false at each call.
+   */
+  readonly admits: (principal: Principal) => boolean;
+  /** A connection was closed at accept because `limit` are open; told at most once a minute. */
+  readonly onConnectionRefused: (refused: RefusedConnection) => void;
+  /** The beat of the time-outs, default 1,000; for tests. */
+  readonly tickMs?: number;
+}
+
+export interface RefusedConnection {
+  readonly uid: number;
+  /** Whose connections are too many. */
+  readonly scope: 'process' | 'uid' | 'unknown callers';
+  readonly limit: number;
 }
 
 /** A gRPC server on sockets that somebody else opened. Serves grpc.health.v1.Health and server reflection beside its services. */

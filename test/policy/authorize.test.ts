@@ -175,3 +175,28 @@ test('a key added later opens to callers that are connected already, and to nobo
   t.true(growing.may(connected, 'Encrypt', 'invoices'));
   t.false(growing.may(caller(2), 'Encrypt', 'invoices'));
 });
+
+test('known is whom any rule names, by uid or by group, and in development root and dekd itself', (t) => {
+  const options = {
+    keys: new Map<string, readonly Rule[]>([
+      [
+        'orders',
+        [
+          { uid: 1, roles: [U] },
+          { gid: 7, roles: [A] },
+        ],
+      ],
+    ]),
+    admin: [{ uid: 2, roles: [C] }] as Rule[],
+    ownUid: 4000,
+  };
+  const production = compilePolicy({ ...options, profile: 'production' });
+  const development = compilePolicy({ ...options, profile: 'development' });
+  for (const one of [caller(1), caller(2), caller(9, 7), caller(9, 9, [8, 7])]) t.true(production.knows(one));
+  for (const one of [caller(0), caller(7, 8), caller(4000), caller(65_534, 7)]) t.false(production.knows(one));
+  t.true(development.knows(caller(0)));
+  t.true(development.knows(caller(4000)));
+  t.false(development.knows(caller(3)));
+  production.addKey('new', [{ uid: 3, roles: [U] }]);
+  t.true(production.knows(caller(3)));
+});

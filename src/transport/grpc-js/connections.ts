@@ -1,21 +1,41 @@
 import type { Socket } from 'node:net';
 import type { Principal } from '../principal.ts';
+import type { RefusedConnection, ServerOptions } from '../transport.ts';
+
+/** An idle connection costs some 100 KiB: so connections take 100 MiB at most, whoever opens them. */
+const MAX_CONNECTIONS = 1_024;
+/** One uid cannot take the places of all others. */
+const MAX_CONNECTIONS_PER_UID = 256;
+/** Of callers whom no rule names, taken together: enough to hear why they are denied, and for health checks. */
+const MAX_UNKNOWN_CONNECTIONS = 32;
+/** A caller that comes again and again must not fill the log. */
+const REFUSAL_TOLD_EVERY_MS = 60_000;
+
+/** Who is at the other end of a connection. */
+export interface Peer {
+  readonly principal: Principal;
+  /** Whether a rule named it at accept. */
+  readonly known: boolean;
+}
 
 /**
  * The open connections and who is at their other end. grpc-js tells a call nothing of its socket but `remoteAddress`, which a
  * Unix socket leaves empty: it carries the connection's id here.
  */
 export class Connections {
-  readonly #peerCredentials: (fd: number) => Principal;
-  readonly #principals = new Map<string, Principal>();
+  readonly #options: Pick<ServerOptions, 'peerCredentials' | 'admits' | 'onConnectionRefused'>;
+  readonly #peers = new Map<string, Peer>();
   readonly #sockets = new Set<Socket>();
+  readonly #byUid = new Map<number, number>();
+  #unknown = 0;
   #lastId = 0;
+  #refusalTold = Number.NEGATIVE_INFINITY;
 
-  constructor(peerCredentials: (fd: number) => Principal) {
-    this.#peerCredentials = peerCredentials;
+  constructor(options: Pick<ServerOptions, 'peerCredentials' | 'admits' | 'onConnectionRefused'>) {
+    this.#options = options;
   }
 
-  /** Asks the kernel who is calling and names the connection. False, with the socket destroyed, when the kernel does not tell. */
+  /** Asks the kernel who is calling and names the connection. False, with the socket destroyed, when the kernel does not tell, or there are too many. */
   admit(socket: Socket): boolean {
     // A peer that goes away is no news, and an unheard 'error' event would end the process.
     socket.on('error', () => {});
@@ -24,26 +44,25 @@ export class Connections {
       socket.destroy();
       return false;
     }
-    const id = `connection-${++this.#lastId}`;
-    // The getters of net.Socket ask the handle each time, and grpc-js reads all four for every call.
-    Object.defineProperties(socket, {
-      remoteAddress: { value: id },
-      remotePort: { value: undefined },
-      localAddress: { value: undefined },
-      localPort: { value: undefined },
-    });
-    this.#principals.set(id, principal);
-    this.#sockets.add(socket);
-    socket.once('close', () => {
-      this.#principals.delete(id);
-      this.#sockets.delete(socket);
-    });
+    const peer = { principal, known: this.#options.admits(principal) };
+    const excess = this.#excess(peer);
+    if (excess !== undefined) {
+      this.#tell(excess);
+      socket.destroy();
+      return false;
+    }
+    this.#add(socket, peer);
     return true;
   }
 
   /** Undefined once the connection is closed. */
-  principal(id: string | undefined): Principal | undefined {
-    return id === undefined ? undefined : this.#principals.get(id);
+  peer(id: string | undefined): Peer | undefined {
+    return id === undefined ? undefined : this.#peers.get(id);
+  }
+
+  /** Whether a rule names the peer: it did at accept, or one made since does. */
+  admits({ known, principal }: Peer): boolean {
+    return known || this.#options.admits(principal);
   }
 
   /** Ends when the last connection has closed. */
@@ -55,12 +74,54 @@ export class Connections {
     for (const socket of this.#sockets) socket.destroy();
   }
 
+  #add(socket: Socket, peer: Peer): void {
+    const { uid } = peer.principal;
+    const id = `connection-${++this.#lastId}`;
+    // The getters of net.Socket ask the handle each time, and grpc-js reads all four for every call.
+    Object.defineProperties(socket, {
+      remoteAddress: { value: id },
+      remotePort: { value: undefined },
+      localAddress: { value: undefined },
+      localPort: { value: undefined },
+    });
+    this.#peers.set(id, peer);
+    this.#sockets.add(socket);
+    this.#count(peer, 1);
+    socket.once('close', () => {
+      this.#peers.delete(id);
+      this.#sockets.delete(socket);
+      this.#count(peer, -1);
+      if (this.#byUid.get(uid) === 0) this.#byUid.delete(uid);
+    });
+  }
+
+  #count({ principal: { uid }, known }: Peer, change: 1 | -1): void {
+    this.#byUid.set(uid, (this.#byUid.get(uid) ?? 0) + change);
+    if (!known) this.#unknown += change;
+  }
+
+  #excess({ principal: { uid }, known }: Peer): RefusedConnection | undefined {
+    if (this.#sockets.size >= MAX_CONNECTIONS) return { uid, scope: 'process', limit: MAX_CONNECTIONS };
+    if (!known && this.#unknown >= MAX_UNKNOWN_CONNECTIONS) {
+      return { uid, scope: 'unknown callers', limit: MAX_UNKNOWN_CONNECTIONS };
+    }
+    const many = (this.#byUid.get(uid) ?? 0) >= MAX_CONNECTIONS_PER_UID;
+    return many ? { uid, scope: 'uid', limit: MAX_CONNECTIONS_PER_UID } : undefined;
+  }
+
+  #tell(refused: RefusedConnection): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#refusalTold < REFUSAL_TOLD_EVERY_MS) return;
+    this.#refusalTold = nowMs;
+    this.#options.onConnectionRefused(refused);
+  }
+
   #principal(socket: Socket): Principal | undefined {
     // node:net has no public way to a socket's descriptor.
     const handle = (socket as Socket & { _handle?: { fd: number } | null })._handle;
     if (handle === undefined || handle === null || handle.fd < 0) return undefined;
     try {
-      return this.#peerCredentials(handle.fd);
+      return this.#options.peerCredentials(handle.fd);
     } catch {
       return undefined;
     }

@@ -20,23 +20,27 @@ import {
 } from '../transport.ts';
 import { Connections } from './connections.ts';
 import { IncomingMessage } from './incoming-message.ts';
+import { MessageDecoder } from './message-decoder.ts';
+import { OpenCalls } from './open-calls.ts';
 import { addReflection } from './reflection.ts';
 import { type Route, type Status, UnaryCall } from './unary-call.ts';
 
 /** The transport on @grpc/grpc-js. */
 export const createServer: CreateServer = (options) => new GrpcJsServer(options);
 
-/**
- * Streams that one connection may have open. More wait at the client. It bounds what one connection can make us hold in half-sent
- * requests (streams × longest message), and is far above what keeps one thread busy.
- */
-const MAX_CONCURRENT_STREAMS = 256;
+/** Streams that one connection may have open; more wait at the client. Far above what keeps one thread busy. */
+const MAX_CONCURRENT_STREAMS = 64;
 
 /**
- * Megabytes of HTTP/2 state (headers, stream records, control frames) for one connection; grpc-js would have no limit at all. 256
- * streams with the largest headers that node:http2 takes (64 KiB, 128 pairs: its defaults, which grpc-js does not let us set) need half.
+ * Megabytes of HTTP/2 state (headers, stream records, control frames) for one connection; grpc-js would have no limit at all. The streams
+ * with the largest headers that node:http2 takes (64 KiB, 128 pairs: its defaults, which grpc-js does not let us set) need half.
  */
-const MAX_SESSION_MEMORY_MB = 32;
+const MAX_SESSION_MEMORY_MB = 8;
+
+/** Health checks and reflection name a service or a symbol, and anybody may call them. */
+const MAX_LIBRARY_MESSAGE_BYTES = 4 * 1024;
+
+const TICK_MS = 1_000;
 
 /** Between the last answers of a drain that took too long and the end of its connections, for callers that still read. */
 const LAST_WORDS_MS = 100;
@@ -51,12 +55,13 @@ class GrpcJsServer implements TransportServer {
   readonly #health = new HealthImplementation();
   /** Calls of health and reflection, some of which never end by themselves. */
   readonly #libraryCalls = new Set<ServerInterceptingCallInterface>();
-  readonly #waiting = new Set<UnaryCall>();
+  readonly #open: OpenCalls;
   #drained: Promise<void> | undefined;
 
   constructor(options: ServerOptions) {
-    this.#connections = new Connections(options.peerCredentials);
-    this.#routes = routes(options, this.#waiting);
+    this.#connections = new Connections(options);
+    this.#open = new OpenCalls(options.requestMemory, options.tickMs ?? TICK_MS);
+    this.#routes = routes(options, this.#open);
     this.#server = new Server({
       'grpc.max_receive_message_length': options.maxMessageBytes,
       'grpc.max_concurrent_streams': MAX_CONCURRENT_STREAMS,
@@ -91,12 +96,13 @@ class GrpcJsServer implements TransportServer {
     this.#server.tryShutdown(() => {});
     for (const call of this.#libraryCalls) call.sendStatus(SHUTTING_DOWN);
     const lastWords = setTimeout(() => {
-      for (const call of this.#waiting) call.abandon(SHUTTING_DOWN);
+      for (const call of this.#open) call.abandon(SHUTTING_DOWN);
     }, timeoutMs);
     const cut = setTimeout(() => this.#connections.destroy(), timeoutMs + LAST_WORDS_MS);
     await closed;
     clearTimeout(lastWords);
     clearTimeout(cut);
+    this.#open.close();
   }
 
   #accept(connection: Socket): void {
@@ -107,16 +113,19 @@ class GrpcJsServer implements TransportServer {
   #intercept(path: string, base: ServerInterceptingCallInterface): ServerInterceptingCall {
     const route = this.#routes.get(path);
     if (route === undefined) return this.#libraryCall(base);
-    const principal = this.#connections.principal(base.getConnectionInfo().remoteAddress);
-    if (principal === undefined) return refusedCall(base);
-    return new UnaryCall(base, route, principal);
+    const peer = this.#connections.peer(base.getConnectionInfo().remoteAddress);
+    if (peer === undefined) return refusedCall(base);
+    return new UnaryCall(base, route, peer.principal, !this.#connections.admits(peer));
   }
 
   #libraryCall(base: ServerInterceptingCallInterface): ServerInterceptingCall {
     this.#libraryCalls.add(base);
-    return new ServerInterceptingCall(base, {
-      start: (next) => next({ onCancel: () => this.#libraryCalls.delete(base) }),
-    });
+    const decoder = MessageDecoder.install(base, this.#open.memory, MAX_LIBRARY_MESSAGE_BYTES);
+    const onCancel = () => {
+      this.#libraryCalls.delete(base);
+      decoder.close();
+    };
+    return new ServerInterceptingCall(base, { start: (next) => next({ onCancel }) });
   }
 }
 
@@ -127,7 +136,7 @@ function refusedCall(base: ServerInterceptingCallInterface): ServerInterceptingC
   });
 }
 
-function routes(options: ServerOptions, waiting: Set<UnaryCall>): Map<string, Route> {
+function routes(options: ServerOptions, open: OpenCalls): Map<string, Route> {
   const found = new Map<string, Route>();
   for (const service of options.services) {
     for (const [name, { path, responseSerialize }] of Object.entries(service.definition)) {
@@ -138,7 +147,7 @@ function routes(options: ServerOptions, waiting: Set<UnaryCall>): Map<string, Ro
         serialize: responseSerialize as (message: unknown) => Uint8Array,
         toStatus: options.toStatus,
         maxMessageBytes: options.maxMessageBytes,
-        waiting,
+        open,
       });
     }
   }

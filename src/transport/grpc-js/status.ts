@@ -1,6 +1,10 @@
 import { status as codes, Metadata, type StatusObject } from '@grpc/grpc-js';
 import { DekdError } from '../../errors.ts';
 import { MalformedMessage, type RpcStatus } from '../transport.ts';
+import { NO_REQUEST_MEMORY } from './message-decoder.ts';
+
+/** Most calls are over in less. */
+const ROOM_AGAIN_MS = 100;
 
 /** A status as grpc-js takes it. */
 export function toStatusObject(status: RpcStatus): StatusObject {
@@ -17,6 +21,7 @@ export function libraryFailure(code: number, details: string, maxMessageBytes: n
     case codes.DEADLINE_EXCEEDED:
       return new DekdError('DEADLINE_EXCEEDED', 'the deadline passed before the call was done');
     case codes.RESOURCE_EXHAUSTED:
+      if (details === NO_REQUEST_MEMORY) return noRequestMemory();
       return new DekdError('MESSAGE_TOO_LARGE', `a message has at most ${maxMessageBytes} bytes`, {
         metadata: { max_bytes: String(maxMessageBytes) },
       });
@@ -29,4 +34,10 @@ export function libraryFailure(code: number, details: string, maxMessageBytes: n
       if (details === 'Failed to decompress message') return new MalformedMessage('', 'can not be decompressed');
       return new DekdError('INTERNAL', 'internal error', { cause: new Error(details) });
   }
+}
+
+function noRequestMemory(): DekdError {
+  const text =
+    'the requests under way hold all the memory that there is for them; send fewer, or smaller ones, at a time';
+  return new DekdError('QUOTA_EXCEEDED', text, { retryAfterMs: ROOM_AGAIN_MS });
 }

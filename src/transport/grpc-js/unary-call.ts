@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { constants } from 'node:http2';
 import { status as codes, Metadata, ServerInterceptingCall, type ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import { DekdError } from '../../errors.ts';
 import type { Principal } from '../principal.ts';
 import { type Call, type Handler, MalformedMessage, type RpcStatus } from '../transport.ts';
 import type { IncomingMessage } from './incoming-message.ts';
+import { MessageDecoder, streamOf } from './message-decoder.ts';
+import type { OpenCalls } from './open-calls.ts';
 import { OutgoingMessage } from './outgoing-message.ts';
 import { libraryFailure, toStatusObject } from './status.ts';
 
@@ -14,8 +17,7 @@ export interface Route {
   readonly serialize: (message: unknown) => Uint8Array;
   readonly toStatus: (thrown: unknown, call: Call) => RpcStatus;
   readonly maxMessageBytes: number;
-  /** Calls whose handlers have promised an answer. */
-  readonly waiting: Set<UnaryCall>;
+  readonly open: OpenCalls;
 }
 
 export type Status = Parameters<ServerInterceptingCallInterface['sendStatus']>[0];
@@ -38,6 +40,10 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
   readonly #base: ServerInterceptingCallInterface;
   readonly #sendStatus: ServerInterceptingCallInterface['sendStatus'];
   readonly #route: Route;
+  readonly #decoder: MessageDecoder;
+  readonly #denied: boolean;
+  /** When OpenCalls ends it: while it is received, and while its reply is unread. */
+  dueTick: number;
   #metadata: Metadata = NO_METADATA;
   #request: IncomingMessage | undefined;
   #requestId: string | undefined;
@@ -47,12 +53,18 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
   /** Why grpc-js ended the call; not set when the caller did. */
   #abortReason: Error | undefined;
   #running = false;
+  /** All of the request has come. */
+  #halfClosed = false;
   /** Nothing that the handler still says goes out: the status is sent, or the stream gone. */
   #ended = false;
 
-  constructor(base: ServerInterceptingCallInterface, route: Route, principal: Principal) {
+  /** `denied`: no rule can allow it anything, so that not a byte of its message is read. */
+  constructor(base: ServerInterceptingCallInterface, route: Route, principal: Principal, denied: boolean) {
     super(base);
     this.principal = principal;
+    this.#denied = denied;
+    this.#decoder = MessageDecoder.install(base, route.open.memory, route.maxMessageBytes);
+    this.dueTick = route.open.receiveBy;
     this.#base = base;
     this.#route = route;
     this.#sendStatus = base.sendStatus;
@@ -86,19 +98,29 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
     this.#secrets.push(bytes);
   }
 
-  /** Answers for a handler that is not done; its signal aborts, and what it still says is dropped. */
+  /** Answers for a caller or a handler that is not done; its signal aborts, and what it still says is dropped. */
   abandon(status: Status): void {
     if (!this.#ended) this.#end(status);
   }
 
+  /** Neither the caller that does not send nor the one that does not read may hold memory without end. */
+  expire(): void {
+    this.dueTick = Number.POSITIVE_INFINITY;
+    const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants;
+    if (this.#ended) streamOf(this.#base).close(this.#halfClosed ? NGHTTP2_CANCEL : NGHTTP2_NO_ERROR);
+    else this.#fail(new DekdError('DEADLINE_EXCEEDED', 'the message did not come to its end in time'));
+  }
+
   /** Leaves the listener of grpc-js's own handler out. */
   override start(): void {
+    this.#route.open.add(this);
     this.#base.start(this);
   }
 
   onReceiveMetadata(metadata: Metadata): void {
     this.#metadata = metadata;
-    this.#base.startRead();
+    if (this.#denied) this.#fail(denial(this));
+    else this.#base.startRead();
   }
 
   onReceiveMessage(request: IncomingMessage): void {
@@ -112,6 +134,7 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
   }
 
   onReceiveHalfClose(): void {
+    this.#halfClosed = true;
     if (this.#ended) return;
     if (this.#request === undefined) this.#fail(new MalformedMessage('', 'is missing'));
     else if (this.#request.failure !== undefined) this.#fail(this.#request.failure);
@@ -121,12 +144,28 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
   /** grpc-js says so at the end of every call, and when the caller cancels or disappears. */
   onCancel(): void {
     this.#ended = true;
+    this.#decoder.close();
+    if (this.#halfClosed) this.#route.open.delete(this);
+    else this.#closeLater();
     if (this.#running) this.#cancel();
     else this.#wipe();
   }
 
+  /** The rest of the request is dropped. A caller that never ends it loses the stream, once the answer has surely left (RFC 9113, section 8.1). */
+  #closeLater(): void {
+    const { open } = this.#route;
+    const stream = streamOf(this.#base);
+    if (stream.destroyed) {
+      open.delete(this);
+      return;
+    }
+    this.dueTick = open.closeBy;
+    stream.once('close', () => open.delete(this));
+  }
+
   #run(message: unknown): void {
     this.#running = true;
+    this.dueTick = Number.POSITIVE_INFINITY;
     let result: unknown;
     try {
       result = this.#route.handler(message, this);
@@ -140,15 +179,11 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
   }
 
   async #await(promise: Promise<unknown>): Promise<void> {
-    const { waiting } = this.#route;
-    waiting.add(this);
     try {
       this.#respond(await promise);
     } catch (thrown) {
       this.#running = false;
       this.#fail(thrown);
-    } finally {
-      waiting.delete(this);
     }
   }
 
@@ -192,6 +227,7 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
 
   #end(status: Status): void {
     this.#ended = true;
+    this.dueTick = this.#route.open.readBy;
     this.#sendStatus.call(this.#base, status);
   }
 
@@ -234,4 +270,9 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
     for (const bytes of this.#secrets) bytes.fill(0);
     this.#secrets = undefined;
   }
+}
+
+function denial({ principal: { uid, gid }, method }: Call): DekdError {
+  const rpc = method.slice(method.indexOf('/') + 1);
+  return new DekdError('POLICY_DENIED', `uid ${uid} (gid ${gid}) may not call ${rpc}: no rule names it`);
 }

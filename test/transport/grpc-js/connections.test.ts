@@ -1,10 +1,13 @@
+import { EventEmitter } from 'node:events';
 import { connect as connectHttp2, constants } from 'node:http2';
 import { connect as connectSocket, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { peerCredentials } from '../../../src/crypto/native.ts';
+import { Connections } from '../../../src/transport/grpc-js/connections.ts';
 import type { Principal } from '../../../src/transport/principal.ts';
+import type { RefusedConnection } from '../../../src/transport/transport.ts';
 import { keyAgent, rawRequest, startServer } from './test-server.ts';
 
 function closed(socket: Socket): Promise<void> {
@@ -195,7 +198,7 @@ test('strange paths and too many headers end the stream, not the server', async 
   t.is((await call('Encrypt', {})).response?.['key'], 'x');
 });
 
-test('a connection has at most 256 streams at a time; more wait their turn', async (t) => {
+test('a connection has at most 64 streams at a time; more wait their turn', async (t) => {
   let running = 0;
   let most = 0;
   const { call } = await startServer(t, {
@@ -209,7 +212,7 @@ test('a connection has at most 256 streams at a time; more wait their turn', asy
   await call('Encrypt', {});
   const answers = await Promise.all(Array.from({ length: 600 }, () => call('Encrypt', {})));
   t.true(answers.every(({ response }) => response?.['key'] === 'x'));
-  t.true(most > 100 && most <= 256, `${most} at a time`);
+  t.true(most > 30 && most <= 64, `${most} at a time`);
 });
 
 test('a peer that opens and resets streams without end loses its connection, and nobody else', async (t) => {
@@ -231,4 +234,62 @@ test('a peer that opens and resets streams without end loses its connection, and
   }
   t.true(await eventually(() => http2.destroyed));
   t.is((await call('Encrypt', {})).response?.['key'], 'x');
+});
+
+/** As much of a connected socket as Connections looks at. */
+function stubSocket(uid: number): Socket {
+  const socket = Object.assign(new EventEmitter(), {
+    _handle: { fd: uid },
+    destroyed: false,
+    destroy() {
+      socket.destroyed = true;
+      socket.emit('close');
+    },
+  });
+  return socket as unknown as Socket;
+}
+
+function limited(t: ExecutionContext, isKnown: boolean) {
+  const told: RefusedConnection[] = [];
+  const connections = new Connections({
+    peerCredentials: (uid) => ({ uid, gid: uid, groups: [] }),
+    admits: () => isKnown,
+    onConnectionRefused: (refused) => void told.push(refused),
+  });
+  const open = (uid: number, count: number): Socket[] =>
+    Array.from({ length: count }, () => stubSocket(uid)).filter((socket) => {
+      const admitted = connections.admit(socket);
+      t.is(socket.destroyed, !admitted);
+      return admitted;
+    });
+  return { open, told };
+}
+
+test('one uid has 256 connections at most, all together 1,024; what is more is closed at once and told once', (t) => {
+  const { open, told } = limited(t, true);
+  const first = open(1, 300);
+  t.is(first.length, 256);
+  t.deepEqual(told, [{ uid: 1, scope: 'uid', limit: 256 }]);
+  t.is(open(2, 256).length + open(3, 256).length + open(4, 255).length, 767);
+  t.is(open(5, 3).length, 1);
+  t.is(told.length, 1);
+  for (const socket of first) socket.destroy();
+  t.is(open(1, 300).length, 256);
+});
+
+test('the process-wide limit of connections is told as such', (t) => {
+  const { open, told } = limited(t, true);
+  for (let uid = 1; uid <= 4; uid++) open(uid, 256);
+  open(5, 1);
+  t.deepEqual(told, [{ uid: 5, scope: 'process', limit: 1024 }]);
+});
+
+test('callers whom no rule names have 32 connections, all together', (t) => {
+  const { open, told } = limited(t, false);
+  const first = open(1, 20);
+  t.is(first.length, 20);
+  t.is(open(2, 20).length, 12);
+  t.deepEqual(told, [{ uid: 2, scope: 'unknown callers', limit: 32 }]);
+  first[0]?.destroy();
+  t.is(open(3, 2).length, 1);
 });

@@ -18,6 +18,7 @@ import { DekdError } from '../../../src/errors.ts';
 import { createServer } from '../../../src/transport/grpc-js/server.ts';
 import type { Principal } from '../../../src/transport/principal.ts';
 import { loadProtos } from '../../../src/transport/protos.ts';
+import { RequestMemory } from '../../../src/transport/request-memory.ts';
 import {
   type Handler,
   MalformedMessage,
@@ -76,6 +77,8 @@ export function toStatus(thrown: unknown): RpcStatus {
     MESSAGE_TOO_LARGE: 8,
     UPSTREAM_UNAVAILABLE: 14,
     UNIMPLEMENTED: 12,
+    POLICY_DENIED: 7,
+    QUOTA_EXCEEDED: 8,
   };
   return {
     code: codes[error.reason] ?? 13,
@@ -98,6 +101,9 @@ export async function startServer(
     maxMessageBytes: 4 * 1024 * 1024,
     toStatus,
     peerCredentials: () => CALLER,
+    requestMemory: new RequestMemory(128 * 1024 * 1024),
+    admits: () => true,
+    onConnectionRefused: () => {},
     ...options,
   });
   const sockets: SocketServer[] = [];

@@ -1,0 +1,56 @@
+import test from 'ava';
+import { MessageDecoder, NO_REQUEST_MEMORY } from '../../../src/transport/grpc-js/message-decoder.ts';
+import { RequestMemory } from '../../../src/transport/request-memory.ts';
+
+const MESSAGES = [Buffer.alloc(0), Buffer.from('one'), Buffer.alloc(300, 7)];
+
+function frame(message: Uint8Array, compressed = 0): Buffer {
+  const header = Buffer.alloc(5);
+  header[0] = compressed;
+  header.writeUInt32BE(message.length, 1);
+  return Buffer.concat([header, message]);
+}
+
+test('frames come out whole however the bytes come in, and what came in is zeroed', (t) => {
+  const frames = MESSAGES.map((message) => frame(message));
+  const bytes = Buffer.concat(frames);
+  for (const length of [1, 2, 4, 5, 6, 7, 100, bytes.length]) {
+    const decoder = new MessageDecoder(new RequestMemory(1000), 300);
+    const found: Buffer[] = [];
+    const sent = Buffer.from(bytes);
+    for (let at = 0; at < sent.length; at += length) found.push(...decoder.write(sent.subarray(at, at + length)));
+    t.deepEqual(found, frames, `${length} bytes at a time`);
+    t.true(sent.every((byte) => byte === 0));
+  }
+});
+
+test('memory is taken for the whole message at its header, and given back by close', (t) => {
+  const memory = new RequestMemory(150);
+  const decoder = new MessageDecoder(memory, 100);
+  decoder.write(frame(Buffer.alloc(100)).subarray(0, 4));
+  t.is(memory.takenBytes, 0);
+  decoder.write(Buffer.from([100]));
+  t.is(memory.takenBytes, 105);
+  const other = new MessageDecoder(memory, 100);
+  t.throws(() => other.write(frame(Buffer.alloc(41))), { message: NO_REQUEST_MEMORY });
+  t.deepEqual(other.write(frame(Buffer.alloc(1))), []);
+  decoder.close();
+  t.is(memory.takenBytes, 0);
+  other.close();
+  decoder.close();
+  t.is(memory.takenBytes, 0);
+  t.deepEqual(decoder.write(frame(Buffer.alloc(1))), []);
+});
+
+test('a compressed message takes as much as it may become', (t) => {
+  const memory = new RequestMemory(1000);
+  new MessageDecoder(memory, 100).write(frame(Buffer.alloc(1), 1));
+  t.is(memory.takenBytes, 100);
+});
+
+test('a message over the limit is refused at its header and takes nothing', (t) => {
+  const memory = new RequestMemory(1000);
+  const decoder = new MessageDecoder(memory, 100);
+  t.throws(() => decoder.write(frame(Buffer.alloc(101)).subarray(0, 5)), { message: 'more than 100 bytes' });
+  t.is(memory.takenBytes, 0);
+});

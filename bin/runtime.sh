@@ -17,10 +17,14 @@ new_enough() {
   [ "$major" -ge 24 ] 2>/dev/null
 }
 
-# Under the package in a checkout, beside it when it is a dependency of something else.
+# Under the package in a checkout, beside it when it is a dependency of something else. What lies beside a checkout is somebody else's.
+case $root in
+  */node_modules/*) beside=${root%/node_modules/*}/node_modules ;;
+  *) beside=$root/node_modules ;;
+esac
 node=
 found=
-for candidate in "$root/node_modules/$pinned/bin/node" "$root/../$pinned/bin/node" node; do
+for candidate in "$root/node_modules/$pinned/bin/node" "$beside/$pinned/bin/node" node; do
   if new_enough "$candidate"; then
     node=$candidate
     break

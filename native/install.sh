@@ -18,9 +18,13 @@ done
 [ -n "$compiler" ] || fail "no C compiler found; $install_hint"
 command -v make >/dev/null 2>&1 || fail "no make found; $install_hint"
 
-# Beside our own dependencies, or hoisted beside us; else wherever Node would find it.
+# Beside our own dependencies, or hoisted beside us when we are a dependency; else wherever Node would find it.
+case $root in
+*/node_modules/*) beside=${root%/node_modules/*}/node_modules ;;
+*) beside=$root/node_modules ;;
+esac
 headers=''
-for candidate in "$root/node_modules" "$root/.."; do
+for candidate in "$root/node_modules" "$beside"; do
   [ -n "$headers" ] || [ ! -f "$candidate/node-api-headers/include/node_api.h" ] ||
     headers=$candidate/node-api-headers/include
 done

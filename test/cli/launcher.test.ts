@@ -109,6 +109,21 @@ test.serial(
   },
 );
 
+test.serial('what lies beside a checkout, which anybody may have put there, is not run', async (t) => {
+  const root = bare('shared/checkout');
+  for (const arch of ['x64', 'arm64']) {
+    mkdirSync(join(directory, `shared/node-linux-${arch}/bin`), { recursive: true });
+    script(
+      join(directory, `shared/node-linux-${arch}/bin/node`),
+      '[ "$1" = --version ] && echo v26.10.0 && exit\necho "planted"',
+    );
+  }
+  const env = { PATH: pathWith('not-planted', '24.0.0') };
+  for (const name of ['dekd', 'dekctl']) {
+    t.regex((await run(join(root, 'bin', name), [], { env })).stdout.toString(), /^ran /);
+  }
+});
+
 test.serial("the launchers use no shell but POSIX's", async (t) => {
   for (const name of ['dekd', 'dekctl', 'runtime.sh']) {
     t.is((await run('dash', ['-n', sourcePath(`bin/${name}`)])).stderr, '');

@@ -56,6 +56,14 @@ test('install.sh finds hoisted headers, and leaves links to npm when dekd is a d
   t.false(existsSync(join(folder, 'app', 'node_modules', '.bin')));
 });
 
+test('install.sh takes no headers from beside a checkout, where anybody may have put them', (t) => {
+  const root = checkout(join('shared', 'checkout'));
+  linkHeaders(join(folder, 'shared'));
+  const built = install(root);
+  t.is(built.status, 1);
+  t.regex(built.stderr, /^dekd: the npm package node-api-headers is missing; run npm ci$/m);
+});
+
 test('install.sh names the package that is missing, in one line', (t) => {
   const root = checkout('bare');
   linkHeaders(join(root, 'node_modules'));
@@ -84,6 +92,24 @@ test('install.sh shows what the compiler said when it fails', (t) => {
   t.is(built.status, 1);
   t.regex(built.stderr, /broken on purpose/);
   t.regex(built.stderr, /dekd: the native addon did not compile/);
+});
+
+test("a warning ends the build in CI and with WERROR=1, and no user's `npm ci`; a path may have spaces", (t) => {
+  const root = checkout('with a space');
+  linkHeaders(join(root, 'node_modules'));
+  writeFileSync(
+    join(root, 'native', 'peer.c'),
+    `${readFileSync(join(root, 'native', 'peer.c'))}\n#warning next compiler\n`,
+  );
+  const build = (env: Record<string, string>) =>
+    spawnSync('/bin/sh', [join(root, 'native', 'install.sh')], {
+      encoding: 'utf8',
+      env: { PATH: process.env['PATH']!, ...env },
+    });
+  t.regex(build({ CI: 'true' }).stderr, /next compiler/);
+  t.is(build({ CI: 'true' }).status, 1);
+  t.is(build({ WERROR: '1' }).status, 1);
+  t.deepEqual([build({}).status, build({}).stderr], [0, '']);
 });
 
 /* The answers' first bytes, in read-only data or, where the compiler compares eight at a time, in code. */

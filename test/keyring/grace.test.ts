@@ -1,6 +1,6 @@
 import test from 'ava';
-import { HANG, OK, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
-import { GRACE, HOUR, MINUTE, makeWorld, plain, SECOND, TTL } from './world.ts';
+import { HANG, INVALID, OK, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
+import { GRACE, HOUR, MINUTE, makeWorld, type Opened, plain, SECOND, type Sealed, TTL } from './world.ts';
 
 test('an outage serves for the whole grace at once, and says so', async (t) => {
   const world = makeWorld(t);
@@ -159,4 +159,33 @@ test('an attempt that gets no answer is grace, though another recipient answered
   const outcome = await world.outcome(key.encrypt());
   t.true('value' in outcome && outcome.value.grace);
   t.is(world.upstream.count(), calls + 2);
+});
+
+test('an unreachable authority and a standby that cannot tell: grace for its whole time at few calls, then UNAVAILABLE', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({
+    recipients: [
+      ['main', 'authority'],
+      ['spare', 'standby'],
+    ],
+  });
+  const { ciphertext, dek } = await key.seal();
+  plain(t, key.encrypt());
+  world.upstream.answer(INVALID);
+  world.upstream.script({ kek: world.kek('main').uri, answer: UNREACHABLE });
+  await world.clock.advance(TTL + SECOND);
+  for (const call of [() => key.encrypt(), () => key.decrypt(ciphertext)]) {
+    const calls = world.upstream.count();
+    const outcome = await world.outcome<Sealed | Opened>(call());
+    t.true('value' in outcome && outcome.value.grace);
+    t.true(outcome.tookMs <= SECOND);
+    t.true(world.upstream.count() <= calls + 2, 'one attempt a request');
+  }
+  await world.clock.advance(GRACE - 10 * SECOND);
+  t.true((await world.value(key.encrypt())).grace);
+  // The sweep drops it up to 5 s after grace; until then it is held and may not serve.
+  world.clock.suspend(10 * SECOND);
+  t.is(dek.place, 'encrypting');
+  t.is(await world.reason(() => key.encrypt()), 'UPSTREAM_UNAVAILABLE');
+  t.is(await world.reason(() => key.decrypt(ciphertext)), 'UPSTREAM_UNAVAILABLE');
 });

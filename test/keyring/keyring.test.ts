@@ -1,6 +1,6 @@
 import test from 'ava';
-import { HANG, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
-import { contextOf, makeWorld, SECOND, uriOf } from './world.ts';
+import { HANG, OK, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
+import { contextOf, makeWorld, plain, SECOND, TTL, uriOf } from './world.ts';
 
 const BOTH = [
   ['main', 'authority'],
@@ -40,6 +40,38 @@ test('a dry run without the right to describe concludes nothing about the KEK', 
   t.is(await world.reason(() => key.ring.checkState(new Map(), new AbortController().signal)), 'UPSTREAM_REFUSED');
   t.is(world.kek('main').health.state, 'unknown');
   t.is(world.events.length, 0);
+});
+
+test('a dry run changes nothing of what is known of a disabled KEK', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  await key.seal();
+  world.upstream.answer(refused('kek', 'disabled'));
+  world.clock.suspend(2 * TTL);
+  t.is(await world.reason(() => key.encrypt()), 'KEY_DISABLED');
+  const kek = world.kek('main');
+  const before = [kek.health, kek.calls, kek.failures, world.events.length];
+  t.deepEqual([kek.health.state, kek.health.condition], ['refused', 'disabled']);
+  for (const answer of [OK, UNREACHABLE, refused('access')]) {
+    world.upstream.answer(answer, { operation: 'describe' });
+    await world.reason(() => key.ring.checkState(new Map(), new AbortController().signal));
+  }
+  t.deepEqual([kek.health, kek.calls, kek.failures, world.events.length], before);
+});
+
+test('a dry run that is answered ends no outage: grace goes on at once', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  await key.seal();
+  plain(t, key.encrypt());
+  world.upstream.answer(UNREACHABLE);
+  world.upstream.answer(OK, { operation: 'describe' });
+  await world.clock.advance(TTL + 10 * SECOND);
+  const { health } = world.kek('main');
+  await world.value(key.ring.checkState(new Map(), new AbortController().signal));
+  t.is(world.kek('main').health, health);
+  t.true(plain(t, key.encrypt()).grace);
+  t.deepEqual(world.events, [`outage ${uriOf('main')}`]);
 });
 
 test('a dry run in an outage ends: at once when there is an answer, after 10 s when there is none', async (t) => {

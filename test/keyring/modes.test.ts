@@ -107,6 +107,39 @@ test('refresh renew: grace in an outage, and rotation is told of once', async (t
   t.not(dek, first.dek);
 });
 
+for (const used of [true, false]) {
+  const when = used ? 'ahead of its time' : 'at the use that finds it past ttl';
+  test(`refresh renew: one refusal, ${when}, retires nothing however often it is heard`, async (t) => {
+    const world = makeWorld(t);
+    const key = world.key({ cache: { refresh: 'renew' } });
+    const { dek } = await key.seal();
+    if (used) plain(t, key.encrypt());
+    world.upstream.script({ operation: 'wrap', answer: refused('access'), times: 1 });
+    await world.clock.advance(used ? 0.9 * TTL : TTL + SECOND);
+    for (let asked = 0; asked < 5; asked++) await world.reason(() => key.encrypt());
+    t.is(world.upstream.count('wrap'), 2, 'the refusal is remembered, not asked for again');
+    t.is(dek.place, 'encrypting');
+    await world.clock.advance(6 * SECOND);
+    if (used) await world.clock.advance(0.2 * TTL);
+    const next = await world.value(key.encrypt());
+    t.not(next.dek, dek);
+    t.false(next.grace);
+  });
+}
+
+test('refresh renew: a second refusal from a real call zeroes the DEK', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({ cache: { refresh: 'renew' } });
+  const { dek } = await key.seal();
+  world.upstream.script({ operation: 'wrap', answer: refused('access') });
+  await world.clock.advance(TTL + SECOND);
+  await world.reason(() => key.encrypt());
+  t.deepEqual([dek.place, world.upstream.count('wrap')], ['encrypting', 2]);
+  await world.clock.advance(6 * SECOND);
+  t.is(await world.reason(() => key.encrypt()), 'UPSTREAM_REFUSED');
+  t.deepEqual([dek.place, world.upstream.count('wrap')], ['gone', 3]);
+});
+
 test('refresh renew: refused twice, the DEK encrypts no more', async (t) => {
   const world = makeWorld(t);
   const key = world.key({ cache: { refresh: 'renew' } });

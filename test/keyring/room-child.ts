@@ -110,6 +110,29 @@ const scenes: Record<string, () => Promise<unknown>> = {
     const all = await endings(wanted);
     return { all, difference: Math.abs(other.ring.encrypting.size - greedy.ring.encrypting.size) };
   },
+  /** Without a cache as many DEKs are under way at once as with one; the count goes back after answers and after failures. */
+  uncached: async () => {
+    const all: Record<string, string[]> = {};
+    for (const mode of ['none', 'request'] as const) {
+      const key = world.key({ name: mode, cache: { mode } });
+      const { ciphertext } = await key.seal();
+      const before = free();
+      for (const [what, call] of [
+        ['made', () => key.encrypt()],
+        ['unwrapped', () => key.decrypt(ciphertext)],
+      ] as const) {
+        const ends = [];
+        for (const answer of [SLOW, { ...UNREACHABLE, afterMs: 500 }, SLOW]) {
+          world.upstream.answer(answer);
+          const most = endings(Array.from({ length: 1_000 }, () => call));
+          ends.push(await world.reason(call), ...(await most));
+        }
+        all[`${mode} ${what}`] = [...ends, `${before - free()} slots`];
+        world.upstream.answer({ kind: 'ok' });
+      }
+    }
+    return all;
+  },
   /** Nothing that is held goes while its upstream is out, whoever asks for more. */
   outage: async () => {
     const all = await messages(60);
@@ -136,5 +159,6 @@ const scenes: Record<string, () => Promise<unknown>> = {
   },
 };
 
-openArena({ size: 3 * 4_096, lock: 'best-effort' });
-writeSync(1, JSON.stringify(await scenes[process.argv[2]!]!()));
+const scene = process.argv[2]!;
+openArena({ size: scene === 'uncached' ? 1 << 20 : 3 * 4_096, lock: 'best-effort' });
+writeSync(1, JSON.stringify(await scenes[scene]!()));

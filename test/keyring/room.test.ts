@@ -44,3 +44,24 @@ test.serial('a full arena: another key’s many first Encrypts at once take half
 test.serial('a full arena in an outage: nothing held is lost to misses that can’t succeed', (t) => {
   t.deepEqual(play('outage'), { spare: 8, lost: 0, ends: ['grace'], place: 'encrypting' });
 });
+
+test.serial(
+  'modes none and request: 1,000 DEKs made and 1,000 unwrapped at once are the most, and others follow them',
+  (t) => {
+    const ends = [
+      'QUOTA_EXCEEDED',
+      'served',
+      'QUOTA_EXCEEDED',
+      'UPSTREAM_UNAVAILABLE',
+      'QUOTA_EXCEEDED',
+      'served',
+      '0 slots',
+    ];
+    t.deepEqual(play('uncached'), {
+      'none made': ends,
+      'none unwrapped': ends,
+      'request made': ends,
+      'request unwrapped': ends,
+    });
+  },
+);

@@ -158,7 +158,8 @@ async function checkPlace({ path, uid }: UnixListenerOptions): Promise<void> {
 }
 
 /** Binds in a private directory, so that nobody can connect before mode and owner are right, and moves the socket to its place. */
-async function bind(server: Server, { path, mode, uid, gid }: UnixListenerOptions): Promise<Stats> {
+async function bind(server: Server, options: UnixListenerOptions): Promise<Stats> {
+  const { path, mode, uid, gid } = options;
   const directory = mkdtempSync(`${dirname(path)}/.`);
   const temporary = join(directory, 's');
   try {
@@ -166,6 +167,8 @@ async function bind(server: Server, { path, mode, uid, gid }: UnixListenerOption
     chmodSync(temporary, mode);
     if (uid !== undefined || gid !== undefined) chownSync(temporary, uid ?? -1, gid ?? -1);
     const socket = lstatSync(temporary);
+    // Much may have happened since the path was reserved, and a rename asks nobody.
+    await checkPlace(options);
     renameSync(temporary, path);
     return socket;
   } catch (error) {
@@ -186,6 +189,9 @@ function listening(server: Server, path: string): Promise<void> {
   });
 }
 
+/** Only these say that nobody listens (connect(2)): a program whose backlog is full, or that lets us not in, gives another. */
+const STALE = ['ECONNREFUSED', 'ENOENT'];
+
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = connect(path);
@@ -193,7 +199,7 @@ function answers(path: string): Promise<boolean> {
       probe.destroy();
       resolve(true);
     });
-    probe.once('error', () => resolve(false));
+    probe.once('error', ({ code }: NodeJS.ErrnoException) => resolve(!STALE.includes(code ?? '')));
   });
 }
 

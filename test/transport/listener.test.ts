@@ -20,7 +20,12 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { native } from '../../src/crypto/native.ts';
 import type { DekdError } from '../../src/errors.ts';
-import { openUnixListener, type UnixListener, type UnixListenerOptions } from '../../src/transport/listener.ts';
+import {
+  openUnixListener,
+  reserveUnixListener,
+  type UnixListener,
+  type UnixListenerOptions,
+} from '../../src/transport/listener.ts';
 
 function temporaryDirectory(t: ExecutionContext): string {
   const directory = mkdtempSync(join(tmpdir(), 'dekd-'));
@@ -244,4 +249,39 @@ test('an unprivileged agent cannot give its socket away; it says so and leaves n
   t.is(await new Promise((resolve) => child.once('close', resolve)), 3);
   t.regex(output, /EPERM/);
   t.deepEqual(readdirSync(directory), []);
+});
+
+test('a program whose backlog is full listens nevertheless', async (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, 'agent.sock');
+  // node:net cannot leave a connection unaccepted: a listener that is stopped can.
+  const script = `
+    const server = require('node:net').createServer();
+    server.listen({ path: process.argv[1], backlog: 1 }, () => process.stdout.write('listens'));`;
+  const child = spawn(process.execPath, ['-e', script, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.teardown(() => child.kill('SIGKILL'));
+  await new Promise((resolve) => child.stdout.once('data', resolve));
+  child.kill('SIGSTOP');
+  const errors: string[] = [];
+  for (let tries = 0; tries < 20 && errors.length === 0; tries++) {
+    const waiting = connect(path);
+    t.teardown(() => waiting.destroy());
+    waiting.on('error', (error: NodeJS.ErrnoException) => errors.push(error.code ?? ''));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  t.is(errors[0], 'EAGAIN');
+  t.regex(await refused(t, path), /another program listens there/);
+  t.true(existsSync(path));
+});
+
+test('what came to the path between reservation and listening is left alone', async (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, 'agent.sock');
+  const reservation = await reserveUnixListener({ path, mode: 0o600, lockFile: native.lockFile });
+  const other = await listen(path);
+  t.teardown(() => other.close());
+  const error = await t.throwsAsync<DekdError>(reservation.listen());
+  t.regex(error?.message ?? '', /another program listens there/);
+  t.true(await connects(path));
+  t.deepEqual(readdirSync(directory), ['agent.sock']);
 });

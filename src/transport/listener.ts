@@ -122,13 +122,25 @@ function prepareDirectory(options: UnixListenerOptions): void {
     return;
   }
   if (!found.isDirectory()) throw socketRefusal(path, `${directory} is no directory`);
-  const sticky = (found.mode & 0o1000) !== 0;
-  if ((found.mode & 0o002) === 0 || sticky) return;
+  const intruder = whoMayReplaceFiles(found);
+  if (intruder === undefined) return;
   throw socketRefusal(
     path,
-    `anybody may replace files in ${directory} (mode ${octal(found.mode)}); take that right away with \`chmod o-w ${directory}\`, ` +
-      'or choose a directory of its own',
+    `${intruder.who} may replace files in ${directory} (mode ${octal(found.mode)}); take that right away with ` +
+      `\`${intruder.remedy} ${directory}\`, or choose a directory of its own`,
   );
+}
+
+/**
+ * Who besides root and this process could put a socket of theirs in our socket's place. A group's right to root's directories is
+ * Kubernetes' way to give a volume to a pod (fsGroup); a sticky directory's files are safe from all but its owner.
+ */
+function whoMayReplaceFiles({ uid, mode }: Stats): { who: string; remedy: string } | undefined {
+  const ours = process.geteuid?.();
+  if (uid !== 0 && uid !== ours) return { who: `its owner, uid ${uid},`, remedy: `chown ${ours}` };
+  if ((mode & 0o1000) !== 0) return undefined;
+  if ((mode & 0o002) !== 0) return { who: 'anybody', remedy: 'chmod o-w' };
+  return (mode & 0o020) !== 0 && uid !== 0 ? { who: 'its group', remedy: 'chmod g-w' } : undefined;
 }
 
 /** For this process alone, and for passing through for those whom the socket's mode lets in. */

@@ -26,6 +26,7 @@ import {
   type UnixListener,
   type UnixListenerOptions,
 } from '../../src/transport/listener.ts';
+import { requireRoot } from '../helpers/require-root.ts';
 
 function temporaryDirectory(t: ExecutionContext): string {
   const directory = mkdtempSync(join(tmpdir(), 'dekd-'));
@@ -129,6 +130,17 @@ test('a directory where anybody may replace files is refused, unless it is stick
   t.true(await connects(path));
 });
 
+test("another user's directory is refused, sticky or not", async (t) => {
+  if (!requireRoot(t, 'only root can give a directory away')) return;
+  const directory = temporaryDirectory(t);
+  const path = join(directory, 'agent.sock');
+  for (const mode of [0o700, 0o1777]) {
+    chmodSync(directory, mode);
+    chownSync(directory, 4242, 4242);
+    t.regex(await refused(t, path), /its owner, uid 4242, may replace files in .*; take .* `chown 0 /);
+  }
+});
+
 test('a directory that is a file, and one that cannot be made', async (t) => {
   const directory = temporaryDirectory(t);
   writeFileSync(join(directory, 'file'), '');
@@ -225,19 +237,19 @@ test('close leaves a socket that is no longer ours', async (t) => {
   t.true(await connects(path));
 });
 
-test('an unprivileged agent cannot give its socket away; it says so and leaves nothing behind', async (t) => {
-  const directory = temporaryDirectory(t);
-  const path = join(directory, 'agent.sock');
+/** Opens a listener, in a directory of its own, as an unprivileged process; what it says when it is refused. */
+async function openUnprivileged(directory: string, options: object): Promise<string> {
   const script = `
     import { openUnixListener } from ${JSON.stringify(join(import.meta.dirname, '../../src/transport/listener.ts'))};
     try {
-      await openUnixListener({ path: process.argv[1], mode: 0o600, gid: 0, lockFile: () => true });
+      const options = JSON.parse(process.argv[1]);
+      await (await openUnixListener({ mode: 0o600, lockFile: () => true, ...options })).close();
     } catch (error) {
       console.log(error.message);
-      process.exit(3);
     }
   `;
-  const node = [process.execPath, '--input-type=module', '-e', script, path];
+  const path = join(directory, 'agent.sock');
+  const node = [process.execPath, '--input-type=module', '-e', script, JSON.stringify({ path, ...options })];
   const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
   const [command, ...args] = process.getuid?.() === 0 ? [...nobody, ...node] : node;
   if (process.getuid?.() === 0) chownSync(directory, 65534, 65534);
@@ -246,9 +258,25 @@ test('an unprivileged agent cannot give its socket away; it says so and leaves n
   child.stdout.on('data', (chunk) => {
     output += chunk;
   });
-  t.is(await new Promise((resolve) => child.once('close', resolve)), 3);
-  t.regex(output, /EPERM/);
+  await new Promise((resolve) => child.once('close', resolve));
+  return output;
+}
+
+test('an unprivileged agent cannot give its socket away; it says so and leaves nothing behind', async (t) => {
+  const directory = temporaryDirectory(t);
+  t.regex(await openUnprivileged(directory, { gid: 0 }), /EPERM/);
   t.deepEqual(readdirSync(directory), []);
+});
+
+test("a directory whose group may replace files is refused, unless it is root's, as Kubernetes fsGroup makes it, or sticky", async (t) => {
+  const directory = temporaryDirectory(t);
+  chmodSync(directory, 0o2775);
+  if (process.geteuid?.() === 0) await (await open(t, join(directory, 'agent.sock'))).close();
+  const message = await openUnprivileged(directory, {});
+  // chown(2) takes the set-gid bit away.
+  t.regex(message, /its group may replace files in .* \(mode [02]775\); take that right away with `chmod g-w /);
+  chmodSync(directory, 0o1775);
+  t.is(await openUnprivileged(directory, {}), '');
 });
 
 test('a program whose backlog is full listens nevertheless', async (t) => {

@@ -23,6 +23,13 @@ export function prepareDirectory(directory: string): string {
 /** Whoever can write the files can put a whole older store in their place, which no MAC tells. */
 function refuseWritableByOthers(directory: string, path: string): void {
   const stats = statSync(path);
+  const ours = process.geteuid?.();
+  if (stats.uid !== 0 && stats.uid !== ours) {
+    throw new DekdError(
+      'INVALID_REQUEST',
+      `keystore ${directory}: ${path} belongs to uid ${stats.uid}, neither to root nor to dekd's; run: chown ${ours} ${path}`,
+    );
+  }
   if (excessiveBits(stats, 0o022, 0o002) === 0) return;
   throw new DekdError(
     'INVALID_REQUEST',

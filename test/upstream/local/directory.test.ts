@@ -1,6 +1,7 @@
 import { chmodSync, chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { excessiveBits, octal, prepareDirectory } from '../../../src/upstream/local/directory.ts';
+import { requireRoot } from '../../helpers/require-root.ts';
 import { makePlace } from './fixture.ts';
 
 test('directory and file are made private, whatever the umask', (t) => {
@@ -42,9 +43,22 @@ test("the group may write only what is root's, as Kubernetes fsGroup makes it", 
   chmodSync(place.directory, 0o2775);
   if (process.getuid?.() === 0) {
     t.is(prepareDirectory(place.directory), place.database);
-    chownSync(place.directory, 65534, 65534);
+    return;
   }
   t.throws(() => prepareDirectory(place.directory), { message: /others can write/ });
+});
+
+test('a directory or database of another user is refused with the chown', (t) => {
+  if (!requireRoot(t, 'only root can give a file away')) return;
+  for (const what of ['directory', 'database'] as const) {
+    const place = makePlace(t);
+    prepareDirectory(place.directory);
+    chownSync(place[what], 4242, 4242);
+    t.throws(() => prepareDirectory(place.directory), {
+      name: 'DekdError',
+      message: `keystore ${place.directory}: ${place[what]} belongs to uid 4242, neither to root nor to dekd's; run: chown 0 ${place[what]}`,
+    });
+  }
 });
 
 test('forbidden bits are those of the owner they belong to', (t) => {

@@ -4,6 +4,7 @@ import type { Dek } from '../keyring/dek.ts';
 import type { Kek } from '../keyring/kek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import { adminDenied } from './admin-keys.ts';
+import type { UpstreamFacts } from './administration.ts';
 import type { Call } from './call.ts';
 import type { Parts } from './parts.ts';
 import { duration, timestamp } from './time.ts';
@@ -27,7 +28,7 @@ export function agentStatus(_request: object, call: Call, parts: Parts): object 
       slots: String(memory.slots),
       slots_used: String(memory.slotsUsed),
     },
-    upstreams: administration.upstreams.map((upstream) => ({
+    upstreams: shownUpstreams(call, visible, parts).map((upstream) => ({
       upstream: upstream.name,
       type: upstream.type,
       warnings: upstream.warnings,
@@ -36,6 +37,18 @@ export function agentStatus(_request: object, call: Call, parts: Parts): object 
     keys: visible.map((keyring) => keyStatus(keyring, parts)),
     warnings: administration.warnings,
   };
+}
+
+/** Those of the visible keys; who holds a rule for the agent as a whole sees all. */
+function shownUpstreams(call: Call, visible: readonly Keyring[], { administration, policy }: Parts): readonly UpstreamFacts[] {
+  if (policy.administers(call.principal)) return administration.upstreams;
+  const names = new Set(
+    visible.flatMap(({ options: { recipients, decryptWith } }) => [
+      ...recipients.map(({ kek }) => kek.upstreamName),
+      ...decryptWith.map(({ upstreamName }) => upstreamName),
+    ]),
+  );
+  return administration.upstreams.filter(({ name }) => names.has(name));
 }
 
 /** Of the upstream's KEKs the worst state, since an operator looks for what is wrong. */

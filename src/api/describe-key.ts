@@ -8,6 +8,7 @@ import { duration, timestamp } from './time.ts';
 
 const SUITE_NAMES: Readonly<Record<number, string>> = { 1: 'SUITE_XAES_256_GCM', 2: 'SUITE_AES_256_GCM' };
 const STATES = {
+  missing: 'KEY_STATE_UNSPECIFIED',
   disabled: 'KEY_STATE_DISABLED',
   archived: 'KEY_STATE_ARCHIVED',
   'pending-deletion': 'KEY_STATE_PENDING_DELETION',
@@ -61,7 +62,9 @@ export function keySummary(keyring: Keyring): object {
   };
 }
 
-function oldest(deks: readonly Dek[], since: (dek: Dek) => number): object | undefined {
+/** Of any number of DEKs: so many are no arguments of Math.min. */
+export function oldest(deks: readonly Dek[], since: (dek: Dek) => number): object | undefined {
   if (deks.length === 0) return undefined;
-  return duration(systemClock.bootMs() - Math.min(...deks.map(since)));
+  const first = deks.reduce((least, dek) => Math.min(least, since(dek)), Number.POSITIVE_INFINITY);
+  return duration(systemClock.bootMs() - first);
 }

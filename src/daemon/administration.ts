@@ -50,6 +50,7 @@ export class DaemonAdministration implements Administration {
     labels: ReadonlyMap<string, string>,
   ): Promise<ChangedKek & { usable: boolean }> {
     const made = await ownFailures(this.#lifecycle(upstream).createKek(name, labels));
+    this.#parts.keyrings.forgetAnswers();
     if (this.profile === 'development') this.#serve(name);
     const usable = this.#parts.keyrings.byName(name) !== undefined;
     this.#parts.logger.info({ event: EVENTS.keyCreated, key: name, kek: made.uri }, 'a KEK was made');

@@ -26,6 +26,11 @@ export class NegativeMemory {
     this.#known.set(name, { error, untilMs: this.#clock.bootMs() + REFUSED_MEMORY_MS });
   }
 
+  /** Somebody changed what the answers were about. */
+  forget(): void {
+    this.#known.clear();
+  }
+
   /** Throws what was remembered of `name`. */
   check(name: string, counters: Counters): void {
     const known = this.#known.get(name);

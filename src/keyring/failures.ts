@@ -13,6 +13,7 @@ const CONDITIONS: Record<KekCondition, Reason> = {
   archived: 'KEY_ARCHIVED',
   'pending-deletion': 'KEY_PENDING_DELETION',
   destroyed: 'KEY_DESTROYED',
+  missing: 'UPSTREAM_REFUSED',
 };
 
 /** What a caller hears when an upstream's failure ends its call. The upstream's own words go to the log only. */
@@ -20,9 +21,8 @@ export function fromUpstream(keyName: string, upstreamName: string, failure: Ups
   const metadata = { key: keyName, upstream: upstreamName };
   if (failure.class === 'refused') {
     const reason = failure.condition === undefined ? 'UPSTREAM_REFUSED' : CONDITIONS[failure.condition];
-    const what =
-      failure.condition === undefined ? 'refuses the use of its KEK' : `says that its KEK is ${failure.condition}`;
-    return new DekdError(reason, `key ${keyName}: upstream ${upstreamName} ${what}`, { cause: failure, metadata });
+    const text = `key ${keyName}: upstream ${upstreamName} ${refusalText(failure.condition)}`;
+    return new DekdError(reason, text, { cause: failure, metadata });
   }
   if (failure.class === 'invalid') {
     return new DekdError('UPSTREAM_FAULT', `key ${keyName}: upstream ${upstreamName} wrapped a DEK wrongly`, {
@@ -45,4 +45,10 @@ export function tooMany(keyName: string, what: 'made' | 'unwrapped'): DekdError 
     metadata: { key: keyName },
     retryAfterMs: 1_000,
   });
+}
+
+function refusalText(condition: KekCondition | undefined): string {
+  if (condition === undefined) return 'refuses the use of its KEK';
+  if (condition === 'missing') return 'has no such KEK; a custodian makes it with `dekctl keys create`';
+  return `says that its KEK is ${condition}`;
 }

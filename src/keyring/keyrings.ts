@@ -97,6 +97,11 @@ export class Keyrings {
     return [...keks];
   }
 
+  /** A KEK was made or changed here: what an upstream said before is no longer true. */
+  forgetAnswers(): void {
+    this.#shared.negatives.forget();
+  }
+
   /** Refusals that are not settled, for status. */
   refusalPending(dek: Dek): boolean {
     return this.#shared.refusals.covering(dek) !== undefined;

@@ -8,7 +8,7 @@ export type FailureClass = 'unreachable' | 'throttled' | 'unauthenticated' | 're
 export type RefusalScope = 'kek' | 'version' | 'access';
 
 /** Why a key refuses, where the upstream says it: shown to callers as KEY_DISABLED and the like instead of UPSTREAM_REFUSED. */
-export type KekCondition = 'disabled' | 'archived' | 'pending-deletion' | 'destroyed';
+export type KekCondition = 'missing' | 'disabled' | 'archived' | 'pending-deletion' | 'destroyed';
 
 /** An upstream's error, classified once, at the provider's edge. */
 export class UpstreamFailure extends Error {

@@ -42,7 +42,7 @@ function openStore(options: LocalOptions, database: KeystoreDatabase, keys: Stor
   try {
     const now = options.wallClock ?? Date.now;
     const store = database.isNew ? createStore(database, keys, Math.trunc(now())) : loadStore(database, keys);
-    return new LocalUpstream(options, store, keys);
+    return new LocalUpstream(options, store, keys, database.isNew);
   } catch (error) {
     freeStoreKeys(keys);
     throw error;

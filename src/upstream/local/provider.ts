@@ -46,8 +46,8 @@ export class LocalUpstream implements Upstream, KekLifecycle {
   #closed = false;
 
   /** Owns `store` and `storeKeys` from now on. */
-  constructor(options: LocalOptions, store: Keystore, storeKeys: StoreKeys) {
-    this.warnings = 'development' in options.rootKey ? ['development only: the root key lies beside the store'] : [];
+  constructor(options: LocalOptions, store: Keystore, storeKeys: StoreKeys, isNew: boolean) {
+    this.warnings = warnings(options, store.id, isNew);
     this.#directory = options.directory;
     this.#wallClock = options.wallClock ?? Date.now;
     this.#store = store;
@@ -204,7 +204,10 @@ export class LocalUpstream implements Upstream, KekLifecycle {
   }
 
   #noSuchKek(kek: string): never {
-    throw new UpstreamFailure('refused', `store ${this.#store.id} has no KEK ${kek}`, { scope: 'kek' });
+    throw new UpstreamFailure('refused', `store ${this.#store.id} has no KEK ${kek}`, {
+      scope: 'kek',
+      condition: 'missing',
+    });
   }
 
   #describe({ record, versions }: StoredKek): KekDescription {
@@ -228,6 +231,13 @@ export class LocalUpstream implements Upstream, KekLifecycle {
   #now(): number {
     return Math.trunc(this.#wallClock());
   }
+}
+
+/** A volume that is not mounted looks like a first start: whoever runs dekd must see that a store was made. */
+function warnings(options: LocalOptions, storeId: string, isNew: boolean): string[] {
+  if ('development' in options.rootKey) return ['development only: the root key lies beside the store'];
+  if (!isNew) return [];
+  return [`a new keystore (${storeId}) was made in ${options.directory}: it opens no ciphertext of an earlier one`];
 }
 
 /** At most one. */

@@ -42,6 +42,10 @@ function readRootKey(file: string, storeIsNew: boolean): SlotHandle {
       const way = storeIsNew ? howToMake(file) : PUT_BACK;
       throw rootKeyFault(file, `must have exactly ${ROOT_KEY_BYTES} bytes and has ${stats.size}; ${way}`);
     }
+    const us = process.geteuid?.();
+    if (stats.uid !== 0 && stats.uid !== us) {
+      throw rootKeyFault(file, `belongs to uid ${stats.uid}, who can read it; run: chown ${us} ${file}`);
+    }
     if (excessiveBits(stats, 0o077, 0o037) !== 0) {
       throw rootKeyFault(file, `can be read or written by others (mode ${octal(stats)}); run: chmod 600 ${file}`);
     }

@@ -60,7 +60,11 @@ test('a new KEK has one active version, its labels and its time', async (t) => {
   );
   t.true(hasLifecycle(upstream));
   t.is(upstream.type, 'local');
-  t.deepEqual(upstream.warnings, []);
+  t.is(upstream.warnings.length, 1);
+  t.regex(
+    upstream.warnings[0]!,
+    /^a new keystore \([0-9a-f]{16}\) was made in \S+: it opens no ciphertext of an earlier one$/,
+  );
 });
 
 test('a rotation makes the old version decrypt-only', async (t) => {
@@ -95,6 +99,7 @@ test('everything is there after a restart, and every version unwraps', async (t)
   await first.close();
 
   const second = await openPlace(t, place.options);
+  t.deepEqual(second.warnings, [], 'only a store that was made now is news');
   t.deepEqual(await second.describe(uri, live()), before);
   for (const [index, wrapped] of wraps.entries()) {
     t.is(wrapped.kekVersion, String(index + 1));

@@ -99,7 +99,9 @@ test('only where root owns it may the group read it, as Kubernetes fsGroup makes
   if (process.getuid?.() !== 0) return refused(t, place, /can be read or written by others \(mode 0440\)/);
   holds(t, place, place.rootKeyFile);
   chownSync(place.rootKeyFile, 65534, 65534);
-  refused(t, place, /can be read or written by others \(mode 0440\)/);
+  refused(t, place, /belongs to uid 65534, who can read it; run: chown 0 \S+/);
+  chmodSync(place.rootKeyFile, 0o600);
+  refused(t, place, /belongs to uid 65534/);
 });
 
 test('directories and pipes are refused, without waiting for a writer', (t) => {

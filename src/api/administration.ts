@@ -24,6 +24,7 @@ export interface Administration {
   readonly profile: string;
   /** Unix milliseconds. */
   readonly startedAtMs: number;
+  /** Of the process; each upstream has its own. */
   readonly warnings: readonly string[];
   readonly upstreams: readonly UpstreamFacts[];
   memory(): MemoryFacts;

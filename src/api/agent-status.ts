@@ -14,6 +14,7 @@ export function agentStatus(_request: object, call: Call, parts: Parts): object 
   if (!parts.policy.mayAdmin(call.principal, 'GetStatus')) throw adminDenied('GetStatus', call);
   const { administration, keyrings, policy } = parts;
   const visible = policy.visibleKeys(call.principal).flatMap((name) => keyrings.byName(name) ?? []);
+  const upstreams = shownUpstreams(call, visible, parts);
   const memory = administration.memory();
   return {
     version: administration.version,
@@ -28,7 +29,7 @@ export function agentStatus(_request: object, call: Call, parts: Parts): object 
       slots: String(memory.slots),
       slots_used: String(memory.slotsUsed),
     },
-    upstreams: shownUpstreams(call, visible, parts).map((upstream) => ({
+    upstreams: upstreams.map((upstream) => ({
       upstream: upstream.name,
       type: upstream.type,
       warnings: upstream.warnings,
@@ -40,7 +41,11 @@ export function agentStatus(_request: object, call: Call, parts: Parts): object 
 }
 
 /** Those of the visible keys; who holds a rule for the agent as a whole sees all. */
-function shownUpstreams(call: Call, visible: readonly Keyring[], { administration, policy }: Parts): readonly UpstreamFacts[] {
+function shownUpstreams(
+  call: Call,
+  visible: readonly Keyring[],
+  { administration, policy }: Parts,
+): readonly UpstreamFacts[] {
   if (policy.administers(call.principal)) return administration.upstreams;
   const names = new Set(
     visible.flatMap(({ options: { recipients, decryptWith } }) => [

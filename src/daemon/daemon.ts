@@ -48,7 +48,7 @@ export async function startDaemon(config: Config, { logger }: DaemonOptions): Pr
   try {
     const warnings = secureProcess(config, logger);
     const reserved = await reserveSockets(config, closers);
-    const upstreams = await openUpstreams(config, closers, warnings, logger);
+    const upstreams = await openUpstreams(config, closers, logger);
     const parts = await assemble(config, upstreams, warnings, logger);
     closers.push(() => parts.keyrings.close());
     const sockets = await openSockets(config, reserved, parts, logger, closers);
@@ -83,6 +83,7 @@ function secureProcess(config: Config, logger: Logger): string[] {
   if (arena.size < arena.requested) {
     warnings.push(`secret memory: ${arena.size} of ${arena.requested} bytes; raise RLIMIT_MEMLOCK for more`);
   }
+  for (const warning of warnings) logger.warn({ event: EVENTS.warning }, warning);
   return warnings;
 }
 
@@ -97,7 +98,6 @@ function openSecretMemory(lock: 'required' | 'best-effort', size: number): Retur
 async function openUpstreams(
   config: Config,
   closers: (() => Promise<void> | void)[],
-  warnings: string[],
   logger: Logger,
 ): Promise<Map<string, Upstream>> {
   const upstreams = new Map<string, Upstream>();
@@ -105,9 +105,8 @@ async function openUpstreams(
     const upstream = await openUpstream(name, options);
     closers.push(() => upstream.close());
     upstreams.set(name, upstream);
-    for (const warning of upstream.warnings) warnings.push(`upstream ${name}: ${warning}`);
+    for (const warning of upstream.warnings) logger.warn({ event: EVENTS.warning }, `upstream ${name}: ${warning}`);
   }
-  for (const warning of warnings) logger.warn({ event: EVENTS.warning }, warning);
   return upstreams;
 }
 

@@ -30,6 +30,8 @@ export interface Policy {
   may(caller: Caller, rpc: KeyRpc, key: string): boolean;
   /** May it call what has no key: CreateKey, ReloadConfig, BackupKeystore, ListKeys, GetStatus? */
   mayAdmin(caller: Caller, rpc: AdminRpc): boolean;
+  /** Does a rule of `admin` name it? To such a caller GetStatus shows all upstreams. */
+  administers(caller: Caller): boolean;
   /** May it call ListKeys at all? What it then sees is `visibleKeys`. */
   mayList(caller: Caller): boolean;
   /** The keys that ListKeys and GetStatus show it, in the order of their names. */
@@ -86,6 +88,10 @@ class CompiledPolicy implements Policy {
     return this.visibleKeys(caller).length > 0;
   }
 
+  administers(caller: Caller): boolean {
+    return this.#grantsOf(caller).admin !== 0;
+  }
+
   mayList(caller: Caller): boolean {
     return this.mayAdmin(caller, 'ListKeys');
   }
@@ -114,7 +120,14 @@ class CompiledPolicy implements Policy {
 
   #adminGrant(caller: Caller): number {
     if (this.#holdsEverything(caller)) return ALL;
-    return adminMask(this.#admin.filter((rule) => matches(rule, caller)).flatMap((rule) => rule.roles));
+    const mask = adminMask(this.#admin.filter((rule) => matches(rule, caller)).flatMap((rule) => rule.roles));
+    // A rule of `admin` and a key's, met in one caller: nobody makes KEKs and uses keys.
+    return this.#development || !this.#usesAnyKey(caller) ? mask : mask & ~ADMIN_RPC_BITS.CreateKey;
+  }
+
+  #usesAnyKey(caller: Caller): boolean {
+    const uses = (rule: CompiledRule) => rule.roles.includes('user') && matches(rule, caller);
+    return [...this.#keys.values()].some((rules) => rules.some(uses));
   }
 
   #grant(caller: Caller, key: string): number {

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { AUDITOR, makeApi, makeCall, STRANGER, USER } from './parts.ts';
+import { AUDITOR, CUSTODIAN, makeApi, makeCall, STRANGER, USER } from './parts.ts';
 
 test('what the agent holds, of the caller’s keys, and never a key byte', async (t) => {
   const api = await makeApi(t);
@@ -34,4 +34,20 @@ test('a user of keys may not ask', async (t) => {
   for (const uid of [USER, STRANGER]) {
     t.is((await api.failure('GetStatus', {}, makeCall(uid))).reason, 'POLICY_DENIED');
   }
+});
+
+test('upstreams and their warnings are those of the caller’s keys; a rule of `admin` opens all', async (t) => {
+  const api = await makeApi(t);
+  const upstreams = [
+    { name: 'store', type: 'local', warnings: ['is here'] },
+    { name: 'spare', type: 'local', warnings: ['is there'] },
+  ];
+  Object.defineProperty(api.administration, 'upstreams', { value: upstreams });
+  const shown = async (uid: number) => {
+    const status = await api.call('GetStatus', {}, makeCall(uid));
+    const names = status.upstreams.map(({ upstream }: { upstream: string }) => upstream);
+    return [names, status.upstreams.flatMap(({ warnings }: { warnings: string[] }) => warnings), status.warnings];
+  };
+  t.deepEqual(await shown(AUDITOR), [['store'], ['is here'], ['a warning']]);
+  t.deepEqual(await shown(CUSTODIAN), [['store', 'spare'], ['is here', 'is there'], ['a warning']]);
 });

@@ -200,3 +200,32 @@ test('known is whom any rule names, by uid or by group, and in development root 
   production.addKey('new', [{ uid: 3, roles: [U] }]);
   t.true(production.knows(caller(3)));
 });
+
+test('a custodian of `admin` who meets `user` of a key through a group may not make KEKs, save in development', (t) => {
+  const options = {
+    keys: new Map<string, readonly Rule[]>([['orders', [{ gid: 7, roles: [U], rpcs: ['Encrypt'] }]]]),
+    admin: [{ uid: 1, roles: [C] }] as Rule[],
+    ownUid: 4000,
+  };
+  const production = compilePolicy({ ...options, profile: 'production' });
+  t.true(production.mayAdmin(caller(1), 'CreateKey'));
+  for (const met of [caller(1, 7), caller(1, 1, [7])]) {
+    t.false(production.mayAdmin(met, 'CreateKey'));
+    t.true(production.mayAdmin(met, 'ListKeys'));
+    t.true(production.may(met, 'Encrypt', 'orders'));
+  }
+  t.true(compilePolicy({ ...options, profile: 'development' }).mayAdmin(caller(1, 7), 'CreateKey'));
+});
+
+test('whoever a rule of `admin` names administers; a key’s roles do not', (t) => {
+  const policy = compilePolicy({
+    keys: new Map<string, readonly Rule[]>([['orders', [{ uid: 2, roles: [A] }]]]),
+    admin: [{ uid: 1, roles: [A] }],
+    profile: 'production',
+    ownUid: 4000,
+  });
+  t.deepEqual(
+    [1, 2, 3, 0].map((uid) => policy.administers(caller(uid))),
+    [true, false, false, false],
+  );
+});

@@ -63,7 +63,7 @@ async function serve(config: Config): Promise<void> {
     import('../telemetry/logger.ts'),
   ]);
   const logger = createLogger(config.log.level);
-  const starting = startDaemon(config, { logger });
+  const starting = startDaemon(config, { logger, version: packageVersion() });
   stopOnSignals(starting);
   const daemon = await starting;
   process.once('uncaughtException', (error) => {

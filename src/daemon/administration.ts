@@ -68,6 +68,20 @@ export class DaemonAdministration implements Administration {
     return first;
   }
 
+  /** `npm start` has a key that works; in production a custodian makes KEKs, and a missing one is an error that says so. */
+  async makeMissingKeks(): Promise<void> {
+    for (const { recipients } of this.#parts.config.keys.values()) {
+      for (const { upstream: upstreamName, kek } of recipients) {
+        const upstream = this.#parts.upstreams.get(upstreamName);
+        if (upstream === undefined || !hasLifecycle(upstream)) continue;
+        const uri = upstream.resolve(kek);
+        const known = await upstream.listKeks();
+        if (known.some((one) => one.kek.uri === uri)) continue;
+        await upstream.createKek(uri.slice(uri.lastIndexOf('/') + 1), new Map());
+      }
+    }
+  }
+
   /** Keys that CreateKey made in earlier runs; only the development profile has such. */
   async serveStoredKeys(): Promise<void> {
     for (const upstream of this.#parts.upstreams.values()) {

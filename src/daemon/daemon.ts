@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { adminHandlers, agentHandlers } from '../api/handlers.ts';
 import type { Parts } from '../api/parts.ts';
 import type { Config } from '../config/config.ts';
@@ -14,9 +13,10 @@ import type { Principal } from '../transport/principal.ts';
 import { loadProtos } from '../transport/protos.ts';
 import { RequestMemory } from '../transport/request-memory.ts';
 import type { RefusedConnection } from '../transport/transport.ts';
-import { hasLifecycle, type Upstream } from '../upstream/provider.ts';
+import type { Upstream } from '../upstream/provider.ts';
 import { openUpstream } from '../upstream/registry.ts';
 import { DaemonAdministration } from './administration.ts';
+import { Closers } from './closers.ts';
 import { Keks, keyOptions } from './key-options.ts';
 import { logKeyringEvents } from './log-events.ts';
 import { rpcErrors } from './rpc-errors.ts';
@@ -37,38 +37,43 @@ export interface RunningDaemon {
 
 export interface DaemonOptions {
   readonly logger: Logger;
+  /** dekd's own, which GetStatus shows. */
+  readonly version: string;
 }
 
 /** Starts the parts in the order in which they need each other; what was started is closed again when a later one fails. */
-export async function startDaemon(config: Config, { logger }: DaemonOptions): Promise<RunningDaemon> {
-  const closers: (() => Promise<void> | void)[] = [];
-  const closeAll = async (): Promise<void> => {
-    for (const close of closers.reverse()) await close();
-  };
+export async function startDaemon(config: Config, { logger, version }: DaemonOptions): Promise<RunningDaemon> {
+  const closers = new Closers(logger);
   try {
     const warnings = secureProcess(config, logger);
     const reserved = await reserveSockets(config, closers);
     const upstreams = await openUpstreams(config, closers, logger);
-    const parts = await assemble(config, upstreams, warnings, logger);
-    closers.push(() => parts.keyrings.close());
+    const parts = await assemble(config, upstreams, warnings, { logger, version });
+    closers.add(() => parts.keyrings.close());
     const sockets = await openSockets(config, reserved, parts, logger, closers);
     const stopWarming = warmStartupKeys(parts.keyrings, logger, () =>
       sockets.agent.server.setHealth('dekd.v1.KeyAgent', true),
     );
-    closers.push(stopWarming);
+    closers.add(stopWarming);
     const readyMs = performance.now();
     const { agent, admin } = config.listen;
     logger.info({ event: EVENTS.ready, agent: agent.path, admin: admin.path, readyMs: Math.round(readyMs) }, 'ready');
     let stopping: Promise<void> | undefined;
     const stop = (): Promise<void> => {
-      stopping ??= closeAll().then(() => logger.info({ event: EVENTS.stopped }, 'stopped'));
+      stopping ??= stopAll(closers, logger);
       return stopping;
     };
     return { agentSocket: agent.path, adminSocket: admin.path, readyMs, stop };
   } catch (error) {
-    await closeAll();
+    await closers.closeAll();
     throw error;
   }
+}
+
+async function stopAll(closers: Closers, logger: Logger): Promise<void> {
+  const [failure] = await closers.closeAll();
+  if (failure !== undefined) throw failure;
+  logger.info({ event: EVENTS.stopped }, 'stopped');
 }
 
 /** Before any secret exists: no core dump, no debugger, locked memory. */
@@ -95,15 +100,11 @@ function openSecretMemory(lock: 'required' | 'best-effort', size: number): Retur
   }
 }
 
-async function openUpstreams(
-  config: Config,
-  closers: (() => Promise<void> | void)[],
-  logger: Logger,
-): Promise<Map<string, Upstream>> {
+async function openUpstreams(config: Config, closers: Closers, logger: Logger): Promise<Map<string, Upstream>> {
   const upstreams = new Map<string, Upstream>();
   for (const [name, options] of config.upstreams) {
     const upstream = await openUpstream(name, options);
-    closers.push(() => upstream.close());
+    closers.add(() => upstream.close());
     upstreams.set(name, upstream);
     for (const warning of upstream.warnings) logger.warn({ event: EVENTS.warning }, `upstream ${name}: ${warning}`);
   }
@@ -114,14 +115,13 @@ async function assemble(
   config: Config,
   upstreams: ReadonlyMap<string, Upstream>,
   warnings: readonly string[],
-  logger: Logger,
+  { logger, version }: DaemonOptions,
 ): Promise<Parts> {
   const keks = new Keks(upstreams, systemClock);
   const keyrings = new Keyrings(systemClock, logKeyringEvents(logger));
   const rules = new Map([...config.keys].map(([name, key]) => [name, key.allow]));
   const policy = compilePolicy({ keys: rules, admin: config.admin, profile: config.profile });
   for (const key of config.keys.values()) keyrings.add(keyOptions(key, keks));
-  const version = packageVersion();
   const administration = new DaemonAdministration({
     config,
     version,
@@ -133,24 +133,10 @@ async function assemble(
     logger,
   });
   if (config.profile === 'development') {
-    await makeMissingKeks(config, upstreams);
+    await administration.makeMissingKeks();
     await administration.serveStoredKeys();
   }
   return { keyrings, policy, administration };
-}
-
-/** `npm start` has a key that works; in production a custodian makes KEKs, and a missing one is an error that says so. */
-async function makeMissingKeks(config: Config, upstreams: ReadonlyMap<string, Upstream>): Promise<void> {
-  for (const { recipients } of config.keys.values()) {
-    for (const { upstream: upstreamName, kek } of recipients) {
-      const upstream = upstreams.get(upstreamName);
-      if (upstream === undefined || !hasLifecycle(upstream)) continue;
-      const uri = upstream.resolve(kek);
-      const known = await upstream.listKeks();
-      if (!known.some((one) => one.kek.uri === uri))
-        await upstream.createKek(uri.slice(uri.lastIndexOf('/') + 1), new Map());
-    }
-  }
 }
 
 interface Reserved {
@@ -158,11 +144,11 @@ interface Reserved {
   readonly admin: UnixReservation;
 }
 
-async function reserveSockets(config: Config, closers: (() => Promise<void> | void)[]): Promise<Reserved> {
+async function reserveSockets(config: Config, closers: Closers): Promise<Reserved> {
   const admin = await reserveSocket(config.listen.admin);
-  closers.push(() => admin.release());
+  closers.add(() => admin.release());
   const agent = await reserveSocket(config.listen.agent);
-  closers.push(() => agent.release());
+  closers.add(() => agent.release());
   return { agent, admin };
 }
 
@@ -171,7 +157,7 @@ async function openSockets(
   reserved: Reserved,
   parts: Parts,
   logger: Logger,
-  closers: (() => Promise<void> | void)[],
+  closers: Closers,
 ): Promise<{ agent: OpenSocket; admin: OpenSocket }> {
   const packageDefinition = loadProtos();
   const shared = {
@@ -184,26 +170,11 @@ async function openSockets(
       logger.warn({ event: EVENTS.connectionRefused, ...refused }, 'too many connections: one was closed at once'),
   };
   const admin = await openSocket(reserved.admin, 'dekd.v1.KeyAdmin', adminHandlers(parts), shared);
-  closers.push(() => admin.close(config.drainMs));
+  closers.add(() => admin.close(config.drainMs));
   const agent = await openSocket(reserved.agent, 'dekd.v1.KeyAgent', agentHandlers(parts), shared);
-  closers.push(() => agent.close(config.drainMs));
+  closers.add(() => agent.close(config.drainMs));
   for (const { server } of [agent, admin]) server.setHealth('', true);
   agent.server.setHealth('dekd.v1.KeyAgent', false);
   admin.server.setHealth('dekd.v1.KeyAdmin', true);
   return { agent, admin };
-}
-
-function packageVersion(): string {
-  let directory = new URL('.', import.meta.url);
-  for (;;) {
-    try {
-      return String(
-        (JSON.parse(readFileSync(new URL('package.json', directory), 'utf8')) as { version: string }).version,
-      );
-    } catch {
-      const parent = new URL('..', directory);
-      if (parent.href === directory.href) return 'unknown';
-      directory = parent;
-    }
-  }
 }

@@ -17,7 +17,7 @@ if (values['ordinary-memory']) {
   openArena({ size: config.memory.sizeBytes, lock: 'required', avoidSecretMemory: true });
 }
 const planted = values.plant === undefined ? [] : plant(readFileSync(values.plant));
-const daemon = await startDaemon(config, { logger: createLogger(config.log.level) });
+const daemon = await startDaemon(config, { logger: createLogger(config.log.level), version: 'test' });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   // Named here so that what was planted lives as long as the process.
   process.once(signal, () => void daemon.stop().then(() => process.exit(planted.length === 1 ? 1 : 0)));

@@ -25,22 +25,36 @@ const revealing = [
   '--report-on-signal',
   '--report-uncaught-exception',
   '--diagnostic-dir=/tmp',
+  '-r',
+  '--require=/tmp/x.js',
+  '--import=/tmp/x.js',
+  '--loader=/tmp/x.js',
+  '--experimental-loader',
+  '--experimental-config-file=x.json',
+  '--openssl-config=/tmp/x',
+  '--openssl-shared-config',
 ];
 for (const name of revealing) {
   test(`${name} is refused in production and noted in development`, (t) => {
-    const error = t.throws(() => checkSwitches('production', ['--no-warnings', name], ''), { instanceOf: CliError });
+    const error = t.throws(() => checkSwitches('production', ['--no-warnings', name], {}), { instanceOf: CliError });
     t.true(error.message.startsWith(`Node's switch ${name.split('=')[0]} may open this process's memory`));
-    t.is(checkSwitches('development', [name], '').length, 1);
+    t.is(checkSwitches('development', [name], {}).length, 1);
   });
 }
 
-test('any NODE_OPTIONS is refused in production: it reaches the process unseen', (t) => {
-  const error = t.throws(() => checkSwitches('production', [], '--max-old-space-size=100'), { instanceOf: CliError });
-  t.regex(error.message, /^the environment variable NODE_OPTIONS may open/);
-  t.deepEqual(checkSwitches('production', [], ' '), []);
-  t.is(checkSwitches('development', [], '--inspect').length, 1);
+for (const name of ['NODE_OPTIONS', 'NODE_PATH', 'NODE_COMPILE_CACHE', 'OPENSSL_CONF', 'OPENSSL_MODULES']) {
+  test(`any ${name} is refused in production: it reaches the process unseen`, (t) => {
+    const error = t.throws(() => checkSwitches('production', [], { [name]: '/tmp/x' }), { instanceOf: CliError });
+    t.true(error.message.startsWith(`the environment variable ${name} may open`));
+    t.deepEqual(checkSwitches('production', [], { [name]: ' ' }), []);
+  });
+}
+
+test('in development it is noted, save the compile cache, which `npm start` sets', (t) => {
+  t.is(checkSwitches('development', [], { NODE_OPTIONS: '--inspect', OPENSSL_CONF: '/tmp/x' }).length, 2);
+  t.deepEqual(checkSwitches('development', [], { NODE_COMPILE_CACHE: 'node_modules/.cache/dekd' }), []);
 });
 
 test("the launchers' own switches are fine", (t) => {
-  t.deepEqual(revealingSwitches(['--disable-warning=ExperimentalWarning', '--disable-sigusr1'], undefined), []);
+  t.deepEqual(revealingSwitches(['--disable-warning=ExperimentalWarning', '--disable-sigusr1'], {}), []);
 });

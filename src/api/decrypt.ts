@@ -1,6 +1,12 @@
+import type { EncryptionContext } from '../crypto/context.ts';
+import { parseDekBlock } from '../crypto/dek-block.ts';
 import { openEnvelope, parseEnvelope } from '../crypto/envelope.ts';
+import { unauthentic } from '../crypto/invalid-ciphertext.ts';
 import { MAX_ASSOCIATED_DATA_BYTES } from '../crypto/payload-aad.ts';
 import { DekdError, invalidField } from '../errors.ts';
+import { checkPartition } from '../keyring/admission.ts';
+import { knownRecipients } from '../keyring/dek.ts';
+import type { Keyring } from '../keyring/keyring.ts';
 import type { Call } from './call.ts';
 import type { Parts } from './parts.ts';
 import { authorize, checkKeyName, checkLength, contextOf } from './request.ts';
@@ -39,9 +45,13 @@ export function decrypt(request: DecryptRequest, call: Call, parts: Parts): Decr
   }
   const outdated = envelope.suite !== keyring.options.suite;
   if (request.dry_run) {
-    return keyring
-      .checkState(context, call.signal)
-      .then(() => ({ plaintext: NOTHING, key: keyName, generation: 0, served_in_grace: false, outdated }));
+    return checkBlock(located.envelope.block, context, keyring, call.signal).then(() => ({
+      plaintext: NOTHING,
+      key: keyName,
+      generation: 0,
+      served_in_grace: false,
+      outdated,
+    }));
   }
   const { associated_data: associatedData } = request;
   return keyring.decrypt(
@@ -54,4 +64,23 @@ export function decrypt(request: DecryptRequest, call: Call, parts: Parts): Decr
     },
     call,
   );
+}
+
+/**
+ * What a miss finds out before it asks an upstream, and whether the key may be used. A block has the partition that it was made with;
+ * what today's configuration partitions by says nothing about it.
+ */
+async function checkBlock(
+  block: Buffer,
+  context: EncryptionContext,
+  keyring: Keyring,
+  signal: AbortSignal,
+): Promise<void> {
+  const parsed = parseDekBlock(block);
+  if (knownRecipients(parsed, keyring.options).length === 0) {
+    throw unauthentic(new Error('no recipient is a KEK of this key'));
+  }
+  checkPartition(parsed.partition, context);
+  const today = keyring.options.partitionBy.map((name): [string, string] => [name, 'any']);
+  await keyring.checkState(new Map([...context, ...today]), signal);
 }

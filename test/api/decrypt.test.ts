@@ -95,6 +95,26 @@ test('dry_run checks form, policy and key, and opens nothing', async (t) => {
   t.is((await api.failure('Decrypt', { ciphertext: Buffer.from('no'), dry_run: true })).reason, 'INVALID_CIPHERTEXT');
 });
 
+test("dry_run looks at the ciphertext's recipients and partition, not at what the key partitions by today", async (t) => {
+  const api = await makeApi(t);
+  const ciphertext = await encrypted(api, 'tenants');
+  const dryRun = (from: Api, request: object) => from.call('Decrypt', { dry_run: true, ...request });
+  const refused = (from: Api, request: object) => from.failure('Decrypt', { dry_run: true, ...request });
+  t.is((await dryRun(api, { ciphertext, encryption_context: CONTEXT })).key, 'tenants');
+  for (const encryption_context of [{}, { tenant: 'bolt' }]) {
+    t.is((await refused(api, { ciphertext, encryption_context })).reason, 'INVALID_CIPHERTEXT');
+  }
+  // Another store's KEK.
+  const foreign = await encrypted(await makeApi(t), 'tenants');
+  t.is((await refused(api, { ciphertext: foreign, encryption_context: CONTEXT })).reason, 'INVALID_CIPHERTEXT');
+  // Made before the key had partitions: the context need not name any.
+  const whole = await encrypted(api, 'orders');
+  const { options } = api.keyrings.byName('orders')!;
+  Object.assign(options, { partitionBy: ['region'] });
+  t.is((await dryRun(api, { ciphertext: whole, encryption_context: CONTEXT })).key, 'orders');
+  t.is((await api.call('Decrypt', { ciphertext: whole, encryption_context: CONTEXT, associated_data })).key, 'orders');
+});
+
 test('`__proto__` is an entry of the context like any other', async (t) => {
   const api = await makeApi(t);
   const entry = Buffer.concat([Buffer.of(0x0a, 9), Buffer.from('__proto__'), Buffer.of(0x12, 1), Buffer.from('x')]);

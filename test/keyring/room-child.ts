@@ -1,12 +1,23 @@
 // Fills the arena, so it runs in a process with one of its own. `node room-child.ts SCENE`; prints what the scene returns as JSON.
 import { writeSync } from 'node:fs';
-import { arenaStatus, openArena } from '../../src/crypto/native.ts';
-import { type Answer, UNREACHABLE } from '../fakes/scripted-upstream.ts';
-import { attempt, type Opened, type Outcome, type Sealed, type TestKey, TTL, uriOf, World } from './world.ts';
+import { arenaStatus, createKey, freeKey, openArena, type SlotHandle } from '../../src/crypto/native.ts';
+import { type Answer, HANG, UNREACHABLE } from '../fakes/scripted-upstream.ts';
+import {
+  attempt,
+  type KeySetup,
+  type Opened,
+  type Outcome,
+  type Sealed,
+  type TestKey,
+  TTL,
+  uriOf,
+  World,
+} from './world.ts';
 
 const SLOW: Answer = { kind: 'ok', afterMs: 500 };
 const world = new World();
-const greedy = world.key({ name: 'greedy', partitionBy: ['tenant'] });
+const GREEDY: KeySetup = { name: 'greedy', partitionBy: ['tenant'] };
+const greedy = world.key(GREEDY);
 const free = (): number => arenaStatus().slots - arenaStatus().slotsUsed;
 
 /** How calls end, each way once. */
@@ -32,8 +43,11 @@ async function fill(key: TestKey): Promise<{ tenants: string[]; end: string }> {
 }
 
 /** Messages of another agent, each with a DEK of its own; few slots are taken for them at a time. */
-async function messages(count: number): Promise<{ ciphertext: Buffer; pairs: { tenant: string } }[]> {
-  const writer = world.peer({ name: 'greedy', partitionBy: ['tenant'], cache: { maxPartitions: 1 } });
+async function messages(
+  count: number,
+  setup: KeySetup = GREEDY,
+): Promise<{ ciphertext: Buffer; pairs: { tenant: string } }[]> {
+  const writer = world.peer({ ...setup, cache: { maxPartitions: 1 } });
   const all = [];
   for (let at = 0; at < count; at++) {
     const pairs = { tenant: `m${at}` };
@@ -47,17 +61,17 @@ const scenes: Record<string, () => Promise<unknown>> = {
   /** Who fills the arena is who gets no more; its own DEKs that only decrypt make way first. */
   greedy: async () => {
     const { tenants, end } = await fill(greedy);
-    const before = { held: greedy.ring.encrypting.size, evicted: greedy.ring.counters.evicted, spare: free() };
+    const held = greedy.ring.encrypting.size;
+    const before = { allHeld: held === tenants.length, evicted: greedy.ring.counters.evicted, spare: free() };
     await world.value(greedy.ring.encrypting.replace(greedy.held[0]!));
     const decrypting = greedy.ring.decrypting.size;
     const again = await world.reason(() => greedy.encrypt({ tenant: 'one more' }));
     return {
       ...before,
-      filled: tenants.length,
       end,
       again,
       decrypting: [decrypting, greedy.ring.decrypting.size],
-      heldThen: greedy.ring.encrypting.size,
+      stillHeld: greedy.ring.encrypting.size === held,
     };
   },
   /** Everything held goes on when all of it is past ttl at once: refreshes take turns. */
@@ -66,24 +80,40 @@ const scenes: Record<string, () => Promise<unknown>> = {
     await victim.seal();
     const { tenants } = await fill(greedy);
     world.upstream.answer({ kind: 'ok', afterMs: 10 });
+    const everybody = [() => victim.encrypt(), ...tenants.map((tenant) => () => greedy.encrypt({ tenant }))];
     world.clock.suspend(2 * TTL);
-    const all = await endings([() => victim.encrypt(), ...tenants.map((tenant) => () => greedy.encrypt({ tenant }))]);
+    const all = await endings(everybody);
+    // What else works in the arena has left a single slot.
+    const others: SlotHandle[] = [];
+    while (free() > 1) others.push(createKey('raw'));
+    world.clock.suspend(2 * TTL);
+    const throughOneSlot = await endings(everybody);
+    for (const handle of others) freeKey(handle);
     const failures = victim.ring.counters.refresh_failures + greedy.ring.counters.refresh_failures;
-    return { all, failures, evicted: greedy.ring.counters.evicted };
+    return { all, throughOneSlot, failures, evicted: greedy.ring.counters.evicted };
   },
-  /** Ciphertexts with unknown DEKs at a slow upstream leave slots for refreshes. */
+  /** Ciphertexts with unknown DEKs at an upstream that hangs leave slots for refreshes. */
   flood: async () => {
-    const all = await messages(20);
-    const victim = world.key({ name: 'victim', recipients: [['other', 'authority']] });
+    const setup: KeySetup = {
+      name: 'flooded',
+      partitionBy: ['tenant'],
+      recipients: [
+        ['hangs', 'authority'],
+        ['too', 'authority'],
+      ],
+    };
+    const all = await messages(20, setup);
+    const flooded = world.key(setup);
+    const victim = world.key({ name: 'victim' });
     await victim.seal();
     await fill(greedy);
-    world.upstream.script({ kek: uriOf('main'), answer: SLOW });
+    world.upstream.script({ kek: uriOf('hangs'), answer: HANG }, { kek: uriOf('too'), answer: HANG });
     world.clock.suspend(2 * TTL);
     const flood = endings(
       all.map(
         ({ ciphertext, pairs }) =>
           () =>
-            greedy.decrypt(ciphertext, pairs),
+            flooded.decrypt(ciphertext, pairs),
       ),
     );
     const held = await endings([() => victim.encrypt()]);

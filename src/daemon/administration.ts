@@ -68,18 +68,32 @@ export class DaemonAdministration implements Administration {
     return first;
   }
 
-  /** `npm start` has a key that works; in production a custodian makes KEKs, and a missing one is an error that says so. */
+  /** `npm start` has a key that works; only the development profile makes KEKs by itself. */
   async makeMissingKeks(): Promise<void> {
-    for (const { recipients } of this.#parts.config.keys.values()) {
+    for (const { upstream, name } of await this.#missingKeks()) await upstream.createKek(name, new Map());
+  }
+
+  /** In production a custodian makes them: until then their keys refuse, and whoever starts dekd should know. */
+  async tellMissingKeks(): Promise<void> {
+    for (const { key, name } of await this.#missingKeks()) {
+      const text = `keys.${key}: its KEK local:${name} does not exist yet; make it with: dekctl keys create ${name}`;
+      this.#parts.logger.warn({ event: EVENTS.warning, key }, text);
+    }
+  }
+
+  async #missingKeks(): Promise<{ key: string; upstream: KekLifecycle; name: string }[]> {
+    const missing = new Map<string, { key: string; upstream: KekLifecycle; name: string }>();
+    for (const { name: key, recipients } of this.#parts.config.keys.values()) {
       for (const { upstream: upstreamName, kek } of recipients) {
         const upstream = this.#parts.upstreams.get(upstreamName);
         if (upstream === undefined || !hasLifecycle(upstream)) continue;
         const uri = upstream.resolve(kek);
         const known = await upstream.listKeks();
         if (known.some((one) => one.kek.uri === uri)) continue;
-        await upstream.createKek(uri.slice(uri.lastIndexOf('/') + 1), new Map());
+        missing.set(uri, { key, upstream, name: uri.slice(uri.lastIndexOf('/') + 1) });
       }
     }
+    return [...missing.values()];
   }
 
   /** Keys that CreateKey made in earlier runs; only the development profile has such. */

@@ -135,6 +135,8 @@ async function assemble(
   if (config.profile === 'development') {
     await administration.makeMissingKeks();
     await administration.serveStoredKeys();
+  } else {
+    await administration.tellMissingKeks();
   }
   return { keyrings, policy, administration };
 }

@@ -1,3 +1,4 @@
+import { DekdError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { EVENTS } from '../telemetry/names.ts';
 
@@ -17,13 +18,13 @@ export class Closers {
   }
 
   /** Calls each once, whatever the others do: keys must be zeroed though a socket will not close. Returns what they threw, which is logged. */
-  async closeAll(): Promise<unknown[]> {
-    const failures: unknown[] = [];
+  async closeAll(): Promise<DekdError[]> {
+    const failures: DekdError[] = [];
     for (const close of this.#closers.splice(0).reverse()) {
       try {
         await close();
       } catch (error) {
-        failures.push(error);
+        failures.push(DekdError.from(error));
         this.#logger.error({ event: EVENTS.internalError, err: error }, 'a part did not stop as it should');
       }
     }

@@ -18,7 +18,7 @@ test('all are closed, the last first and each once, though one throws and one re
   const failures = await closers.closeAll();
   t.deepEqual(closed, [4, 3, 2, 1]);
   t.deepEqual(
-    failures.map((error) => (error as Error).message),
+    failures.map((error) => (error.cause as Error).message),
     ['three', 'two'],
   );
   t.deepEqual(await closers.closeAll(), []);

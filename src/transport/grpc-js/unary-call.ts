@@ -32,8 +32,8 @@ const OK: Status = { code: 0, details: 'OK', metadata: null };
  * One unary call from its headers to its trailers, in one object: grpc-js's interceptor (outermost, so that it takes the place of
  * grpc-js's own unary handler, which builds a Writable and five closures a call), the listener to the wire, and the handler's Call.
  *
- * What is zeroed: the request's bytes as they were decoded, `wipeLater`, the serialised response and its frame. Out of reach: the
- * chunks that node:http2 read from the socket, and, of a compressed request, its compressed form.
+ * What is zeroed: the request's bytes as they came (MessageDecoder) and as they were decoded, `wipeLater`, the serialised response and
+ * its frame. Out of reach: node:http2's own buffers, and, of a compressed request, its compressed form.
  */
 export class UnaryCall extends ServerInterceptingCall implements Call {
   readonly principal: Principal;

@@ -81,6 +81,5 @@ async function checkBlock(
     throw unauthentic(new Error('no recipient is a KEK of this key'));
   }
   checkPartition(parsed.partition, context);
-  const today = keyring.options.partitionBy.map((name): [string, string] => [name, 'any']);
-  await keyring.checkState(new Map([...context, ...today]), signal);
+  await keyring.checkKeks(signal);
 }

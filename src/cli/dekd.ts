@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { Config } from '../config/config.ts';
 import type { RunningDaemon } from '../daemon/daemon.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
-import { CliError, note, report, systemProblem } from './messages.ts';
+import { CliError, note, reportStart, systemProblem } from './messages.ts';
 import { program, runProgram } from './program.ts';
 import { checkNodeVersion, checkSwitches } from './runtime.ts';
 import { packageVersion } from './version.ts';
@@ -65,7 +65,7 @@ async function serve(config: Config): Promise<void> {
   const logger = createLogger(config.log.level);
   const starting = startDaemon(config, { logger, version: packageVersion() });
   stopOnSignals(starting);
-  const daemon = await starting;
+  const daemon = await starting.catch((error: unknown) => process.exit(reportStart('dekd', error)));
   process.once('uncaughtException', (error) => {
     logger.fatal({ err: error }, 'internal error');
     process.exit(EXIT.failure);
@@ -89,18 +89,23 @@ function stopOnSignals(starting: Promise<RunningDaemon>): void {
       .then((daemon) => daemon.stop())
       .then(
         () => process.exit(EXIT.ok),
-        (error: unknown) => process.exit(report('dekd', error)),
+        (error: unknown) => process.exit(reportStart('dekd', error)),
       );
   };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
+  // The terminal was closed.
+  process.on('SIGHUP', stop);
 }
 
 function makeStateDirectory(directory: string): void {
   try {
     mkdirSync(resolve(directory), { recursive: true, mode: 0o700 });
   } catch (error) {
-    const text = `${directory}: ${systemProblem(error)}; choose another place with --state DIRECTORY`;
+    // mkdir says EEXIST of anything but a directory.
+    const problem =
+      (error as NodeJS.ErrnoException).code === 'EEXIST' ? 'is a file, no directory' : systemProblem(error);
+    const text = `${directory}: ${problem}; choose another place with --state DIRECTORY`;
     throw new CliError(EXIT.failure satisfies ExitCode, text);
   }
 }

@@ -27,6 +27,14 @@ export function report(program: string, thrown: unknown): ExitCode {
   return exitCode;
 }
 
+/**
+ * The same for what kept dekd from starting once its flags and configuration were read: always EXIT.failure. Which reason a store or
+ * socket gives says nothing here about who is at fault, nor that another start would help.
+ */
+export function reportStart(program: string, thrown: unknown): ExitCode {
+  return report(program, new CliError(EXIT.failure, describe(thrown).message));
+}
+
 export function note(program: string, text: string): void {
   process.stderr.write(`${program}: note: ${text}\n`);
 }

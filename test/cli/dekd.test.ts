@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { packageVersion } from '../../src/cli/version.ts';
@@ -60,8 +60,7 @@ for (const [args, code, line] of wrong) {
 test.serial('production refuses NODE_OPTIONS and the inspector', async (t) => {
   const config = sourcePath('examples/production.yaml');
   const file = join(directory, 'production.yaml');
-  const { readFileSync } = await import('node:fs');
-  writeFileSync(file, readFileSync(config, 'utf8').replace(', group: app', ''));
+  writeFileSync(file, readFileSync(config, 'utf8').replace(', group: app', '').replace(', group: ops', ''));
   const options = await dekd(['--config', file], { env: { NODE_OPTIONS: '--max-old-space-size=200' } });
   t.is(options.code, 1);
   t.regex(options.stderr, /^dekd: the environment variable NODE_OPTIONS may open this process's memory/);
@@ -137,14 +136,49 @@ test.serial('a second agent on the same state is refused in one line that names 
   const state = join(directory, 'twice');
   const first = await start(state);
   const { code, stderr } = await dekd(['--development', '--state', state]);
-  first.child.kill('SIGTERM');
+  // A closed terminal ends it as SIGTERM does.
+  first.child.kill('SIGHUP');
   t.is(await first.ended, 0);
-  t.not(code, 0);
+  t.false(existsSync(join(state, 'agent.sock')));
+  t.is(code, 1);
   const lines = stderr
     .trimEnd()
     .split('\n')
     .filter((line) => line.startsWith('dekd: '));
   t.is(lines.length, 1, stderr);
+});
+
+test.serial(
+  'a store or socket that stays as it is ends the start with 1, not as a wrong flag or a passing fault',
+  async (t) => {
+    const state = join(directory, 'damaged');
+    const first = await start(state);
+    first.child.kill('SIGTERM');
+    t.is(await first.ended, 0);
+    const keystore = join(state, 'keystore');
+    const rootKey = readFileSync(join(keystore, 'root.key'));
+    writeFileSync(join(keystore, 'root.key'), Buffer.alloc(32, 7));
+    const otherRootKey = await dekd(['--development', '--state', state]);
+    t.regex(otherRootKey.stderr, /^dekd: .*this root key \(id [0-9a-f]{16}\) is not the store's/m);
+    t.is(otherRootKey.code, 1);
+    writeFileSync(join(keystore, 'root.key'), rootKey);
+    const database = readFileSync(join(keystore, 'keystore.db'));
+    writeFileSync(join(keystore, 'keystore.db'), 'no database');
+    t.is((await dekd(['--development', '--state', state])).code, 1);
+    writeFileSync(join(keystore, 'keystore.db'), database);
+    writeFileSync(join(state, 'agent.sock'), 'in its place');
+    const inPlace = await dekd(['--development', '--state', state]);
+    t.regex(inPlace.stderr, /^dekd: socket .*agent\.sock: a regular file is in its place/m);
+    t.is(inPlace.code, 1);
+  },
+);
+
+test.serial('a file as --state is called one', async (t) => {
+  const file = join(directory, 'state-file');
+  writeFileSync(file, '');
+  const { code, stderr } = await dekd(['--development', '--state', file]);
+  t.is(stderr, `dekd: ${file}: is a file, no directory; choose another place with --state DIRECTORY\n`);
+  t.is(code, 1);
 });
 
 test.serial('a state directory that cannot be written is one line with the way out', async (t) => {

@@ -1,6 +1,6 @@
 import test from 'ava';
 import { EXIT } from '../../src/cli/exit-codes.ts';
-import { CliError, note, printable, report, systemProblem } from '../../src/cli/messages.ts';
+import { CliError, note, printable, report, reportStart, systemProblem } from '../../src/cli/messages.ts';
 import { DekdError } from '../../src/errors.ts';
 
 function written(action: () => void): string {
@@ -44,6 +44,13 @@ for (const [name, thrown, exitCode, text] of cases) {
     t.is(code, exitCode);
   });
 }
+
+test.serial('whatever reason keeps dekd from starting, it ends with 1', (t) => {
+  for (const reason of ['INVALID_REQUEST', 'UPSTREAM_FAULT', 'POLICY_DENIED'] as const) {
+    const text = written(() => t.is(reportStart('p', new DekdError(reason, 'why')), EXIT.failure));
+    t.is(text, reason === 'INVALID_REQUEST' ? 'p: why\n' : `p: ${reason}: why\n`);
+  }
+});
 
 test.serial('notes say that they are notes', (t) => {
   t.is(

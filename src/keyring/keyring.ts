@@ -228,7 +228,7 @@ export class Keyring {
   }
 
   #touch(dek: Dek, nowMs: number): void {
-    dek.touchedAtMs = nowMs;
+    dek.touchedAtMs = Math.floor(nowMs);
     if (dek.place === 'decrypting') this.decrypting.touch(dek);
   }
 }

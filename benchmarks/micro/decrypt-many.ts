@@ -138,11 +138,16 @@ function encryptRequest(tenant = 'tenant-000000'): Parameters<typeof encrypt>[0]
 function decryptRequest({ ciphertext, tenant }: Message): Parameters<typeof decrypt>[0] {
   return {
     ciphertext: Buffer.from(ciphertext),
-    encryption_context: { tenant, table: 'orders' },
+    encryption_context: { tenant: fresh(tenant), table: 'orders' },
     associated_data: NOTHING,
     expected_key: '',
     dry_run: false,
   };
+}
+
+/** A string of its own, flat, as a decoder makes it: not the one that was put together long ago and lies in cold memory. */
+function fresh(text: string): string {
+  return Buffer.from(text).toString();
 }
 
 function drawn(messages: readonly Message[]): Message {

@@ -20,25 +20,29 @@ export interface BindingFlags {
 
 /** `k=v`, repeated, as an encryption context. The value is everything behind the first `=`, and may be empty. */
 export function parseContext(pairs: readonly string[] = [], flag = '--context'): Record<string, string> {
-  const context: Record<string, string> = {};
+  const context = new Map<string, string>();
   for (const pair of pairs) {
     const end = pair.indexOf('=');
     if (end < 1) throw new CliError(EXIT.usage, `${flag} ${pair}: expected NAME=VALUE, such as tenant=acme`);
     const name = pair.slice(0, end);
-    // protobufjs sets fields of a plain object, where this name would be lost without a word.
-    if (name === '__proto__') throw new CliError(EXIT.usage, `${flag} ${name}: this name cannot be sent from here`);
-    if (Object.hasOwn(context, name)) throw new CliError(EXIT.usage, `${flag} ${name}: given twice`);
-    // What Node reads for bytes of an argument that are not UTF-8: two different contexts would become one.
-    if (pair.includes('\ufffd')) throw new CliError(EXIT.usage, `${flag} ${name}: not UTF-8`);
-    context[name] = pair.slice(end + 1);
+    if (context.has(name)) throw new CliError(EXIT.usage, `${flag} ${name}: given twice`);
+    checkUtf8(`${flag} ${name}`, pair);
+    context.set(name, pair.slice(end + 1));
   }
-  return context;
+  // Fields of its own for every name, `__proto__` too.
+  return Object.fromEntries(context);
+}
+
+/** Refuses U+FFFD: it is what Node reads for bytes of an argument that are not UTF-8, and would make two different texts one. */
+export function checkUtf8(name: string, text: string | undefined, wayOut = ''): void {
+  if (text?.includes('\ufffd')) throw new CliError(EXIT.usage, `${name}: not UTF-8${wayOut}`);
 }
 
 export function associatedData({ aad, aadFile }: BindingFlags): Buffer {
   if (aad !== undefined && aadFile !== undefined) {
     throw new CliError(EXIT.usage, '--aad and --aad-file: give one of the two');
   }
+  checkUtf8('--aad', aad, '; put the bytes into a file and name it with --aad-file');
   if (aadFile === undefined) return Buffer.from(aad ?? '');
   return readInput({ what: 'associated data', maxBytes: MAX_ASSOCIATED_DATA_BYTES, file: aadFile });
 }

@@ -18,7 +18,8 @@ export async function runProgram(command: Command, argv: readonly string[]): Pro
     exitCode = (command.getOptionValue(EXIT_CODE) as ExitCode | undefined) ?? EXIT.ok;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
-    exitCode = report(command.name(), error instanceof CommanderError ? usageError(command.name(), error) : error);
+    const shown = error instanceof CommanderError ? usageError(namedCommand(command, argv), error) : error;
+    exitCode = report(command.name(), shown);
   }
   return exitCode;
 }
@@ -29,6 +30,13 @@ export function setExitCode(command: Command, exitCode: ExitCode): void {
 }
 
 const EXIT_CODE = 'exit code';
+
+/** `dekctl keys create`: how the command that the arguments begin with is called, whose `--help` helps. */
+function namedCommand(command: Command, argv: readonly string[]): string {
+  const [first, ...rest] = argv;
+  const next = command.commands.find((candidate) => candidate.name() === first);
+  return next === undefined ? command.name() : `${command.name()} ${namedCommand(next, rest)}`;
+}
 
 /** `error: unknown option '--kye'\n(Did you mean --key?)` → one line. */
 function usageError(name: string, error: CommanderError): CliError {

@@ -13,13 +13,19 @@ export function rpcError(thrown: unknown, protos: PackageDefinition, timeoutMs: 
     return new CliError(EXIT.unavailable, `DEADLINE_EXCEEDED: ${text}`);
   }
   const reason = errorReason(error.metadata, protos);
-  if (reason !== undefined) return new CliError(exitCode(reason, error.code), `${reason}: ${error.details}`);
+  if (reason !== undefined) {
+    const wayOut = reason === 'KEY_EXISTS' ? KEY_EXISTS_WAY_OUT : '';
+    return new CliError(exitCode(reason, error.code), `${reason}: ${error.details}${wayOut}`);
+  }
   if (error.code === status.UNAVAILABLE) {
     return new CliError(EXIT.unavailable, `UNAVAILABLE: the agent ended the connection (${error.details}); try again`);
   }
   const name = status[error.code] ?? `code ${error.code}`;
   return new CliError(EXIT_BY_STATUS[error.code] ?? EXIT.failure, `${name}: ${error.details}`);
 }
+
+/** What the agent cannot know: which command leads on. */
+const KEY_EXISTS_WAY_OUT = '; a new version of it is made with `dekctl keys rotate`, another KEK needs another name';
 
 /** For answers that carry no reason: of an older or newer agent, or of gRPC itself. */
 const EXIT_BY_STATUS: Readonly<Record<number, ExitCode>> = {

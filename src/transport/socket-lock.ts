@@ -46,7 +46,10 @@ function openLockFile(path: string, socketPath: string): number {
   try {
     return openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
   } catch (error) {
-    throw socketRefusal(socketPath, `its lock file can't be opened (${(error as Error).message})`, error);
+    const { code, message } = error as NodeJS.ErrnoException;
+    const denied = code === 'EACCES' || code === 'EPERM';
+    const wayOut = denied ? '; run dekd as the owner of its directory, or choose another directory' : '';
+    throw socketRefusal(socketPath, `its lock file can't be opened (${message})${wayOut}`, error);
   }
 }
 

@@ -122,6 +122,12 @@ test.serial(
     const second = await start(state);
     const opened = await dekctl(['decrypt', ...context, ...socket], { input: sealed.stdout });
     t.deepEqual(opened, { code: 0, stdout: Buffer.from('hello\n'), stderr: '' });
+    // A name that JavaScript has another use for reaches the agent as any other.
+    const odd = ['--context', '__proto__=x'];
+    const bound = await dekctl(['encrypt', '--key', 'default', ...odd, ...socket], { input: 'odd' });
+    t.is((await dekctl(['decrypt', ...odd, ...socket], { input: bound.stdout })).stdout.toString(), 'odd');
+    t.is((await dekctl(['decrypt', ...socket], { input: bound.stdout })).code, 5);
+    t.is((await dekctl(['decrypt', '--context', '__proto__=y', ...socket], { input: bound.stdout })).code, 5);
     const facts = await dekctl(['inspect', '--json'], { input: sealed.stdout });
     t.is(JSON.parse(facts.stdout.toString()).dek_block.key, 'default');
     // A signal that opens Node's inspector when nobody listens for it.

@@ -12,13 +12,14 @@ test('a context entry ends its name at the first =', (t) => {
   t.deepEqual(parseContext(['tenant=acme', 'query=a=b', 'empty=']), { tenant: 'acme', query: 'a=b', empty: '' });
   t.deepEqual(parseContext(undefined), {});
   t.deepEqual(parseContext(['constructor=x']), { constructor: 'x' } as never);
+  t.deepEqual(Object.entries(parseContext(['__proto__=x'])), [['__proto__', 'x']]);
 });
 
 const badContexts: readonly [string[], string][] = [
   [['tenant'], '--context tenant: expected NAME=VALUE, such as tenant=acme'],
   [['=acme'], '--context =acme: expected NAME=VALUE, such as tenant=acme'],
   [['a=1', 'a=2'], '--context a: given twice'],
-  [['__proto__=x'], '--context __proto__: this name cannot be sent from here'],
+  [['__proto__=1', '__proto__=2'], '--context __proto__: given twice'],
   [['a=\ufffd'], '--context a: not UTF-8'],
 ];
 for (const [pairs, message] of badContexts) {
@@ -36,6 +37,10 @@ test('associated data comes from one of its two flags', (t) => {
   t.deepEqual(associatedData({ aad: 'row-ü' }), Buffer.from('row-ü'));
   t.deepEqual(associatedData({ aadFile: file }), Buffer.from([0, 1, 255]));
   t.regex(t.throws(() => associatedData({ aad: '', aadFile: file }), usage).message, /give one of the two/);
+  t.is(
+    t.throws(() => associatedData({ aad: '\ufffd' }), usage).message,
+    '--aad: not UTF-8; put the bytes into a file and name it with --aad-file',
+  );
   writeFileSync(file, Buffer.alloc(65_537));
   t.regex(t.throws(() => associatedData({ aadFile: file }), usage).message, /has more than 65536 bytes/);
 });

@@ -17,15 +17,15 @@ const wrong: readonly [string, readonly string[], string][] = [
   [
     'an unknown flag, with the one that was meant',
     ['run', '--kye', 'x'],
-    "p: unknown option '--kye' (Did you mean --key?); see `p --help`\n",
+    "p: unknown option '--kye' (Did you mean --key?); see `p run --help`\n",
   ],
   ['an unknown command', ['rnu'], "p: unknown command 'rnu' (Did you mean run?); see `p --help`\n"],
   ['no command', [], 'p: no command is given; see `p --help`\n'],
-  ['a flag without its value', ['run', '--key'], "p: option '--key <name>' argument missing; see `p --help`\n"],
+  ['a flag without its value', ['run', '--key'], "p: option '--key <name>' argument missing; see `p run --help`\n"],
   [
     'an argument too many',
     ['run', 'x'],
-    "p: too many arguments for 'run'. Expected 0 arguments but got 1: x.; see `p --help`\n",
+    "p: too many arguments for 'run'. Expected 0 arguments but got 1: x.; see `p run --help`\n",
   ],
 ];
 for (const [name, args, text] of wrong) {

@@ -16,6 +16,12 @@ function failure(code: number, details: string, bytes?: Buffer): ServiceError {
 const info = (code: number, reason: string, domain = 'dekd') => statusDetails(code, 'text', reason, domain);
 const cases: readonly [string, ServiceError, number, string][] = [
   ['a reason of ours', failure(3, 'no', info(3, 'INVALID_CIPHERTEXT')), 5, 'INVALID_CIPHERTEXT: no'],
+  [
+    'a KEK that exists',
+    failure(6, 'no', info(6, 'KEY_EXISTS')),
+    7,
+    'KEY_EXISTS: no; a new version of it is made with `dekctl keys rotate`, another KEK needs another name',
+  ],
   ['a reason that a newer agent gives', failure(7, 'no', info(7, 'TOO_NEW')), 4, 'TOO_NEW: no'],
   ['a reason by the name of a built-in', failure(5, 'no', info(5, 'constructor')), 7, 'constructor: no'],
   ["somebody else's reason", failure(7, 'no', info(7, 'POLICY_DENIED', 'example.com')), 4, 'PERMISSION_DENIED: no'],

@@ -1,6 +1,13 @@
 import { callAgent } from '../client.ts';
 import { EXIT } from '../exit-codes.ts';
-import { associatedData, type BindingFlags, type GlobalFlags, parseContext, parseInteger } from '../flags.ts';
+import {
+  associatedData,
+  type BindingFlags,
+  checkUtf8,
+  type GlobalFlags,
+  parseContext,
+  parseInteger,
+} from '../flags.ts';
 import { jsonDocument } from '../json-document.ts';
 import { CliError } from '../messages.ts';
 import { checkOutput, type Output, toStandardOutput, writeOutput } from '../output.ts';
@@ -26,6 +33,7 @@ const MAX_DATA_KEY_BYTES = 1024;
 export async function generateDataKey(flags: GenerateDataKeyFlags): Promise<void> {
   const outputs = planOutputs(flags);
   for (const { output } of outputs) checkOutput(output);
+  checkUtf8('--key', flags.key);
   const encryptionContext = parseContext(flags.context);
   const numberOfBytes = parseInteger('--bytes', flags.bytes, 1, MAX_DATA_KEY_BYTES);
   const data = associatedData(flags);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import test from 'ava';
 import { fakeAgent, type Request, refuse } from '../fake-agent.ts';
-import { dekctl, temporaryDirectory } from '../run.ts';
+import { dekctl, run, temporaryDirectory } from '../run.ts';
 
 const directory = temporaryDirectory(test);
 let last: Request;
@@ -50,4 +50,21 @@ test.serial("the agent's refusal is one line with its reason", async (t) => {
     stdout: Buffer.alloc(0),
     stderr: 'dekctl: POLICY_DENIED: uid 1 may not use denied\n',
   });
+});
+
+test.serial('arguments that are not UTF-8 are refused', async (t) => {
+  const command = `"${process.execPath}" src/cli/dekctl.ts encrypt`;
+  const refused: readonly [string, RegExp][] = [
+    [
+      "--key orders --aad $'\\xff'",
+      /^dekctl: --aad: not UTF-8; put the bytes into a file and name it with --aad-file$/m,
+    ],
+    ["--key $'\\xff'", /^dekctl: --key: not UTF-8$/m],
+    ["--key orders --context a=$'\\xff'", /^dekctl: --context a: not UTF-8$/m],
+  ];
+  for (const [args, message] of refused) {
+    const { code, stderr } = await run('bash', ['-c', `${command} ${args}`]);
+    t.is(code, 2);
+    t.regex(stderr, message);
+  }
 });

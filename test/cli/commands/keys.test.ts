@@ -54,7 +54,8 @@ test.serial('create', async (t) => {
   t.deepEqual(await keys('create', 'taken'), {
     code: 7,
     stdout: '',
-    stderr: 'dekctl: KEY_EXISTS: a KEK named taken exists\n',
+    stderr:
+      'dekctl: KEY_EXISTS: a KEK named taken exists; a new version of it is made with `dekctl keys rotate`, another KEK needs another name\n',
   });
   t.is(
     (await keys('create', 'new', '--label', 'team')).stderr,

@@ -40,7 +40,7 @@ export interface UnixListener {
 const MAX_PATH_BYTES = 107;
 
 /** As long as the name in the socket's directory under which it is bound first: `.`, six random characters, `/s`. */
-const TEMPORARY_NAME = '.XXXXXX/s';
+const TEMPORARY_NAME = '.random/s';
 
 /** A socket's path that is ours and on which nobody listens yet. */
 export interface UnixReservation {

@@ -58,7 +58,7 @@ export class UnimplementedMethod extends Error {
   readonly method: string;
 
   constructor(method: string) {
-    super(`${method} is not implemented`);
+    super(`${method} is not served by this version`);
     this.method = method;
   }
 }

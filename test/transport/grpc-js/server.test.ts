@@ -65,7 +65,7 @@ test('an RPC without a handler, an unknown one and an unknown service are UNIMPL
   const { call, client } = await startServer(t, {});
   const { error } = await call('Rewrap', {});
   t.is(error?.code, 12);
-  t.is(error?.details, 'dekd.v1.KeyAgent/Rewrap is not implemented');
+  t.is(error?.details, 'dekd.v1.KeyAgent/Rewrap is not served by this version');
   t.is(String(error?.metadata.get('grpc-status-details-bin')[0]), 'UNIMPLEMENTED');
   for (const path of ['/dekd.v1.KeyAgent/Nonsense', '/dekd.v1.KeyAdmin/GetStatus', '/x', '/é/😀']) {
     const code = await new Promise((resolve) => {

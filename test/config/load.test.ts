@@ -14,7 +14,7 @@ function file(name: string, content: string | Uint8Array): string {
   writeFileSync(path, content);
   return path;
 }
-const groupFile = file('group', 'root:x:0:\nbroken\nodd:x:abc:\napp:x:4321:someone\n');
+const groupFile = file('group', 'root:x:0:\nbroken\nodd:x:abc:\napp:x:4321:someone\nops:x:4322:someone\n');
 
 /** The issue's example. */
 const BASE = `profile: production

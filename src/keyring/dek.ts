@@ -28,18 +28,17 @@ export type DekPlace = 'loose' | 'encrypting' | 'decrypting' | 'gone';
 export const DEK_ID_OFFSET = 8;
 const ID_BYTES = 32;
 const BLOCK_OFFSET = ID_BYTES + 2;
-/** Some two hundred DEKs. */
-const CHUNK_BYTES = 65_536;
 
 /**
  * One DEK in secret memory with its public block, ages and counts. There may be many thousands, and over so many a hit costs cache misses:
  * what it reads stands first, and what can be read from the block when it is needed is not kept beside it.
  */
 export class Dek {
-  /** dek_id, u16 length and block, as they stand in an envelope from DEK_ID_OFFSET on; a part of a chunk that DEKs share. */
-  readonly #chunk: Buffer;
-  readonly #start: number;
-  readonly #end: number;
+  /**
+   * dek_id, u16 length and block, as they stand in an envelope from DEK_ID_OFFSET on, one character a byte: a string lies in one piece near
+   * its DEK, where a Buffer is an object, a buffer object and memory elsewhere.
+   */
+  readonly #inline: string;
   /** A hit before this moment needs nothing but the DEK; 0 = look at the next use. */
   attentionAtMs = 0;
   touchedAtMs = 0;
@@ -82,13 +81,8 @@ export class Dek {
 
   /** `block` is one of this key, well-formed and verified; it is copied. */
   constructor(handle: SlotHandle, id: Buffer, block: Buffer, options: KeyOptions, counters: Counters, nowMs: number) {
-    const { chunk, start } = place(BLOCK_OFFSET + block.length);
-    this.#chunk = chunk;
-    this.#start = start;
-    this.#end = start + BLOCK_OFFSET + block.length;
-    id.copy(chunk, start);
-    chunk.writeUInt16BE(block.length, start + ID_BYTES);
-    block.copy(chunk, start + BLOCK_OFFSET);
+    const length = Buffer.of(block.length >> 8, block.length & 0xff);
+    this.#inline = Buffer.concat([id, length, block]).toString('latin1');
     const parsed = parseDekBlock(this.block);
     this.handle = handle;
     this.options = options;
@@ -111,14 +105,14 @@ export class Dek {
     return this.options.name;
   }
 
-  /** View of 32 bytes. */
+  /** Its 32 bytes, in a Buffer of their own. */
   get id(): Buffer {
-    return this.#chunk.subarray(this.#start, this.#start + ID_BYTES);
+    return Buffer.from(this.#inline.slice(0, ID_BYTES), 'latin1');
   }
 
-  /** View of the verified bytes that came with it; a hit's inline block is compared with them. */
+  /** The verified bytes that came with it, in a Buffer of their own; a hit's inline block is compared with them. */
   get block(): Buffer {
-    return this.#chunk.subarray(this.#start + BLOCK_OFFSET, this.#end);
+    return Buffer.from(this.#inline.slice(BLOCK_OFFSET), 'latin1');
   }
 
   get partition(): EncryptionContext {
@@ -136,8 +130,7 @@ export class Dek {
 
   /** Whether an envelope with its sealed part from `sealedOffset` on has this dek_id and exactly the verified block. */
   standsIn(envelope: Buffer, sealedOffset: number): boolean {
-    if (sealedOffset - DEK_ID_OFFSET !== this.#end - this.#start) return false;
-    return envelope.compare(this.#chunk, this.#start, this.#end, DEK_ID_OFFSET, sealedOffset) === 0;
+    return envelope.toString('latin1', DEK_ID_OFFSET, sealedOffset) === this.#inline;
   }
 
   /** Every pair of the partition is in the context: the names come from the block, not from today's configuration. */
@@ -217,21 +210,6 @@ export class Dek {
 }
 
 const NONE: readonly string[] = [];
-
-let chunk = Buffer.alloc(0);
-let used = 0;
-
-/** Room in the newest chunk. A chunk goes when the last of its DEKs has gone; a DEK of its own Buffer would cost a hit two more cache misses. */
-function place(length: number): { chunk: Buffer; start: number } {
-  if (length > chunk.length - used) {
-    chunk = Buffer.allocUnsafeSlow(Math.max(CHUNK_BYTES, length));
-    used = 0;
-  }
-  const start = used;
-  // On a cache line of its own.
-  used += Math.ceil(length / 64) * 64;
-  return { chunk, start };
-}
 
 /** 0.8–0.9 of ttl, at least 2 s before its end, never before half of it. */
 export function refreshDelayMs(ttlMs: number, random: number): number {

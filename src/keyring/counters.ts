@@ -29,5 +29,3 @@ export class Counters {
   aliases = 0;
   clock_steps = 0;
 }
-
-export type CounterName = keyof Counters;

@@ -21,5 +21,3 @@ export const EVENTS = {
   keyRotated: 'key_rotated',
   warmFailed: 'warm_failed',
 } as const;
-
-export type EventName = (typeof EVENTS)[keyof typeof EVENTS];

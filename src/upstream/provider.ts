@@ -27,22 +27,41 @@ export interface WrappedDek {
   readonly bytes: Uint8Array;
 }
 
+/** The states of a KEK; what each allows, and which follows which, stands in docs/key-lifecycle.md. */
 export type KekState = 'active' | 'disabled' | 'archived' | 'pending-deletion' | 'destroyed';
+
+/** `active` = wraps; `decrypt-only` = unwraps; `archived` = unwraps for callers who may use archived keys; the rest refuse. */
+export type KekVersionState = KekState | 'decrypt-only';
 
 export interface KekVersionDescription {
   readonly version: string;
-  /** `active` = wraps; `decrypt-only` = unwraps only. */
-  readonly state: KekState | 'decrypt-only';
+  readonly state: KekVersionState;
   /** Unix milliseconds. */
   readonly createdAt: number;
+  /** Unix milliseconds, and who: "uid 2001". Set once the version is destroyed. */
+  readonly destroyedAt?: number;
+  readonly destroyedBy?: string;
+}
+
+/** A deletion that custodians asked for. */
+export interface KekDeletion {
+  /** Who asked, in their order: "uid 2001". */
+  readonly requestedBy: readonly string[];
+  readonly waitingPeriodMs: number;
+  /** Unix milliseconds of the destruction; undefined until enough custodians have asked. */
+  readonly at: number | undefined;
 }
 
 export interface KekDescription {
   /** URI in normal form. */
   readonly uri: string;
   readonly state: KekState;
+  /** Ascending. */
   readonly versions: readonly KekVersionDescription[];
   readonly labels: ReadonlyMap<string, string>;
+  /** Unix milliseconds: from then on it decrypts only. */
+  readonly expiresAt?: number;
+  readonly deletion?: KekDeletion;
 }
 
 export interface UpstreamCallOptions {
@@ -67,12 +86,43 @@ export interface Upstream {
   close(): Promise<void>;
 }
 
-/** Upstreams where dekd may make and rotate KEKs. Throws DekdError (KEY_EXISTS, KEY_NOT_FOUND, INVALID_REQUEST) for the caller's faults. */
+/** What an operator or a custodian may do with a KEK at once; deletion waits. */
+export type KekChange = 'disable' | 'enable' | 'archive';
+
+export interface DeletionRequest {
+  /** Who asks, e.g. "uid 2001": each custodian counts once. */
+  readonly by: string;
+  /** 7 to 30 days. */
+  readonly waitingPeriodMs: number;
+  /** How many custodians must ask before it takes effect. */
+  readonly custodians: number;
+}
+
+/**
+ * Upstreams where dekd may make, rotate and end KEKs. Throws DekdError for the caller's faults: KEY_EXISTS, KEY_NOT_FOUND, INVALID_REQUEST, and
+ * KEY_DISABLED, KEY_ARCHIVED, KEY_PENDING_DELETION or KEY_DESTROYED, after the state, for a transition that is not allowed.
+ */
 export interface KekLifecycle {
   createKek(name: string, labels: ReadonlyMap<string, string>): Promise<KekDescription>;
   rotateKek(kek: string): Promise<KekDescription>;
+  /** Does nothing when the KEK is in the wanted state. `by`: who asked, for the record. */
+  changeKek(kek: string, change: KekChange, by: string): Promise<KekDescription>;
+  scheduleKekDeletion(kek: string, request: DeletionRequest): Promise<KekDescription>;
+  cancelKekDeletion(kek: string, by: string): Promise<KekDescription>;
+  /** Refuses, or serves again, the DEKs of one key and partition under that KEK: scope `access`, condition `disabled`. */
+  changePartition(
+    kek: string,
+    keyName: string,
+    partition: ReadonlyMap<string, string>,
+    change: 'disable' | 'enable',
+    by: string,
+  ): Promise<void>;
   /** Every KEK of the store, by name. */
   listKeks(): Promise<{ readonly name: string; readonly kek: KekDescription }[]>;
+  /** A consistent copy of the store, its keys wrapped under the root key. */
+  backup(): Promise<Buffer>;
+  /** Called after each change of a KEK, whether a call made it or its time had come (rotation, expiry, destruction). */
+  onKekChange: ((kek: KekDescription) => void) | undefined;
 }
 
 export function hasLifecycle(upstream: Upstream): upstream is Upstream & KekLifecycle {

@@ -1,6 +1,6 @@
 export default {
   extensions: ['ts'],
-  files: ['test/e2e/**/*.test.ts'],
+  files: ['test/e2e/**/*.test.ts', 'test/chaos/**/*.test.ts'],
   workerThreads: false,
   serial: true,
   timeout: '120s',

@@ -1,4 +1,12 @@
-import { ADMIN_RPC_BITS, type AdminRpc, EXCLUSIVE_ROLES, KEY_RPC_BITS, type KeyRpc, type Role } from './roles.ts';
+import {
+  ADMIN_RPC_BITS,
+  type AdminRpc,
+  ARCHIVED_BIT,
+  EXCLUSIVE_ROLES,
+  KEY_RPC_BITS,
+  type KeyRpc,
+  type Role,
+} from './roles.ts';
 import {
   adminMask,
   type Caller,
@@ -28,6 +36,8 @@ export interface Policy {
   knows(caller: Caller): boolean;
   /** May it call `rpc` on `key`? False for a key that the policy does not know, save for those who may see every key. */
   may(caller: Caller, rpc: KeyRpc, key: string): boolean;
+  /** May it decrypt what is archived: a key, or what an archived version of its KEK wrapped? It still needs `may` for the call itself. */
+  mayUseArchived(caller: Caller, key: string): boolean;
   /** May it call what has no key: CreateKey, ReloadConfig, BackupKeystore, ListKeys, GetStatus? */
   mayAdmin(caller: Caller, rpc: AdminRpc): boolean;
   /** Does a rule of `admin` name it? To such a caller GetStatus shows all upstreams. */
@@ -78,8 +88,11 @@ class CompiledPolicy implements Policy {
   }
 
   may(caller: Caller, rpc: KeyRpc, key: string): boolean {
-    const mask = this.#grantsOf(caller).byKey.get(key) ?? this.#grant(caller, key);
-    return (mask & KEY_RPC_BITS[rpc]) !== 0;
+    return (this.#maskOf(caller, key) & KEY_RPC_BITS[rpc]) !== 0;
+  }
+
+  mayUseArchived(caller: Caller, key: string): boolean {
+    return (this.#maskOf(caller, key) & ARCHIVED_BIT) !== 0;
   }
 
   mayAdmin(caller: Caller, rpc: AdminRpc): boolean {
@@ -110,6 +123,10 @@ class CompiledPolicy implements Policy {
     this.#keys.set(name, rules.map(compileRule));
   }
 
+  #maskOf(caller: Caller, key: string): number {
+    return this.#grantsOf(caller).byKey.get(key) ?? this.#grant(caller, key);
+  }
+
   #grantsOf(caller: Caller): Grants {
     const known = this.#grants.get(caller);
     if (known !== undefined) return known;
@@ -120,9 +137,11 @@ class CompiledPolicy implements Policy {
 
   #adminGrant(caller: Caller): number {
     if (this.#holdsEverything(caller)) return ALL;
-    const mask = adminMask(this.#admin.filter((rule) => matches(rule, caller)).flatMap((rule) => rule.roles));
-    // A rule of `admin` and a key's, met in one caller: nobody makes KEKs and uses keys.
-    return this.#development || !this.#usesAnyKey(caller) ? mask : mask & ~ADMIN_RPC_BITS.CreateKey;
+    const roles = this.#admin.filter((rule) => matches(rule, caller)).flatMap((rule) => rule.roles);
+    const mask = adminMask(roles);
+    // Met in one caller, which the configuration cannot see: nobody makes or copies KEKs and uses keys. What an auditor sees stays.
+    const separate = this.#development || !(conflict(roles) || this.#usesAnyKey(caller));
+    return separate ? mask : mask & adminMask(['auditor']);
   }
 
   #usesAnyKey(caller: Caller): boolean {

@@ -47,6 +47,9 @@ export const EXCLUSIVE_ROLES: readonly Role[] = ['user', 'operator', 'custodian'
 export const KEY_RPC_BITS: Readonly<Record<KeyRpc, number>> = bits(KEY_RPC_ROLES);
 export const ADMIN_RPC_BITS: Readonly<Record<AdminRpc, number>> = bits(ADMIN_RPC_ROLES);
 
+/** Beside the bits of a key's RPCs: what is archived may be decrypted. Below the sign, far above the RPCs. */
+export const ARCHIVED_BIT = 1 << 30;
+
 /** Every RPC of a table that one of `roles` may call, as bits. */
 export function rolesMask<Rpc extends string>(
   table: Readonly<Record<Rpc, readonly Role[]>>,

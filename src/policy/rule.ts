@@ -1,4 +1,12 @@
-import { ADMIN_RPC_BITS, ADMIN_RPC_ROLES, KEY_RPC_BITS, KEY_RPC_ROLES, type Role, rolesMask } from './roles.ts';
+import {
+  ADMIN_RPC_BITS,
+  ADMIN_RPC_ROLES,
+  ARCHIVED_BIT,
+  KEY_RPC_BITS,
+  KEY_RPC_ROLES,
+  type Role,
+  rolesMask,
+} from './roles.ts';
 
 /** Grants roles to whoever has the uid, or the gid as primary or supplementary group. */
 export interface Rule {
@@ -7,6 +15,8 @@ export interface Rule {
   readonly roles: readonly Role[];
   /** Narrows role `user` to these RPCs (and DescribeKey). Default: all data calls. */
   readonly rpcs?: readonly string[];
+  /** Role `user` of this rule may also decrypt what is archived. Default false. */
+  readonly archived?: boolean;
 }
 
 /** Who is calling, as the kernel says: structurally the Principal of src/transport/. */
@@ -23,7 +33,7 @@ export interface CompiledRule {
   /** -1 = the rule is about a user. */
   readonly gid: number;
   readonly roles: readonly Role[];
-  /** RPCs that role `user` may call through this rule. */
+  /** RPCs that role `user` may call through this rule, and ARCHIVED_BIT. */
   readonly userMask: number;
 }
 
@@ -35,7 +45,7 @@ export function compileRule(rule: Rule): CompiledRule {
     uid: rule.uid ?? -1,
     gid: rule.gid ?? -1,
     roles: rule.roles,
-    userMask: rule.roles.includes('user') ? userMask(rule.rpcs) : 0,
+    userMask: rule.roles.includes('user') ? userMask(rule.rpcs) | (rule.archived === true ? ARCHIVED_BIT : 0) : 0,
   };
 }
 

@@ -3,6 +3,7 @@ import { compilePolicy, type Policy } from '../../src/policy/authorize.ts';
 import { ADMIN_RPC_ROLES, type AdminRpc, KEY_RPC_ROLES, type KeyRpc, type Role } from '../../src/policy/roles.ts';
 import type { Rule } from '../../src/policy/rule.ts';
 
+const OVERFLOW = 65_534;
 const caller = (uid: number, gid = uid, groups: readonly number[] = []) => ({ uid, gid, groups });
 
 // Design section 8, written out once more: a slip in the source's table must not be able to pass.
@@ -113,6 +114,38 @@ test('roles that exclude each other, met in one caller: production keeps user an
   t.true(loose.may(met, 'RotateKey', 'orders'));
 });
 
+test('what is archived opens per rule, to role user alone, and adds up like the rest', (t) => {
+  const keys: Record<string, Rule[]> = {
+    orders: [
+      { uid: 1, roles: [U] },
+      { uid: 2, roles: [U], archived: true },
+      { uid: 3, roles: [U], rpcs: ['Decrypt'], archived: true },
+      { uid: 4, roles: [U], archived: false },
+      { gid: 50, roles: [U], rpcs: ['Decrypt'], archived: true },
+      { uid: 5, roles: [O], archived: true },
+      { gid: 60, roles: [O] },
+    ],
+    other: [{ uid: 2, roles: [U] }],
+  };
+  const strict = policy(keys);
+  const may = (who: ReturnType<typeof caller>, key = 'orders') => strict.mayUseArchived(who, key);
+  t.deepEqual(
+    [1, 2, 3, 4, 5, 6].map((uid) => may(caller(uid))),
+    [false, true, true, false, false, false],
+  );
+  t.true(may(caller(1, 50)), 'through a group');
+  t.true(may(caller(2, 60)), 'role user stays with it when roles exclude each other');
+  t.false(may(caller(2), 'other'));
+  t.false(may(caller(2), 'absent'));
+  t.false(may(caller(OVERFLOW, 50)));
+  t.false(may(caller(0)), 'root gets nothing for free');
+  t.false(strict.may(caller(3), 'Encrypt', 'orders'), 'it gives no call');
+  const loose = policy(keys, [], 'development');
+  t.true(loose.mayUseArchived(caller(0), 'orders'));
+  t.true(loose.mayUseArchived(caller(999), 'orders'));
+  t.false(loose.mayUseArchived(caller(1), 'orders'));
+});
+
 test('admin rules give what has no key, by role, and nothing on a key', (t) => {
   const admin = policy({ orders: [{ uid: 1, roles: ['user'] }] }, [
     { uid: 2, roles: ['custodian'] },
@@ -201,20 +234,29 @@ test('known is whom any rule names, by uid or by group, and in development root 
   t.true(production.knows(caller(3)));
 });
 
-test('a custodian of `admin` who meets `user` of a key through a group may not make KEKs, save in development', (t) => {
+test('roles of `admin` that meet `user` of a key, or each other, through a group shrink to an auditor’s, save in development', (t) => {
   const options = {
     keys: new Map<string, readonly Rule[]>([['orders', [{ gid: 7, roles: [U], rpcs: ['Encrypt'] }]]]),
-    admin: [{ uid: 1, roles: [C] }] as Rule[],
+    admin: [
+      { uid: 1, roles: [C] },
+      { uid: 2, roles: [O] },
+      { gid: 8, roles: [O] },
+    ] as Rule[],
     ownUid: 4000,
   };
   const production = compilePolicy({ ...options, profile: 'production' });
-  t.true(production.mayAdmin(caller(1), 'CreateKey'));
-  for (const met of [caller(1, 7), caller(1, 1, [7])]) {
-    t.false(production.mayAdmin(met, 'CreateKey'));
-    t.true(production.mayAdmin(met, 'ListKeys'));
+  const allowed = (policy: Policy, who: ReturnType<typeof caller>) =>
+    (Object.keys(ADMIN_RPC_ROLES) as AdminRpc[]).filter((rpc) => policy.mayAdmin(who, rpc)).sort();
+  const SEES = ['GetStatus', 'ListKeys'];
+  t.deepEqual(allowed(production, caller(1)), ['CreateKey', ...SEES]);
+  t.deepEqual(allowed(production, caller(2, 8)), ['BackupKeystore', ...SEES, 'ReloadConfig']);
+  for (const met of [caller(1, 7), caller(1, 1, [7]), caller(2, 7)]) {
+    t.deepEqual(allowed(production, met), SEES, 'uses a key');
     t.true(production.may(met, 'Encrypt', 'orders'));
   }
-  t.true(compilePolicy({ ...options, profile: 'development' }).mayAdmin(caller(1, 7), 'CreateKey'));
+  t.deepEqual(allowed(production, caller(1, 8)), SEES, 'operator and custodian');
+  const development = compilePolicy({ ...options, profile: 'development' });
+  t.deepEqual(allowed(development, caller(1, 7, [8])), ['BackupKeystore', 'CreateKey', ...SEES, 'ReloadConfig']);
 });
 
 test('whoever a rule of `admin` names administers; a key’s roles do not', (t) => {

@@ -1,6 +1,13 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
-import { ADMIN_RPC_BITS, ADMIN_RPC_ROLES, KEY_RPC_BITS, KEY_RPC_ROLES, rolesMask } from '../../src/policy/roles.ts';
+import {
+  ADMIN_RPC_BITS,
+  ADMIN_RPC_ROLES,
+  ARCHIVED_BIT,
+  KEY_RPC_BITS,
+  KEY_RPC_ROLES,
+  rolesMask,
+} from '../../src/policy/roles.ts';
 
 function rpcsOf(file: string): string[] {
   const source = readFileSync(new URL(`../../proto/dekd/v1/${file}`, import.meta.url), 'utf8');
@@ -26,6 +33,7 @@ test('each RPC has a bit of its own', (t) => {
     t.is(new Set(values).size, values.length);
     t.true(values.every((bit) => bit > 0 && Number.isInteger(Math.log2(bit))));
   }
+  for (const bit of Object.values(KEY_RPC_BITS)) t.true(bit < ARCHIVED_BIT);
   t.is((KEY_RPC_BITS as Record<string, unknown>)['constructor'], undefined);
 });
 

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { KEY_RPC_BITS } from '../../src/policy/roles.ts';
+import { ARCHIVED_BIT, KEY_RPC_BITS } from '../../src/policy/roles.ts';
 import { compileRule, keyMask, matches, OVERFLOW_ID } from '../../src/policy/rule.ts';
 
 const uid = compileRule({ uid: 1000, roles: ['user'] });
@@ -42,4 +42,10 @@ test('rpcs do not narrow other roles', (t) => {
   const rule = compileRule({ uid: 1, roles: ['operator'], rpcs: ['Encrypt'] });
   t.is(rule.userMask, 0);
   t.not(keyMask(rule.roles) & KEY_RPC_BITS.RotateKey, 0);
+});
+
+test('archived rides on role user', (t) => {
+  const rule = compileRule({ uid: 1, roles: ['user'], rpcs: ['Decrypt'], archived: true });
+  t.is(rule.userMask, KEY_RPC_BITS.Decrypt | KEY_RPC_BITS.DescribeKey | ARCHIVED_BIT);
+  t.is(compileRule({ uid: 1, roles: ['operator'], archived: true }).userMask, 0);
 });

@@ -3,6 +3,7 @@ import { prepareDirectory } from './directory.ts';
 import { keystoreFault, openingError } from './errors.ts';
 import type { Field } from './fields.ts';
 import { APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from './schema.ts';
+import { SCHEMA_1 } from './schema-1.ts';
 
 // node:sqlite, set up for a keystore: every change is on disk when it returns (synchronous=FULL), what is replaced is overwritten
 // (secure_delete), and the lock is held from opening to closing, so that a second process is refused by SQLite itself.
@@ -13,6 +14,8 @@ export interface KeystoreDatabase {
   readonly connection: DatabaseSync;
   /** No store was made here yet. */
   readonly isNew: boolean;
+  /** Of the store that lies here; one below SCHEMA_VERSION must be migrated before it is loaded. */
+  readonly schemaVersion: number;
 }
 
 /** Opens and locks the database in `directory`, made when absent. Throws DekdError. */
@@ -21,7 +24,8 @@ export function openDatabase(directory: string): KeystoreDatabase {
   try {
     connection = new DatabaseSync(prepareDirectory(directory), { timeout: 0, defensive: true });
     configure(connection);
-    return { directory, connection, isNew: checkSchema(directory, connection) };
+    const schemaVersion = checkSchema(directory, connection);
+    return { directory, connection, isNew: schemaVersion === 0, schemaVersion };
   } catch (error) {
     connection?.close();
     throw openingError(directory, error);
@@ -65,15 +69,15 @@ function configure(connection: DatabaseSync): void {
   connection.exec('BEGIN EXCLUSIVE; COMMIT');
 }
 
-/** Returns whether the database is empty; throws when it is not a sound keystore of this version. */
-function checkSchema(directory: string, connection: DatabaseSync): boolean {
+/** Returns the version of the schema, 0 for an empty database; throws when it is not a sound keystore of a known version. */
+function checkSchema(directory: string, connection: DatabaseSync): number {
   const integrity = readRows(connection, 'PRAGMA integrity_check(1)').flat().join();
   if (integrity !== 'ok') {
     throw keystoreFault(directory, `keystore.db is damaged (${integrity}); put back a backup of the directory`);
   }
   const version = pragma(connection, 'user_version');
   const statements = readRows(connection, 'SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid').flat();
-  if (version === 0 && statements.length === 0) return true;
+  if (version === 0 && statements.length === 0) return 0;
   if (pragma(connection, 'application_id') !== APPLICATION_ID) {
     throw keystoreFault(directory, 'keystore.db is the database of another program; name another directory');
   }
@@ -83,10 +87,11 @@ function checkSchema(directory: string, connection: DatabaseSync): boolean {
       `was written by a newer dekd (schema ${version}, this one reads ${SCHEMA_VERSION}); run that dekd`,
     );
   }
-  if (version !== SCHEMA_VERSION || statements.join('\n') !== SCHEMA.join('\n')) {
+  const expected = version === SCHEMA_VERSION ? SCHEMA : version === 1 ? SCHEMA_1 : undefined;
+  if (expected === undefined || statements.join('\n') !== expected.join('\n')) {
     throw keystoreFault(directory, 'its tables were changed outside dekd; put back a backup of the directory');
   }
-  return false;
+  return version;
 }
 
 function pragma(connection: DatabaseSync, name: string): number {

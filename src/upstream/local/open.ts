@@ -40,8 +40,10 @@ function openStoreKeys(options: LocalOptions, storeIsNew: boolean): StoreKeys {
 
 function openStore(options: LocalOptions, database: KeystoreDatabase, keys: StoreKeys): LocalUpstream {
   try {
-    const now = options.wallClock ?? Date.now;
-    const store = database.isNew ? createStore(database, keys, Math.trunc(now())) : loadStore(database, keys);
+    const createdAt = Math.trunc((options.wallClock ?? Date.now)());
+    const store = database.isNew
+      ? createStore(database, keys, { rootKeyKdf: 'raw', rootKeyParams: null, createdAt })
+      : loadStore(database, keys);
     return new LocalUpstream(options, store, keys, database.isNew);
   } catch (error) {
     freeStoreKeys(keys);

@@ -1,5 +1,5 @@
 /** `PRAGMA user_version` of a store that this dekd reads and writes. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /** `PRAGMA application_id`: "dekd" in ASCII. */
 export const APPLICATION_ID = 0x64656b64;
@@ -9,6 +9,8 @@ const STORE = `CREATE TABLE store (
   id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
   store_id TEXT NOT NULL CHECK (length(store_id) = 16),
   root_key_id BLOB NOT NULL CHECK (length(root_key_id) = 32),
+  root_key_kdf TEXT NOT NULL CHECK (root_key_kdf IN ('raw', 'scrypt')),
+  root_key_params BLOB CHECK ((root_key_params IS NULL) = (root_key_kdf = 'raw')),
   created_at INTEGER NOT NULL,
   manifest TEXT NOT NULL,
   mac BLOB NOT NULL CHECK (length(mac) = 32)

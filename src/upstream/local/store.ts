@@ -3,9 +3,9 @@ import { native } from '../../crypto/native.ts';
 import { createSchema, type KeystoreDatabase, readRows, transaction } from './database.ts';
 import { keystoreFault } from './errors.ts';
 import { encodeFields, type Field } from './fields.ts';
+import { DAMAGED, type Head, type Manifest, readHead, writeHead } from './head.ts';
 import { describeRecord, KEKS, type KekRecord, type Table, VERSIONS, type VersionRecord } from './records.ts';
-import { SCHEMA_VERSION } from './schema.ts';
-import { type StoreKeys, shortRootKeyId } from './store-keys.ts';
+import type { StoreKeys } from './store-keys.ts';
 
 // Every record carries a MAC over all its columns; the store record holds the manifest, which lists the MAC of every record, under a MAC
 // of its own. So an edited row fails its MAC, and an older, added or missing one does not match the manifest. All of it is checked once,
@@ -24,22 +24,11 @@ export interface Change {
   readonly versions: readonly VersionRecord[];
 }
 
-interface Head {
-  /** 16 hex digits. */
-  readonly storeId: string;
-  /** Unix milliseconds. */
-  readonly createdAt: number;
-}
-
-/** Name and MAC (hex) of every KEK and version record. */
-type Manifest = Map<string, string>;
-
 const STORE_ID_BYTES = 8;
-const DAMAGED = 'put back a backup of the directory';
 
-/** Makes a store in an empty database. */
-export function createStore(database: KeystoreDatabase, keys: StoreKeys, createdAt: number): Keystore {
-  const head = { storeId: randomBytes(STORE_ID_BYTES).toString('hex'), createdAt };
+/** Makes a store in an empty database; its id is made here. */
+export function createStore(database: KeystoreDatabase, keys: StoreKeys, made: Omit<Head, 'storeId'>): Keystore {
+  const head: Head = { ...made, storeId: randomBytes(STORE_ID_BYTES).toString('hex') };
   transaction(database.connection, () => {
     createSchema(database.connection);
     writeHead(database, keys, head, new Map());
@@ -113,7 +102,7 @@ export class Keystore {
     for (const record of versions) this.#keks.get(record.kek)?.versions.set(record.version, record);
   }
 
-  #writeRecord<Row>(table: Table<Row>, record: Row, manifest: Manifest): void {
+  #writeRecord<Row>(table: Table<Row>, record: Row, manifest: Map<string, string>): void {
     const row = table.toRow(record);
     const mac = native.hmac(this.#keys.recordMac, this.#bytesOf(table.name, row));
     this.#database.connection.prepare(table.upsert).run(...row, mac);
@@ -146,42 +135,4 @@ export class Keystore {
   #fault(id: string, problem: string): Error {
     return keystoreFault(this.#database.directory, `the record of ${describeRecord(id)} ${problem}; ${DAMAGED}`);
   }
-}
-
-const READ_HEAD = 'SELECT store_id, root_key_id, created_at, manifest, mac FROM store';
-const WRITE_HEAD = `INSERT INTO store (id, store_id, root_key_id, created_at, manifest, mac) VALUES (1, ?, ?, ?, ?, ?)
-  ON CONFLICT (id) DO UPDATE SET manifest = excluded.manifest, mac = excluded.mac`;
-
-function headBytes(storeId: Field, rootKeyId: Field, createdAt: Field, manifest: Field): Buffer {
-  return encodeFields(['store', BigInt(SCHEMA_VERSION), storeId, rootKeyId, createdAt, manifest]);
-}
-
-function writeHead({ connection }: KeystoreDatabase, keys: StoreKeys, head: Head, manifest: Manifest): void {
-  const row = [head.storeId, keys.rootKeyId, BigInt(head.createdAt), JSON.stringify([...manifest])] as const;
-  const mac = native.hmac(keys.recordMac, headBytes(...row));
-  connection.prepare(WRITE_HEAD).run(...row, mac);
-}
-
-function readHead({ connection, directory }: KeystoreDatabase, keys: StoreKeys): { head: Head; manifest: Manifest } {
-  const [row] = readRows(connection, READ_HEAD);
-  if (row === undefined) throw keystoreFault(directory, `the store record is missing; ${DAMAGED}`);
-  const [storeId, rootKeyId, createdAt, manifest, mac] = row as [string, Uint8Array, bigint, string, Uint8Array];
-  const verifies = (id: Uint8Array): boolean =>
-    native.hmacVerify(keys.recordMac, headBytes(storeId, id, createdAt, manifest), mac);
-  const sameRootKey = keys.rootKeyId.equals(rootKeyId);
-  // With the right root key and an edited id, the record verifies once the id is the right one again.
-  if (!sameRootKey && !verifies(keys.rootKeyId)) {
-    throw keystoreFault(
-      directory,
-      `this root key (id ${shortRootKeyId(keys.rootKeyId)}) is not the store's (id ${shortRootKeyId(rootKeyId)}); ` +
-        'name the root key that the store was made with',
-    );
-  }
-  if (!sameRootKey || !verifies(rootKeyId)) {
-    throw keystoreFault(directory, `the store record was changed outside dekd; ${DAMAGED}`);
-  }
-  return {
-    head: { storeId, createdAt: Number(createdAt) },
-    manifest: new Map(JSON.parse(manifest) as [string, string][]),
-  };
 }

@@ -121,7 +121,7 @@ test('a file in the place of the directory is refused', (t) => {
 test('a newer schema, and tables that were changed, are refused', async (t) => {
   const newer = await makeStore(t);
   edit(newer, (connection) => connection.exec(`PRAGMA user_version = ${SCHEMA_VERSION + 1}`));
-  t.throws(() => openDatabase(newer.directory), { message: /written by a newer dekd \(schema 2, this one reads 1\)/ });
+  t.throws(() => openDatabase(newer.directory), { message: /written by a newer dekd \(schema 3, this one reads 2\)/ });
 
   const changes = [
     `CREATE TRIGGER quiet AFTER INSERT ON kek BEGIN UPDATE kek SET state = 'active'; END`,

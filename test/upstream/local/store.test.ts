@@ -193,7 +193,16 @@ test('ids and MACs are those of docs/upstreams/local.md, computed by other code'
     const store = connection.prepare('SELECT * FROM store').get() as Record<string, never>;
     t.deepEqual(Buffer.from(store['root_key_id']!), rootKeyId(rootKey));
     const id = store['store_id']!;
-    const head = ['store', 1n, id, store['root_key_id']!, BigInt(store['created_at']!), store['manifest']!];
+    const head = [
+      'store',
+      2n,
+      id,
+      store['root_key_id']!,
+      'raw',
+      null,
+      BigInt(store['created_at']!),
+      store['manifest']!,
+    ];
     t.deepEqual(Buffer.from(store['mac']!), recordMac(rootKey, head));
 
     const manifest: Record<string, string> = {};
@@ -231,7 +240,7 @@ test('a change that does not fit on the disk changes nothing, in the file or in 
   const rootKey = openRootKey(place.options, true);
   const keys = deriveStoreKeys(rootKey);
   freeKey(rootKey);
-  const store = createStore(database, keys, 1);
+  const store = createStore(database, keys, { rootKeyKdf: 'raw', rootKeyParams: null, createdAt: 1 });
   const kek = (name: string) => ({
     name,
     state: 'active' as const,
@@ -267,7 +276,7 @@ function rootKeyId(rootKey: Buffer): Buffer {
   return createHmac('sha256', derive(rootKey, 'root-key-id')).update(SALT).digest();
 }
 
-function recordMac(rootKey: Buffer, fields: readonly (string | bigint | Uint8Array)[]): Buffer {
+function recordMac(rootKey: Buffer, fields: readonly (string | bigint | Uint8Array | null)[]): Buffer {
   const mac = createHmac('sha256', derive(rootKey, 'record-mac')).update(u32(fields.length));
   for (const field of fields) {
     if (typeof field === 'string')
@@ -279,7 +288,8 @@ function recordMac(rootKey: Buffer, fields: readonly (string | bigint | Uint8Arr
       const bytes = Buffer.alloc(8);
       bytes.writeBigInt64BE(field);
       mac.update(Buffer.of(1)).update(u32(8)).update(bytes);
-    } else mac.update(Buffer.of(3)).update(u32(field.length)).update(field);
+    } else if (field === null) mac.update(Buffer.of(0)).update(u32(0));
+    else mac.update(Buffer.of(3)).update(u32(field.length)).update(field);
   }
   return mac.digest();
 }

@@ -33,6 +33,11 @@ export interface ArenaOptions {
   lock: 'required' | 'best-effort';
   /** Skips memfd_secret: for tests that must see the arena in /proc/PID/mem. Default false. */
   avoidSecretMemory?: boolean;
+  /**
+   * DEKs that the second tier may hold, sealed on the heap (256 bytes each, taken as they are needed), once the arena is full: 0–2^20, cut so
+   * that both tiers together hold 2^20 secrets; default 2^20. 0 = no second tier, and no slots kept back for raw keys.
+   */
+  maxSealed?: number;
 }
 
 export interface ArenaStatus {
@@ -42,6 +47,11 @@ export interface ArenaStatus {
   size: number;
   slots: number;
   slotsUsed: number;
+  /** DEKs in the second tier, and how many it may hold. */
+  sealed: number;
+  maxSealed: number;
+  /** DEKs that still fit, in both tiers: the slots that are kept back for raw keys are not counted. */
+  free: number;
   /** Layout version in the arena's header. */
   layout: number;
 }
@@ -132,6 +142,36 @@ export declare function open(
   sealedOffset: number,
   out: Uint8Array,
 ): number;
+
+/**
+ * seal for long plaintexts, in a thread-pool job. Everything is copied before it returns, so the caller may change, zero or detach its buffers at
+ * once. The handle is pinned and the message counted at the call; freed meanwhile, the key serves this job and is zeroed then. Never throws:
+ * what seal would throw rejects.
+ * @returns prefix | nonce | ciphertext | tag, in memory of its own.
+ */
+export declare function sealAsync(
+  handle: SlotHandle,
+  use: KeyUse,
+  suite: SuiteId,
+  aad: Uint8Array,
+  aadLength: number,
+  plaintext: Uint8Array,
+  prefix: Uint8Array,
+): Promise<Buffer>;
+
+/**
+ * open for long ciphertexts, likewise. The plaintext comes into JavaScript's reach only when it is authentic.
+ * @returns the plaintext, the caller's to zero; native memory, zeroed again when it is collected.
+ */
+export declare function openAsync(
+  handle: SlotHandle,
+  use: KeyUse,
+  suite: SuiteId,
+  aad: Uint8Array,
+  aadLength: number,
+  sealed: Uint8Array,
+  sealedOffset: number,
+): Promise<Buffer>;
 
 /**
  * GenerateDataKey: `length` (1–1024) bytes from getrandom(2), made inside the arena's scratch space, written to `plaintextOut` at 0 and sealed under

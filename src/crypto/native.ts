@@ -34,6 +34,8 @@ export const {
   blockVerify,
   seal,
   open,
+  sealAsync,
+  openAsync,
   sealDataKey,
   wrapKey,
   unwrapKey,

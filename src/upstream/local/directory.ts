@@ -1,23 +1,43 @@
-import { accessSync, closeSync, constants, mkdirSync, openSync, type Stats, statSync } from 'node:fs';
+import { accessSync, closeSync, constants, fsyncSync, mkdirSync, openSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DekdError } from '../../errors.ts';
 
-const DATABASE_FILE = 'keystore.db';
+export const DATABASE_FILE = 'keystore.db';
 
 /**
  * Makes the directory and the database file when they are absent and checks that this process, and nobody who should not, can write
  * them. Returns the path of the database.
  */
 export function prepareDirectory(directory: string): string {
+  makeDirectory(directory);
+  const database = join(directory, DATABASE_FILE);
+  createPrivateFile(database);
+  checkDatabaseFile(directory, database);
+  return database;
+}
+
+/** The directory alone. */
+export function makeDirectory(directory: string): void {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   refuseWritableByOthers(directory, directory);
   // SQLite opens what it cannot write without a word, and fails at the first change.
   accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK);
-  const database = join(directory, DATABASE_FILE);
-  createPrivateFile(database);
+}
+
+/** What prepareDirectory asks of a database that is there. */
+export function checkDatabaseFile(directory: string, database: string): void {
   refuseWritableByOthers(directory, database);
   accessSync(database, constants.R_OK | constants.W_OK);
-  return database;
+}
+
+/** Waits until the names in the directory are on disk. */
+export function syncDirectory(directory: string): void {
+  const descriptor = openSync(directory, constants.O_RDONLY);
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 /** Whoever can write the files can put a whole older store in their place, which no MAC tells. */

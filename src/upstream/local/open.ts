@@ -1,12 +1,12 @@
-import { native } from '../../crypto/native.ts';
 import { DekdError } from '../../errors.ts';
 import { type KeystoreDatabase, openDatabase } from './database.ts';
 import { openingError } from './errors.ts';
+import { readRootKeyKdf } from './head.ts';
 import type { LocalOptions } from './options.ts';
 import { LocalUpstream } from './provider.ts';
-import { openRootKey } from './root-key.ts';
+import { newRootKeyKdf, type RootKeyKdf } from './root-key-kdf.ts';
 import { createStore, loadStore } from './store.ts';
-import { deriveStoreKeys, freeStoreKeys, type StoreKeys } from './store-keys.ts';
+import { freeStoreKeys, openStoreKeys, type StoreKeys } from './store-keys.ts';
 
 /** Opens the keystore of `options`, made when its directory has none. Throws DekdError that begins with the upstream's name. */
 export async function openLocal(name: string, options: LocalOptions): Promise<LocalUpstream> {
@@ -21,29 +21,19 @@ export async function openLocal(name: string, options: LocalOptions): Promise<Lo
 function openKeystore(options: LocalOptions): LocalUpstream {
   const database = openDatabase(options.directory);
   try {
-    return openStore(options, database, openStoreKeys(options, database.isNew));
+    const { directory, isNew } = database;
+    const kdf = isNew ? newRootKeyKdf(options.rootKey) : readRootKeyKdf(database);
+    return openStore(options, database, kdf, openStoreKeys(options.rootKey, { directory, kdf, isNew }));
   } catch (error) {
     database.connection.close();
     throw error;
   }
 }
 
-/** The root key is in memory only while the store's keys are derived from it. */
-function openStoreKeys(options: LocalOptions, storeIsNew: boolean): StoreKeys {
-  const rootKey = openRootKey(options, storeIsNew);
-  try {
-    return deriveStoreKeys(rootKey);
-  } finally {
-    native.freeKey(rootKey);
-  }
-}
-
-function openStore(options: LocalOptions, database: KeystoreDatabase, keys: StoreKeys): LocalUpstream {
+function openStore(options: LocalOptions, database: KeystoreDatabase, kdf: RootKeyKdf, keys: StoreKeys): LocalUpstream {
   try {
     const createdAt = Math.trunc((options.wallClock ?? Date.now)());
-    const store = database.isNew
-      ? createStore(database, keys, { rootKeyKdf: 'raw', rootKeyParams: null, createdAt })
-      : loadStore(database, keys);
+    const store = database.isNew ? createStore(database, keys, { ...kdf, createdAt }) : loadStore(database, keys);
     return new LocalUpstream(options, store, keys, database.isNew);
   } catch (error) {
     freeStoreKeys(keys);

@@ -1,108 +1,96 @@
-import { randomFillSync } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  existsSync,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import type { Stats } from 'node:fs';
 import { join } from 'node:path';
 import type { SlotHandle } from '../../../native/binding.d.ts';
 import { native } from '../../crypto/native.ts';
-import { secretBuffer } from '../../crypto/secret-buffer.ts';
-import { DekdError } from '../../errors.ts';
-import { excessiveBits, octal } from './directory.ts';
-import type { LocalOptions } from './options.ts';
+import { fromNative } from '../../crypto/native-errors.ts';
+import { makeDevelopmentRootKey } from './development-root-key.ts';
+import type { RootKeySource } from './options.ts';
+import { parseScryptParams, type RootKeyKdf, type ScryptParams } from './root-key-kdf.ts';
+import { credentialFile, namedFile, type SecretFile, secretFault, withSecretFile } from './secret-file.ts';
 
 const ROOT_KEY_BYTES = 32;
 const DEVELOPMENT_FILE = 'root.key';
+/** The addon's own bounds; one line feed at the end of the file is not part of the passphrase. */
+const MIN_PASSPHRASE_BYTES = 8;
+const MAX_PASSPHRASE_BYTES = 1024;
 
-/**
- * The root key, in secret memory; the caller frees it. A development root key is made with a new store and never for an existing one.
- * Throws DekdError.
- */
-export function openRootKey(options: LocalOptions, storeIsNew: boolean): SlotHandle {
-  if ('file' in options.rootKey) return readRootKey(options.rootKey.file, storeIsNew);
-  const file = join(options.directory, DEVELOPMENT_FILE);
-  if (storeIsNew) makeDevelopmentRootKey(options.directory, file);
-  return readRootKey(file, storeIsNew);
+/** The store that a root key is for. */
+export interface RootKeyUse {
+  readonly directory: string;
+  /** As the store record says, which is not verified yet, or will say. */
+  readonly kdf: RootKeyKdf;
+  /** There is no store yet that needs a certain key. */
+  readonly isNew: boolean;
 }
 
-/** Symbolic links are followed: Kubernetes mounts each file of a secret through two of them. */
-function readRootKey(file: string, storeIsNew: boolean): SlotHandle {
-  const descriptor = openFile(file, storeIsNew);
-  try {
-    const stats = fstatSync(descriptor);
-    if (!stats.isFile()) throw rootKeyFault(file, `is not a regular file; ${howToMake(file)}`);
-    if (stats.size !== ROOT_KEY_BYTES) {
-      const way = storeIsNew ? howToMake(file) : PUT_BACK;
-      throw rootKeyFault(file, `must have exactly ${ROOT_KEY_BYTES} bytes and has ${stats.size}; ${way}`);
-    }
-    const us = process.geteuid?.();
-    if (stats.uid !== 0 && stats.uid !== us) {
-      throw rootKeyFault(file, `belongs to uid ${stats.uid}, who can read it; run: chown ${us} ${file}`);
-    }
-    if (excessiveBits(stats, 0o077, 0o037) !== 0) {
-      throw rootKeyFault(file, `can be read or written by others (mode ${octal(stats)}); run: chmod 600 ${file}`);
-    }
+/**
+ * The root key, in secret memory; the caller frees it. Half a second and 128 MiB for a passphrase. A development root key is made with a
+ * new store and never for an existing one. Throws DekdError.
+ */
+export function openRootKey(source: RootKeySource, use: RootKeyUse): SlotHandle {
+  if ('passphrase' in source) return readPassphrase(passphraseFile(source.passphrase, use), scryptParams(use));
+  const file = rootKeyFile(source, use);
+  refuseForPassphraseStore(file, use);
+  if ('development' in source && use.isNew) makeDevelopmentRootKey(use.directory, file.path);
+  return withSecretFile(file, (descriptor, stats) => {
+    checkLength(file, stats, use);
     return native.readKey(descriptor, 'raw', ROOT_KEY_BYTES);
-  } finally {
-    closeSync(descriptor);
-  }
+  });
+}
+
+function rootKeyFile(source: Exclude<RootKeySource, { passphrase: unknown }>, use: RootKeyUse): SecretFile {
+  if ('credential' in source) return credentialFile('root key', source.credential);
+  const path = 'file' in source ? source.file : join(use.directory, DEVELOPMENT_FILE);
+  return namedFile('root key', path, use.isNew ? howToMake(path) : PUT_BACK);
+}
+
+function passphraseFile(source: { file: string } | { credential: string }, use: RootKeyUse): SecretFile {
+  if ('credential' in source) return credentialFile('passphrase', source.credential);
+  const wayOut = use.isNew
+    ? `write the passphrase into it, then: chmod 600 ${source.file}`
+    : 'put back the passphrase that the store was made with: nothing else opens its KEKs';
+  return namedFile('passphrase', source.file, wayOut);
 }
 
 const PUT_BACK = 'put back the root key that the store was made with: nothing else opens its KEKs';
 
-function howToMake(file: string): string {
+/** As a command, for messages. */
+export function howToMake(file: string): string {
   return `make one with: head -c ${ROOT_KEY_BYTES} /dev/urandom > ${file} && chmod 600 ${file}`;
 }
 
-function openFile(file: string, storeIsNew: boolean): number {
-  try {
-    // O_NONBLOCK: a named pipe is refused instead of waited for.
-    return openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT')
-      throw rootKeyFault(file, `does not exist; ${storeIsNew ? howToMake(file) : PUT_BACK}`, error);
-    const user = `uid ${process.geteuid?.()}`;
-    throw rootKeyFault(file, `cannot be opened by ${user} (${code}); make that user its owner, mode 0600`, error);
-  }
+function checkLength(file: SecretFile, { size }: Stats, { isNew }: RootKeyUse): void {
+  if (size === ROOT_KEY_BYTES) return;
+  const way = isNew ? howToMake(file.path) : PUT_BACK;
+  throw secretFault(file.name, `must have exactly ${ROOT_KEY_BYTES} bytes and has ${size}; ${way}`);
 }
 
-/** Under a temporary name first, so that a crash leaves a whole key or none. An existing file is kept. The store's lock is held. */
-function makeDevelopmentRootKey(directory: string, file: string): void {
-  if (existsSync(file)) return;
-  const temporary = `${file}.new`;
-  rmSync(temporary, { force: true });
-  const descriptor = openSync(temporary, 'wx', 0o600);
-  // The only key that is ever in memory outside the arena: it lies in the clear beside the store anyway.
-  const key = secretBuffer(ROOT_KEY_BYTES);
-  try {
-    writeSync(descriptor, randomFillSync(key));
-    fsyncSync(descriptor);
-  } finally {
-    native.cleanse(key);
-    closeSync(descriptor);
-  }
-  renameSync(temporary, file);
-  syncDirectory(directory);
+function refuseForPassphraseStore({ name }: SecretFile, { directory, kdf }: RootKeyUse): void {
+  if (kdf.rootKeyKdf === 'raw') return;
+  const problem = `is not what opens the keystore ${directory}: its root key is made from a passphrase; name the passphrase's file or credential`;
+  throw secretFault(name, problem);
 }
 
-/** The new name must be on disk before a store that needs it. */
-function syncDirectory(directory: string): void {
-  const descriptor = openSync(directory, constants.O_RDONLY);
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
+function scryptParams({ directory, kdf }: RootKeyUse): ScryptParams {
+  if (kdf.rootKeyKdf === 'raw') {
+    const problem = `a passphrase does not open it: its root key is ${ROOT_KEY_BYTES} raw bytes; name their file or credential`;
+    throw secretFault(`keystore ${directory}`, problem);
   }
+  const params = parseScryptParams(kdf.rootKeyParams);
+  if (params !== undefined) return params;
+  const problem =
+    'the store record was changed outside dekd: it asks scrypt for what no dekd writes; put back a backup';
+  throw secretFault(`keystore ${directory}`, problem);
 }
 
-function rootKeyFault(file: string, problem: string, cause?: unknown): DekdError {
-  return new DekdError('INVALID_REQUEST', `root key ${file}: ${problem}`, { cause });
+function readPassphrase(file: SecretFile, { salt, logN, r, p }: ScryptParams): SlotHandle {
+  return withSecretFile(file, (descriptor) => {
+    try {
+      return native.readPassphraseKey(descriptor, salt, logN, r, p);
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'ERR_KEY_LENGTH') throw fromNative(error);
+      const bounds = `${MIN_PASSPHRASE_BYTES} to ${MAX_PASSPHRASE_BYTES} bytes`;
+      throw secretFault(file.name, `must have ${bounds}, and a line feed at its end at most`, error);
+    }
+  });
 }

@@ -34,14 +34,15 @@ export function credentialFile(what: string, credential: string): SecretFile {
   const name = `${what} credential ${JSON.stringify(credential)}`;
   const wayOut = `add LoadCredentialEncrypted=${credential}:FILE to the unit of dekd`;
   // As systemd itself names them (fdname_valid): printable ASCII, no colon; a slash would lead out of the directory.
-  if (!/^(?!\.{1,2}$)[!-.0-9;-~]{1,255}$/.test(credential)) {
+  if (!/^(?!\.{1,2}$)[ -.0-9;-~]{1,255}$/.test(credential)) {
     throw secretFault(name, 'is not the name of a credential: 1-255 printable ASCII characters without / and :');
   }
   const directory = process.env['CREDENTIALS_DIRECTORY'] ?? '';
   if (directory === '') {
     throw secretFault(name, `CREDENTIALS_DIRECTORY is not set: systemd gave this process no credentials; ${wayOut}`);
   }
-  if (!isAbsolute(directory)) throw secretFault(name, 'CREDENTIALS_DIRECTORY is not an absolute path; systemd sets one');
+  if (!isAbsolute(directory))
+    throw secretFault(name, 'CREDENTIALS_DIRECTORY is not an absolute path; systemd sets one');
   const path = join(directory, credential);
   return { name, path, wayOut, repair: () => `${path} is not as systemd makes it; ${wayOut}` };
 }
@@ -59,10 +60,7 @@ export function withSecretFile<Result>(file: SecretFile, use: (descriptor: numbe
       throw secretFault(file.name, `belongs to uid ${stats.uid}, who can read it; ${file.repair('chown')}`);
     }
     if (excessiveBits(stats, 0o077, 0o037) !== 0) {
-      throw secretFault(
-        file.name,
-        `can be read or written by others (mode ${octal(stats)}); ${file.repair('chmod')}`,
-      );
+      throw secretFault(file.name, `can be read or written by others (mode ${octal(stats)}); ${file.repair('chmod')}`);
     }
     return use(descriptor, stats);
   } finally {

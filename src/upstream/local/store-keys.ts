@@ -1,6 +1,8 @@
 import { Buffer } from 'node:buffer';
 import type { SlotHandle } from '../../../native/binding.d.ts';
 import { native } from '../../crypto/native.ts';
+import type { RootKeySource } from './options.ts';
+import { openRootKey, type RootKeyUse } from './root-key.ts';
 
 /** What a root key is turned into; the root key itself is not kept. */
 export interface StoreKeys {
@@ -14,6 +16,16 @@ export interface StoreKeys {
 
 const SALT = Buffer.from('dekd keystore v1');
 const KEY_BYTES = 32;
+
+/** The root key is in memory only while the store's keys are derived from it. The caller frees them. Throws DekdError. */
+export function openStoreKeys(source: RootKeySource, use: RootKeyUse): StoreKeys {
+  const rootKey = openRootKey(source, use);
+  try {
+    return deriveStoreKeys(rootKey);
+  } finally {
+    native.freeKey(rootKey);
+  }
+}
 
 /** HKDF-SHA-256 (RFC 5869) under one salt and a label per purpose; the root key's id = HMAC-SHA-256(third key, salt). */
 export function deriveStoreKeys(rootKey: SlotHandle): StoreKeys {

@@ -6,9 +6,9 @@ import { createKey, dekId, freeKey } from '../../../src/crypto/native.ts';
 import { openDatabase } from '../../../src/upstream/local/database.ts';
 import { openLocal } from '../../../src/upstream/local/open.ts';
 import type { KekRecord, VersionRecord } from '../../../src/upstream/local/records.ts';
-import { openRootKey } from '../../../src/upstream/local/root-key.ts';
+import { RAW } from '../../../src/upstream/local/root-key-kdf.ts';
 import { type Change, loadStore } from '../../../src/upstream/local/store.ts';
-import { deriveStoreKeys, freeStoreKeys } from '../../../src/upstream/local/store-keys.ts';
+import { freeStoreKeys, openStoreKeys } from '../../../src/upstream/local/store-keys.ts';
 import { hasLifecycle } from '../../../src/upstream/provider.ts';
 import { live, wrapContext } from '../../contract/upstream-context.ts';
 import { fails, upstreamContract } from '../../contract/upstream-contract.ts';
@@ -233,9 +233,7 @@ async function wrapOnce(t: Parameters<typeof openPlace>[0], place: Place) {
 /** Changes `orders` as the lifecycle of a later version will: with the store's own keys. */
 function write(place: Place, change: (orders: KekRecord, versions: VersionRecord[]) => Change): void {
   const database = openDatabase(place.directory);
-  const rootKey = openRootKey(place.options, false);
-  const keys = deriveStoreKeys(rootKey);
-  freeKey(rootKey);
+  const keys = openStoreKeys(place.options.rootKey, { directory: place.directory, kdf: RAW, isNew: false });
   const store = loadStore(database, keys);
   const orders = store.kek('orders')!;
   store.write(change(orders.record, [...orders.versions.values()]));

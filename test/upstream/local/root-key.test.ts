@@ -15,18 +15,22 @@ import { dirname, join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { freeKey, hmac } from '../../../src/crypto/native.ts';
 import { openRootKey } from '../../../src/upstream/local/root-key.ts';
+import { RAW, type RootKeyKdf } from '../../../src/upstream/local/root-key-kdf.ts';
 import { makePlace, type Place, runChild } from './fixture.ts';
+
+const openFor = ({ directory, options }: Place, isNew: boolean, kdf: RootKeyKdf = RAW) =>
+  openRootKey(options.rootKey, { directory, kdf, isNew });
 
 /** The slot holds the file's bytes: both give the same HMAC. */
 function holds(t: ExecutionContext, place: Place, file: string, storeIsNew = true): void {
-  const handle = openRootKey(place.options, storeIsNew);
+  const handle = openFor(place, storeIsNew);
   const message = Buffer.from('message');
   t.deepEqual(hmac(handle, message), createHmac('sha256', readFileSync(file)).update(message).digest());
   freeKey(handle);
 }
 
 function refused(t: ExecutionContext, place: Place, message: string | RegExp, storeIsNew = true): void {
-  const error = t.throws(() => openRootKey(place.options, storeIsNew), { name: 'DekdError', message });
+  const error = t.throws(() => openFor(place, storeIsNew), { name: 'DekdError', message });
   t.is((error as unknown as { reason: string }).reason, 'INVALID_REQUEST');
 }
 
@@ -68,7 +72,7 @@ for (const length of [0, 31, 33, 64]) {
 test('the command that a message gives makes a root key', (t) => {
   const place = makePlace(t);
   rmSync(place.rootKeyFile);
-  const error = t.throws(() => openRootKey(place.options, true), { message: /does not exist; make one with: / });
+  const error = t.throws(() => openFor(place, true), { message: /does not exist; make one with: / });
   const command = error!.message.split('make one with: ')[1]!;
   t.is(spawnSync('sh', ['-c', command]).status, 0);
   holds(t, place, place.rootKeyFile);

@@ -2,12 +2,11 @@ import { createHmac, hkdfSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import test, { type ExecutionContext } from 'ava';
-import { freeKey } from '../../../src/crypto/native.ts';
 import { openDatabase } from '../../../src/upstream/local/database.ts';
 import { openLocal } from '../../../src/upstream/local/open.ts';
-import { openRootKey } from '../../../src/upstream/local/root-key.ts';
+import { RAW } from '../../../src/upstream/local/root-key-kdf.ts';
 import { createStore, loadStore } from '../../../src/upstream/local/store.ts';
-import { deriveStoreKeys, freeStoreKeys } from '../../../src/upstream/local/store-keys.ts';
+import { freeStoreKeys, openStoreKeys } from '../../../src/upstream/local/store-keys.ts';
 import { edit, makePlace, makeStore, openPlace, type Place } from './fixture.ts';
 
 /** Opens an edited store: refused with a message that has all of `parts`, and the file left exactly as it was found. */
@@ -237,10 +236,8 @@ test('the root key is nowhere in the keystore', async (t) => {
 test('a change that does not fit on the disk changes nothing, in the file or in memory', (t) => {
   const place = makePlace(t);
   const database = openDatabase(place.directory);
-  const rootKey = openRootKey(place.options, true);
-  const keys = deriveStoreKeys(rootKey);
-  freeKey(rootKey);
-  const store = createStore(database, keys, { rootKeyKdf: 'raw', rootKeyParams: null, createdAt: 1 });
+  const keys = openStoreKeys(place.options.rootKey, { directory: place.directory, kdf: RAW, isNew: true });
+  const store = createStore(database, keys, { ...RAW, createdAt: 1 });
   const kek = (name: string) => ({
     name,
     state: 'active' as const,

@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { native } from '../../crypto/native.ts';
 import { createSchema, type KeystoreDatabase, readRows, transaction } from './database.ts';
 import { keystoreFault } from './errors.ts';
-import { encodeFields, type Field } from './fields.ts';
 import { DAMAGED, type Head, type Manifest, readHead, writeHead } from './head.ts';
-import { describeRecord, KEKS, type KekRecord, type Table, VERSIONS, type VersionRecord } from './records.ts';
+import { RecordChecker, recordBytes } from './record-checker.ts';
+import { KEKS, type KekRecord, type Table, VERSIONS, type VersionRecord } from './records.ts';
 import type { StoreKeys } from './store-keys.ts';
 
 // Every record carries a MAC over all its columns; the store record holds the manifest, which lists the MAC of every record, under a MAC
@@ -84,10 +84,12 @@ export class Keystore {
 
   /** Verifies every record; called once, before the store is used. */
   load(): void {
-    const missing = new Set(this.#manifest.keys());
-    const keks = this.#readRecords(KEKS, missing);
-    const versions = this.#readRecords(VERSIONS, missing);
-    for (const id of missing) throw this.#fault(id, 'is missing: it was removed outside dekd');
+    const { connection, directory } = this.#database;
+    const checker = new RecordChecker(this.id, this.#keys.recordMac, this.#manifest);
+    const keks = checker.check(KEKS, readRows(connection, KEKS.select));
+    const versions = checker.check(VERSIONS, readRows(connection, VERSIONS.select));
+    const [damage] = checker.finish();
+    if (damage !== undefined) throw keystoreFault(directory, `${damage.what} ${damage.problem}; ${DAMAGED}`);
     this.#remember({ keks, versions });
   }
 
@@ -104,35 +106,8 @@ export class Keystore {
 
   #writeRecord<Row>(table: Table<Row>, record: Row, manifest: Map<string, string>): void {
     const row = table.toRow(record);
-    const mac = native.hmac(this.#keys.recordMac, this.#bytesOf(table.name, row));
+    const mac = native.hmac(this.#keys.recordMac, recordBytes(table.name, this.id, row));
     this.#database.connection.prepare(table.upsert).run(...row, mac);
     manifest.set(table.idOf(row), mac.toString('hex'));
-  }
-
-  #readRecords<Row>(table: Table<Row>, missing: Set<string>): Row[] {
-    return readRows(this.#database.connection, table.select).map((columns) => {
-      const row = columns.slice(0, -1);
-      const mac = columns.at(-1) as Uint8Array;
-      const id = table.idOf(row);
-      if (!native.hmacVerify(this.#keys.recordMac, this.#bytesOf(table.name, row), mac)) {
-        throw this.#fault(id, 'was changed outside dekd');
-      }
-      const listed = this.#manifest.get(id);
-      if (listed === undefined) throw this.#fault(id, 'is not in the store record: it was added outside dekd');
-      if (listed !== Buffer.from(mac).toString('hex')) {
-        throw this.#fault(id, 'is not the one in the store record: one of the two was put back from an older copy');
-      }
-      missing.delete(id);
-      return table.fromRow(row);
-    });
-  }
-
-  /** The table's name and the store's id are in it, so that a row fits one place only. */
-  #bytesOf(table: string, row: readonly Field[]): Buffer {
-    return encodeFields([table, this.#head.storeId, ...row]);
-  }
-
-  #fault(id: string, problem: string): Error {
-    return keystoreFault(this.#database.directory, `the record of ${describeRecord(id)} ${problem}; ${DAMAGED}`);
   }
 }

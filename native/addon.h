@@ -12,6 +12,8 @@ ENTRY_POINT(js_arena_status);
 ENTRY_POINT(js_create_key);
 ENTRY_POINT(js_read_key);
 ENTRY_POINT(js_free_key);
+/* passphrase.c */
+ENTRY_POINT(js_read_passphrase_key);
 /* mac.c */
 ENTRY_POINT(js_derive_key);
 ENTRY_POINT(js_hmac);

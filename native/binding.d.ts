@@ -12,7 +12,7 @@
  *   ERR_AUTHENTICATION  an AEAD tag did not verify (one answer, whatever was wrong)
  *   ERR_UNSUPPORTED_SUITE  a reserved or unknown suite, named in the message
  *   ERR_MESSAGE_LIMIT   suite 2 only: the slot's keys have sealed 2^32 messages together, in whatever suite (NIST SP 800-38D, section 8.3)
- *   ERR_KEY_LENGTH      readKey: the file descriptor held fewer or more bytes than were asked for
+ *   ERR_KEY_LENGTH      readKey: the file descriptor held fewer or more bytes than were asked for; readPassphraseKey: than a passphrase has
  *   ERR_SYSTEM          a system call failed; `errno` and `syscall` are set
  *   ERR_CRYPTO          OpenSSL failed where it cannot fail for a caller's fault
  * No message holds a byte of a key, of a plaintext or of associated data.
@@ -92,6 +92,14 @@ export declare function createKey(kind: SlotKind): SlotHandle;
  * The descriptor stays open. Reads to the end of the file; blocks on a pipe until its writer closes.
  */
 export declare function readKey(fd: number, kind: SlotKind, length: number): SlotHandle;
+
+/**
+ * Reads a passphrase of 8–1,024 bytes, to the end of the file and without one newline there, into locked memory and makes a raw 32-byte key of it:
+ * scrypt (RFC 7914) with N = 2^logN (10–20, less than 16 × r), r 1–32, p 1–16. Its table of 128 × r × N bytes, at most 1 GiB, is outside the arena,
+ * and zeroed; the calling thread works for 0.4 s at 17, 8, 1. For the start only: GenerateDataKey waits meanwhile for the arena's scratch space.
+ * ERR_KEY_LENGTH for a passphrase that is shorter or longer.
+ */
+export declare function readPassphraseKey(fd: number, salt: Uint8Array, logN: number, r: number, p: number): SlotHandle;
 
 /** Zeroes and frees the slot (at once, or when the last call that pinned it ends). */
 export declare function freeKey(handle: SlotHandle): void;

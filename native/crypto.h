@@ -60,6 +60,14 @@ bool hkdf_extract(struct bytes salt, struct bytes key, uint8_t prk[MAC_BYTES]);
 bool hkdf_expand(const uint8_t prk[MAC_BYTES], struct bytes info, struct bytes out);
 /* A DEK's dek_id and keys, from slot->dek (docs/envelope.md). */
 bool derive_dek(struct slot *slot);
+/* Overwrites 2 KiB of stack below the caller's frame, where the functions that it has called left what they worked on. */
+void burn_stack(void);
+
+struct scrypt_cost {
+  uint32_t log_n, r, p;
+};
+/* RFC 7914: 128·r·2^log_n bytes of memory for a moment. An errno when it cannot be had, EIO when OpenSSL failed. */
+int scrypt(struct bytes passphrase, struct bytes salt, const struct scrypt_cost *cost, struct bytes out);
 /* In constant time. */
 bool equal(const uint8_t *a, const uint8_t *b, size_t length);
 

@@ -6,7 +6,6 @@
 #define HASH_BLOCK_BYTES 64
 
 static bool hash(const uint8_t *pad, const struct bytes *parts, size_t count, uint8_t out[MAC_BYTES]);
-static void burn_stack(void);
 
 bool derive_dek(struct slot *slot) {
   static const struct {
@@ -99,7 +98,7 @@ static bool hash(const uint8_t *pad, const struct bytes *parts, size_t count, ui
  * SHA-256 without SHA instructions expands the padded key into a message schedule on the stack, below this frame, and
  * leaves it there. Not inlined, so that its array takes the same place.
  */
-__attribute__((noinline)) static void burn_stack(void) {
+__attribute__((noinline)) void burn_stack(void) {
   uint8_t below[2048];
   OPENSSL_cleanse(below, sizeof below);
 }

@@ -14,6 +14,7 @@ static bool test_aes_256_gcm(void);
 static bool test_xaes_256_gcm(void);
 static bool test_hmac(void);
 static bool test_hkdf(void);
+static bool test_scrypt(void);
 static bool test_dek(void);
 static bool test_equal(void);
 
@@ -23,7 +24,7 @@ const char *self_test(void) {
     const char *name;
   } tests[] = {
       {test_aes_256_gcm, "AES-256-GCM"}, {test_xaes_256_gcm, "XAES-256-GCM"}, {test_hmac, "HMAC-SHA-256"},
-      {test_hkdf, "HKDF-SHA-256"},       {test_dek, "DEK derivation"},        {test_equal, "constant-time compare"},
+      {test_hkdf, "HKDF-SHA-256"},       {test_scrypt, "scrypt"},           {test_dek, "DEK derivation"},        {test_equal, "constant-time compare"},
   };
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
     if (!tests[i].passes()) {
@@ -110,6 +111,19 @@ static bool test_hkdf(void) {
   memset(key, 0x0b, sizeof key);
   return hkdf_extract(salt, (struct bytes){key, sizeof key}, prk) &&
          hkdf_expand(prk, info, (struct bytes){out, sizeof out}) && memcmp(out, expected, sizeof out) == 0;
+}
+
+/* RFC 7914, section 12, the first vector: the smallest cost. */
+static bool test_scrypt(void) {
+  static const char expected[] =
+      "\x77\xd6\x57\x62\x38\x65\x7b\x20\x3b\x19\xca\x42\xc1\x8a\x04\x97"
+      "\xf1\x6b\x48\x44\xe3\x07\x4a\xe8\xdf\xdf\xfa\x3f\xed\xe2\x14\x42"
+      "\xfc\xd0\x06\x9d\xed\x09\x48\xf8\x32\x6a\x75\x3a\x0f\xc8\x1f\x17"
+      "\xe8\xd3\xe0\xfb\x2e\x0d\x36\x28\xcf\x35\xe2\x0c\x38\xd1\x89\x06";
+  const struct scrypt_cost cost = {.log_n = 4, .r = 1, .p = 1};
+  uint8_t out[64];
+  return scrypt(TEXT(""), TEXT(""), &cost, (struct bytes){out, sizeof out}) == 0 &&
+         memcmp(out, expected, sizeof out) == 0;
 }
 
 /* docs/envelope.md: the DEK 00…1f; K_block, K_msg, K_data and dek_id in the slot's order. */

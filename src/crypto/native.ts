@@ -25,6 +25,7 @@ export const {
   arenaStatus,
   createKey,
   readKey,
+  readPassphraseKey,
   freeKey,
   deriveKey,
   hmac,

@@ -118,6 +118,7 @@ const answers = {
   'XAES-256-GCM': '986ec1832593df54',
   'HMAC-SHA-256': '5bdcc146bf60754e',
   'HKDF-SHA-256': '3cb25f25faacd57a',
+  scrypt: '77d6576238657b20',
   'DEK derivation': '4348df81d3f8079c',
 };
 

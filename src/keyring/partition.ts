@@ -6,9 +6,14 @@ const NO_PARTITION: EncryptionContext = new Map();
 
 /**
  * The pairs of a context that choose the DEK; `names` in the order of the context encoding. Throws INVALID_REQUEST when one is missing or
- * not 1-256 bytes long.
+ * not 1-256 bytes long; `field` is where the request has the context.
  */
-export function partitionOf(context: EncryptionContext, names: readonly string[], keyName: string): EncryptionContext {
+export function partitionOf(
+  context: EncryptionContext,
+  names: readonly string[],
+  keyName: string,
+  field = 'encryption_context',
+): EncryptionContext {
   if (names.length === 0) return NO_PARTITION;
   const partition = new Map<string, string>();
   for (const name of names) {
@@ -17,7 +22,7 @@ export function partitionOf(context: EncryptionContext, names: readonly string[]
     if (value === undefined || length === 0 || length > MAX_PARTITION_VALUE_BYTES) {
       const found = value === undefined ? 'is missing' : `has ${length} bytes`;
       throw invalidField(
-        'encryption_context',
+        field,
         `entry "${name}" ${found}; key ${keyName} is partitioned by it (1 to ${MAX_PARTITION_VALUE_BYTES} bytes)`,
       );
     }

@@ -1,12 +1,24 @@
-import type { CacheConfig, Config, KeyConfig, RuleConfig, SocketConfig, UpstreamConfig } from './config.ts';
+import type {
+  CacheConfig,
+  Config,
+  KekConfig,
+  KeyConfig,
+  RootKeyConfig,
+  RuleConfig,
+  SecretPlace,
+  SocketConfig,
+  UpstreamConfig,
+} from './config.ts';
 import { groupId } from './groups.ts';
-import type { ParsedConfig, ParsedKey, ParsedRule, ParsedSocket } from './schema.ts';
+import { DEFAULT_GRACE_MS } from './key-schema.ts';
+import type { ParsedAdminRule, ParsedConfig, ParsedKey, ParsedRule, ParsedSocket, ParsedUpstream } from './schema.ts';
 import type { Problem } from './source.ts';
 
 export interface BuildOptions {
   readonly file: string | undefined;
   /** In the format of group(5). */
   readonly groupFile: string;
+  readonly warnings: readonly string[];
 }
 
 /** The typed, deeply frozen value of a configuration that has the right form and makes sense, or what is wrong with its groups. */
@@ -32,6 +44,7 @@ export function buildConfig(parsed: ParsedConfig, options: BuildOptions): Config
     upstreams: new Map(Object.entries(parsed.upstreams).map(([name, value]) => [name, upstreamConfig(value)])),
     keys: new Map(Object.entries(parsed.keys).map(([name, value]) => [name, keyConfig(name, value)])),
     admin: parsed.admin.map(ruleConfig),
+    warnings: options.warnings,
   };
   return problems.length > 0 ? problems : deepFreeze(config);
 }
@@ -43,13 +56,32 @@ function unknownGroup(socket: string, group: ParsedSocket['group']): Problem {
   };
 }
 
-function upstreamConfig(parsed: ParsedConfig['upstreams'][string]): UpstreamConfig {
-  const { file } = parsed.root_key;
+function upstreamConfig(parsed: ParsedUpstream): UpstreamConfig {
   return {
     type: parsed.type,
     directory: parsed.directory,
-    rootKey: file === undefined ? { development: true } : { file },
+    rootKey: rootKeyConfig(parsed.root_key),
     durable: parsed.durable,
+    schedule: { rotateAfterMs: parsed.rotate_after, maxVersions: parsed.max_versions },
+    keks: new Map(Object.entries(parsed.keks ?? {}).map(([name, kek]) => [name, kekConfig(kek)])),
+  };
+}
+
+/** The schema saw to it that exactly one source is named. */
+function rootKeyConfig({ passphrase, development, ...place }: ParsedUpstream['root_key']): RootKeyConfig {
+  if (development !== undefined) return { development };
+  return passphrase === undefined ? secretPlace(place) : { passphrase: secretPlace(passphrase) };
+}
+
+function secretPlace({ file, credential = '' }: NonNullable<ParsedUpstream['root_key']['passphrase']>): SecretPlace {
+  return file === undefined ? { credential } : { file };
+}
+
+function kekConfig(parsed: NonNullable<ParsedUpstream['keks']>[string]): KekConfig {
+  return {
+    ...(parsed.rotate_after === undefined ? {} : { rotateAfterMs: parsed.rotate_after }),
+    ...(parsed.max_versions === undefined ? {} : { maxVersions: parsed.max_versions }),
+    ...(parsed.expires === undefined ? {} : { expiresAt: parsed.expires }),
   };
 }
 
@@ -64,8 +96,6 @@ function keyConfig(name: string, parsed: ParsedKey): KeyConfig {
     allow: parsed.allow.map(ruleConfig),
   };
 }
-
-const DEFAULT_GRACE_MS = 3_600_000;
 
 function cacheConfig(parsed: ParsedKey['cache']): CacheConfig {
   return {
@@ -82,14 +112,15 @@ function cacheConfig(parsed: ParsedKey['cache']): CacheConfig {
   };
 }
 
-function ruleConfig(parsed: ParsedRule): RuleConfig {
+function ruleConfig(parsed: ParsedRule | ParsedAdminRule): RuleConfig {
   const { uid, gid, roles } = parsed;
-  const rpcs = 'rpcs' in parsed ? parsed.rpcs : undefined;
+  const { rpcs, archived }: Partial<ParsedRule> = parsed;
   return {
     ...(uid === undefined ? {} : { uid }),
     ...(gid === undefined ? {} : { gid }),
     roles,
     ...(rpcs === undefined ? {} : { rpcs }),
+    ...(archived === true ? { archived } : {}),
   };
 }
 

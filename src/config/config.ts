@@ -19,6 +19,8 @@ export interface Config {
   readonly keys: ReadonlyMap<string, KeyConfig>;
   /** Rules for what has no key yet. */
   readonly admin: readonly RuleConfig[];
+  /** What is allowed and hardly meant, each with its place: for log, status and `dekd --check`. */
+  readonly warnings: readonly string[];
 }
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
@@ -42,9 +44,32 @@ export interface MemoryConfig {
 export interface UpstreamConfig {
   readonly type: 'local';
   readonly directory: string;
-  readonly rootKey: { readonly file: string } | { readonly development: true };
+  readonly rootKey: RootKeyConfig;
   /** The operator's word that the directory outlives the pod. Default false. */
   readonly durable: boolean;
+  readonly schedule: ScheduleConfig;
+  /** Settings of single KEKs, by name. */
+  readonly keks: ReadonlyMap<string, KekConfig>;
+}
+
+/** A credential is the name of a file in systemd's $CREDENTIALS_DIRECTORY. */
+export type SecretPlace = { readonly file: string } | { readonly credential: string };
+
+export type RootKeyConfig = SecretPlace | { readonly passphrase: SecretPlace } | { readonly development: true };
+
+export interface ScheduleConfig {
+  /** Age of a KEK version at which the next one is made; undefined: never. */
+  readonly rotateAfterMs: number | undefined;
+  /** Versions that are not archived; undefined: unlimited. */
+  readonly maxVersions: number | undefined;
+}
+
+/** What one KEK has in place of its upstream's schedule. */
+export interface KekConfig {
+  readonly rotateAfterMs?: number;
+  readonly maxVersions?: number;
+  /** Unix milliseconds from which on it decrypts only. Default never. */
+  readonly expiresAt?: number;
 }
 
 export interface KeyConfig {
@@ -97,4 +122,6 @@ export interface RuleConfig {
   readonly roles: readonly Role[];
   /** Narrows role `user` to these RPCs of KeyAgent. Default all of them. */
   readonly rpcs?: readonly string[];
+  /** Role `user` may also decrypt what is archived. Default false. */
+  readonly archived?: true;
 }

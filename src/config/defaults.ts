@@ -35,5 +35,5 @@ export function developmentConfig(stateDirectory: string): Config {
   }
   const [problem] = meaningProblems(parsed.data);
   if (problem !== undefined) throw new DekdError('INVALID_REQUEST', `${stateDirectory}: ${problem.text}`);
-  return buildConfig(parsed.data, { file: undefined, groupFile: '/etc/group' }) as Config;
+  return buildConfig(parsed.data, { file: undefined, groupFile: '/etc/group', warnings: [] }) as Config;
 }

@@ -1,17 +1,34 @@
 import { z } from 'zod';
-import { durationText, parseDuration, parseMode, parseSize, sizeText } from './units.ts';
+import { durationText, modeText, parseDuration, parseInstant, parseMode, parseSize, sizeText } from './units.ts';
 
 // In every schema of this folder an issue's message is what was *expected*; where it lies and what was found there is added from
 // the YAML source (problem.ts).
 
+// docs/configuration.md is made from the same schemas (tools/configuration-reference.ts): `form` says what a field takes, `print` writes its
+// default as a file would, `describe` says what it means; `without` is what a field left out stands for where that is no fixed value.
+
+/** How a parsed value is written in a file. */
+type Print<T> = (value: T) => string;
+
 /** Schema of one value: `parse` gives undefined for what it is not. */
-export function leaf<T>(expected: string, parse: (value: unknown) => T | undefined) {
-  return z.unknown().transform((value, context): T => {
+export function leaf<T>(expected: string, parse: (value: unknown) => T | undefined, print: Print<T> = String) {
+  return leafOf(expected, parse, () => expected, print);
+}
+
+/** The same where what is wrong decides what the message says was expected. */
+function leafOf<T>(
+  form: string,
+  parse: (value: unknown) => T | undefined,
+  expected: (value: unknown) => string,
+  print: Print<T>,
+) {
+  const schema = z.unknown().transform((value, context): T => {
     const parsed = parse(value);
     if (parsed !== undefined) return parsed;
-    context.addIssue({ code: 'custom', message: expected });
+    context.addIssue({ code: 'custom', message: expected(value) });
     return z.NEVER;
   });
+  return schema.meta({ form, print });
 }
 
 /** A map that knows its fields. For unknown fields the message lists the known ones, for problem.ts to choose from. */
@@ -47,42 +64,34 @@ export function text(expected: string, pattern: RegExp) {
 
 export function integer(minimum: number, maximum: number) {
   return leaf(`a whole number from ${minimum} to ${maximum}`, (value) =>
-    typeof value === 'number' && Number.isInteger(value) ? inside(value, minimum, maximum) : undefined,
+    typeof value === 'number' && Number.isInteger(value) ? within(value, minimum, maximum) : undefined,
   );
 }
 
 export function duration(minimumMs: number, maximumMs: number) {
-  const bounds = `from ${durationText(minimumMs)} to ${durationText(maximumMs)}`;
-  return z.unknown().transform((value, context): number => {
-    const parsed = parseDuration(value);
-    if (parsed !== undefined && inside(parsed, minimumMs, maximumMs) !== undefined) return parsed;
-    const expected = parsed === undefined ? 'a duration such as 30s, 5m or 24h' : `a duration ${bounds}`;
-    context.addIssue({ code: 'custom', message: expected });
-    return z.NEVER;
-  });
+  const form = `a duration from ${durationText(minimumMs)} to ${durationText(maximumMs)}`;
+  const parse = (value: unknown) => within(parseDuration(value), minimumMs, maximumMs);
+  const example = 'a duration such as 30s, 5m or 24h';
+  return leafOf(form, parse, (value) => (parseDuration(value) === undefined ? example : form), durationText);
 }
 
 export function size(minimumBytes: number, maximumBytes: number) {
-  const bounds = `from ${sizeText(minimumBytes)} to ${sizeText(maximumBytes)}`;
-  return z.unknown().transform((value, context): number => {
-    const parsed = parseSize(value);
-    if (parsed !== undefined && inside(parsed, minimumBytes, maximumBytes) !== undefined) return parsed;
-    const expected = parsed === undefined ? 'a size such as 8MiB or 1TiB' : `a size ${bounds}`;
-    context.addIssue({ code: 'custom', message: expected });
-    return z.NEVER;
-  });
+  const form = `a size from ${sizeText(minimumBytes)} to ${sizeText(maximumBytes)}`;
+  const parse = (value: unknown) => within(parseSize(value), minimumBytes, maximumBytes);
+  const example = 'a size such as 8MiB or 1TiB';
+  return leafOf(form, parse, (value) => (parseSize(value) === undefined ? example : form), sizeText);
 }
 
 /** Permission bits of a socket file. */
 export function mode() {
-  return z.unknown().transform((value, context): number => {
-    const parsed = parseMode(value);
-    if (parsed !== undefined) return parsed;
-    const message =
-      typeof value === 'number' ? 'an octal mode in quotes, such as "0660"' : 'an octal mode such as "0660"';
-    context.addIssue({ code: 'custom', message });
-    return z.NEVER;
-  });
+  const quoted = 'an octal mode in quotes, such as "0660"';
+  const example = 'an octal mode such as "0660"';
+  return leafOf(quoted, parseMode, (value) => (typeof value === 'number' ? quoted : example), modeText);
+}
+
+/** A point in time, in Unix milliseconds. */
+export function instant() {
+  return leaf('a time such as 2027-06-30T00:00:00Z', parseInstant, (ms) => new Date(ms).toISOString());
 }
 
 /** `a`, `a or b`, `a, b or c`. */
@@ -91,6 +100,6 @@ export function oneOf(values: readonly string[]): string {
   return `${values.slice(0, -1).join(', ')} or ${values.at(-1)}`;
 }
 
-function inside(value: number, minimum: number, maximum: number): number | undefined {
-  return value >= minimum && value <= maximum ? value : undefined;
+function within(value: number | undefined, minimum: number, maximum: number): number | undefined {
+  return value !== undefined && value >= minimum && value <= maximum ? value : undefined;
 }

@@ -6,10 +6,13 @@ import { byPosition, problemLine, schemaProblems } from './problem.ts';
 import { meaningProblems } from './rules.ts';
 import { schema } from './schema.ts';
 import { type Problem, parseSource } from './source.ts';
+import { configWarnings } from './warnings.ts';
 
 export interface ParseOptions {
   /** Where names of groups are looked up. Default /etc/group. */
   readonly groupFile?: string;
+  /** Unix milliseconds, for what has expired. Default now. */
+  readonly nowMs?: number;
 }
 
 /** Far above what any configuration needs; below what would make the parser slow. */
@@ -26,16 +29,20 @@ export function loadConfig(file: string, options: ParseOptions = {}): Config {
 /** The same for text that was read already. First the form of every field is checked; what fields mean together, when all have it. */
 export function parseConfig(text: string, file: string, options: ParseOptions = {}): Config {
   const source = parseSource(text);
-  const fail = (problems: readonly Problem[]): never => {
+  const linesOf = (problems: readonly Problem[]): string[] => {
     const lines = [...problems].sort(byPosition(source)).map((problem) => problemLine(file, source, problem));
-    throw new DekdError('INVALID_REQUEST', [...new Set(lines)].join('\n'));
+    return [...new Set(lines)];
+  };
+  const fail = (problems: readonly Problem[]): never => {
+    throw new DekdError('INVALID_REQUEST', linesOf(problems).join('\n'));
   };
   if (source.problems.length > 0) return fail(source.problems);
   const parsed = schema.safeParse(source.value, { jitless: true });
   if (!parsed.success) return fail(schemaProblems(parsed.error.issues, source));
   const contradictions = meaningProblems(parsed.data);
   if (contradictions.length > 0) return fail(contradictions);
-  const config = buildConfig(parsed.data, { file, groupFile: options.groupFile ?? '/etc/group' });
+  const warnings = linesOf(configWarnings(parsed.data, options.nowMs ?? Date.now()));
+  const config = buildConfig(parsed.data, { file, groupFile: options.groupFile ?? '/etc/group', warnings });
   return isProblems(config) ? fail(config) : config;
 }
 

@@ -1,7 +1,8 @@
 import { isMap, isScalar, isSeq, type Node } from 'yaml';
 import type { z } from 'zod';
-import { isLaterUpstream } from './schema.ts';
+import { hint } from './nearest.ts';
 import type { Path, Problem, Source } from './source.ts';
+import { isLaterUpstream } from './upstream-schema.ts';
 
 /** What a schema found wrong, as problems of the source: the issue's message is what was expected (leaves.ts). */
 export function schemaProblems(issues: readonly z.core.$ZodIssue[], source: Source): Problem[] {
@@ -51,9 +52,7 @@ function unknownField(path: Path, known: readonly string[]): Problem {
     const text = 'rules on pid are refused: a pid is 0 across the containers of a pod; name a uid or gid';
     return { path, text, atName: true };
   }
-  const near = nearest(field, known);
-  const hint = near === undefined ? `known here: ${known.join(', ')}` : `did you mean ${near}?`;
-  return { path, text: `unknown field; ${hint}`, atName: true };
+  return { path, text: `unknown field; ${hint(field, known, 'known here')}`, atName: true };
 }
 
 /** A map that is wrong as a whole because something inside it is: only the inside is said. */
@@ -104,26 +103,4 @@ function shown(value: string): string {
 /** Terminals obey control characters, and a line must stay one line. */
 function printable(value: string): string {
   return value.replace(/[^\x20-\x7e\u00a0-\u024f…]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
-}
-
-/** The known name that is at most a third of its letters away, if any. */
-function nearest(field: string, known: readonly string[]): string | undefined {
-  const plain = (name: string) => name.toLowerCase().replaceAll(/[-_ ]/g, '');
-  const scored = known.map((name) => ({ name, distance: editDistance(plain(field.slice(0, MAX_SHOWN)), plain(name)) }));
-  const best = scored.sort((a, b) => a.distance - b.distance)[0];
-  return best !== undefined && best.distance <= Math.max(1, Math.floor(best.name.length / 3)) ? best.name : undefined;
-}
-
-/** Letters to add, drop or change (Levenshtein), row by row. */
-function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let row = 1; row <= a.length; row++) {
-    const current = [row];
-    for (let column = 1; column <= b.length; column++) {
-      const change = (previous[column - 1] as number) + (a[row - 1] === b[column - 1] ? 0 : 1);
-      current.push(Math.min((previous[column] as number) + 1, (current[column - 1] as number) + 1, change));
-    }
-    previous = current;
-  }
-  return previous.at(-1) as number;
 }

@@ -1,8 +1,11 @@
 import { resolve } from 'node:path';
-import type { Role } from './config.ts';
-import type { ParsedConfig, ParsedKey, ParsedRule } from './schema.ts';
+import { kekName } from './names.ts';
+import { hint } from './nearest.ts';
+import type { ParsedConfig, ParsedKey, ParsedRule, ParsedUpstream } from './schema.ts';
+import { separationProblems } from './separation.ts';
 import type { Path, Problem } from './source.ts';
 import { durationText } from './units.ts';
+import { kekNames } from './warnings.ts';
 
 /** Longest path that fits into the kernel's sun_path (unix(7): 108 bytes with the closing zero). */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -10,8 +13,11 @@ const MAX_SOCKET_PATH_BYTES = 107;
 /** SP 800-38D, section 8.3: messages under one AES-256-GCM key with random nonces. */
 const AES_GCM_MESSAGES = 2 ** 32;
 
-/** No two of these on one key outside development: nobody may create and use, or rotate and destroy. */
-const EXCLUSIVE_ROLES: readonly Role[] = ['user', 'operator', 'custodian'];
+/** Each rotation leaves a version in the keystore: a slip of the unit must not fill it. */
+const SHORTEST_ROTATION_MS = 3_600_000;
+
+/** What can decrypt. */
+const DECRYPTING_RPCS = ['Decrypt', 'DecryptBatch', 'ReEncrypt'] as const;
 
 /** What no single field can tell: contradictions between fields, and what a profile forbids. */
 export function meaningProblems(config: ParsedConfig): Problem[] {
@@ -40,7 +46,8 @@ function socketProblems({ listen, profile }: ParsedConfig): Problem[] {
   return problems;
 }
 
-function upstreamProblems({ upstreams, profile }: ParsedConfig): Problem[] {
+function upstreamProblems(config: ParsedConfig): Problem[] {
+  const { upstreams, profile } = config;
   const problems: Problem[] = [];
   const directories = new Map<string, string>();
   for (const [name, upstream] of Object.entries(upstreams)) {
@@ -51,14 +58,51 @@ function upstreamProblems({ upstreams, profile }: ParsedConfig): Problem[] {
     }
     directories.set(resolve(upstream.directory), name);
     problems.push(...relativePath(profile, [...path, 'directory'], upstream.directory));
-    if (upstream.root_key.file !== undefined) {
-      problems.push(...relativePath(profile, [...path, 'root_key', 'file'], upstream.root_key.file));
-    } else if (profile === 'production') {
-      const text = 'a development root key lies beside the keys that it protects; production needs { file: PATH }';
-      problems.push({ path: [...path, 'root_key'], text });
+    problems.push(...unknownKeks(config, name, upstream));
+    if (profile !== 'production') continue;
+    problems.push(...rootKeyProblems(path, upstream));
+    problems.push(...shortRotations([...path, 'rotate_after'], upstream.rotate_after));
+    for (const [kek, settings] of Object.entries(upstream.keks ?? {})) {
+      problems.push(...shortRotations([...path, 'keks', kek, 'rotate_after'], settings.rotate_after));
     }
   }
   return problems;
+}
+
+function rootKeyProblems(path: Path, { directory, root_key: rootKey }: ParsedUpstream): Problem[] {
+  const at: Path = [...path, 'root_key'];
+  if (rootKey.development !== undefined) {
+    const text =
+      'a development root key lies beside the keys that it protects; production needs file, credential or passphrase';
+    return [{ path: at, text }];
+  }
+  const files = [
+    [[...at, 'file'], rootKey.file],
+    [[...at, 'passphrase', 'file'], rootKey.passphrase?.file],
+  ] as const;
+  return files.flatMap(([place, file]): Problem[] => {
+    if (file === undefined) return [];
+    if (!file.startsWith('/')) return relativePath('production', place, file);
+    if (!resolve(file).startsWith(`${resolve(directory)}/`)) return [];
+    return [{ path: place, text: 'lies beside the keys that it protects; production needs another directory' }];
+  });
+}
+
+function shortRotations(path: Path, rotateAfterMs: number | undefined): Problem[] {
+  if (rotateAfterMs === undefined || rotateAfterMs >= SHORTEST_ROTATION_MS) return [];
+  const text = `each rotation leaves a version in the keystore; production needs at least ${durationText(SHORTEST_ROTATION_MS)}`;
+  return [{ path, text }];
+}
+
+function unknownKeks(config: ParsedConfig, upstreamName: string, { keks = {} }: ParsedUpstream): Problem[] {
+  const known = [...new Set(Object.values(config.keys).flatMap((key) => kekNames(key, upstreamName)))];
+  return Object.keys(keks)
+    .filter((name) => !known.includes(name))
+    .map((name) => {
+      const end = known.length === 0 ? 'none of this upstream is named' : hint(name, known, 'named are');
+      const text = `no key names the KEK local:${name} of this upstream; ${end}`;
+      return { path: ['upstreams', upstreamName, 'keks', name], text, atName: true };
+    });
 }
 
 function relativePath(profile: string, path: Path, value: string): Problem[] {
@@ -91,7 +135,7 @@ function recipientProblems(config: ParsedConfig, path: Path, key: ParsedKey): Pr
         const text = `no upstream is called ${recipient.upstream}; known: ${Object.keys(config.upstreams).join(', ')}`;
         problems.push({ path: [...at, 'upstream'], text });
       }
-      const identity = `${recipient.upstream} ${recipient.kek}`;
+      const identity = `${recipient.upstream} ${kekName(recipient.kek)}`;
       if (seen.has(identity)) problems.push({ path: [...at, 'kek'], text: 'the same KEK twice in one key' });
       seen.add(identity);
     }
@@ -138,36 +182,17 @@ function repeated(path: Path, values: readonly string[]): Problem[] {
   );
 }
 
-function narrowingProblems(path: Path, rule: ParsedRule): Problem[] {
-  if (!('rpcs' in rule) || rule.rpcs === undefined || rule.roles.includes('user')) return [];
-  return [{ path: [...path, 'rpcs'], text: 'narrows role user, which this rule does not give' }];
-}
-
-/** Rules of one id add up. What the groups of a caller add only the kernel knows: src/policy/ checks that again, per caller. */
-function separationProblems(config: ParsedConfig): Problem[] {
+function narrowingProblems(path: Path, { roles, rpcs, archived }: ParsedRule): Problem[] {
   const problems: Problem[] = [];
-  const makers = new Set(config.admin.filter((rule) => rule.roles.includes('custodian')).map(identityOf));
-  for (const [name, key] of Object.entries(config.keys)) {
-    const held = new Map<string, Set<Role>>();
-    for (const [index, rule] of key.allow.entries()) {
-      const path: Path = ['keys', name, 'allow', index, 'roles'];
-      const identity = identityOf(rule);
-      const roles = held.get(identity) ?? new Set();
-      held.set(identity, roles);
-      for (const role of rule.roles) roles.add(role);
-      const exclusive = EXCLUSIVE_ROLES.filter((role) => roles.has(role));
-      if (exclusive.length > 1 && rule.roles.some((role) => EXCLUSIVE_ROLES.includes(role))) {
-        const text = `${identity} holds ${exclusive.join(' and ')} on one key; production wants different people (nobody creates and uses, or rotates and destroys)`;
-        problems.push({ path, text });
-      } else if (rule.roles.includes('user') && makers.has(identity)) {
-        const text = `${identity} uses this key and is custodian in admin; production wants different people (nobody creates and uses)`;
-        problems.push({ path, text });
-      }
-    }
+  const user = roles.includes('user');
+  if (rpcs !== undefined && !user) {
+    problems.push({ path: [...path, 'rpcs'], text: 'narrows role user, which this rule does not give' });
+  }
+  if (archived && !user) {
+    problems.push({ path: [...path, 'archived'], text: 'is for role user, which this rule does not give' });
+  } else if (archived && rpcs !== undefined && !DECRYPTING_RPCS.some((rpc) => rpcs.includes(rpc))) {
+    const text = `opens what decrypts only, and rpcs lists none of ${DECRYPTING_RPCS.join(', ')}`;
+    problems.push({ path: [...path, 'archived'], text });
   }
   return problems;
-}
-
-function identityOf(rule: { uid?: number | undefined; gid?: number | undefined }): string {
-  return rule.uid === undefined ? `gid ${rule.gid}` : `uid ${rule.uid}`;
 }

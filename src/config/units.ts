@@ -22,6 +22,26 @@ export function parseMode(value: unknown): number | undefined {
   return Number.parseInt(value, 8);
 }
 
+/**
+ * `2027-06-30T00:00:00Z`: a time of RFC 3339 with its zone, to the second, in Unix milliseconds. Undefined for anything else: a day alone
+ * leaves open when it begins.
+ */
+export function parseInstant(value: unknown): number | undefined {
+  if (typeof value !== 'string') return undefined;
+  const match = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(Z|[+-]\d\d:\d\d)$/.exec(value);
+  if (match === null) return undefined;
+  const [, day, time] = match;
+  const ms = Date.parse(value);
+  // Date.parse takes 30 February for 2 March.
+  const written = Date.parse(`${day}T${time}Z`);
+  return Number.isNaN(ms) || new Date(written).toISOString() !== `${day}T${time}.000Z` ? undefined : ms;
+}
+
+/** `"0660"`, quotes and all. */
+export function modeText(bits: number): string {
+  return `"${bits.toString(8).padStart(4, '0')}"`;
+}
+
 /** The largest unit that divides it: 300000 → `5m`. */
 export function durationText(ms: number): string {
   const unit = (['d', 'h', 'm', 's'] as const).find((name) => ms > 0 && ms % MS[name] === 0) ?? 'ms';

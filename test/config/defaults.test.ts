@@ -15,7 +15,10 @@ test('the development configuration keeps everything in its directory and gives 
     directory: '.dekd/keystore',
     rootKey: { development: true },
     durable: false,
+    schedule: { rotateAfterMs: undefined, maxVersions: undefined },
+    keks: new Map(),
   });
+  t.deepEqual(config.warnings, []);
   t.deepEqual([...config.keys.keys()], ['default']);
   const uid = process.getuid?.();
   t.deepEqual(config.keys.get('default')?.allow, [{ uid, roles: ['user', 'operator', 'custodian', 'auditor'] }]);

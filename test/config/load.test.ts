@@ -59,6 +59,8 @@ test('the example of the issue is what it says', (t) => {
     directory: '/var/lib/dekd/keystore',
     rootKey: { file: '/run/secrets/root.key' },
     durable: true,
+    schedule: { rotateAfterMs: undefined, maxVersions: undefined },
+    keks: new Map(),
   });
   t.deepEqual(config.keys.get('orders'), {
     name: 'orders',
@@ -211,17 +213,17 @@ const table: readonly [find: string, replacement: string, ...lines: string[]][] 
   [
     'root_key: { file: /run/secrets/root.key }',
     'root_key: { development: true }',
-    'F:8:70: upstreams.store.root_key: a development root key lies beside the keys that it protects; production needs { file: PATH }',
+    'F:8:70: upstreams.store.root_key: a development root key lies beside the keys that it protects; production needs file, credential or passphrase',
   ],
   [
     'root_key: { file: /run/secrets/root.key }, durable: true',
     'durable: true',
-    'F:8:10: upstreams.store.root_key: found nothing, expected { file: PATH } or, in the development profile, { development: true }',
+    'F:8:10: upstreams.store.root_key: found nothing, expected { file: PATH }, { credential: NAME }, { passphrase: { file: PATH } }, { passphrase: { credential: NAME } } or, in the development profile, { development: true }',
   ],
   [
     'root_key: { file: /run/secrets/root.key }',
     'root_key: {}',
-    'F:8:70: upstreams.store.root_key: found an empty map, expected { file: PATH } or, in the development profile, { development: true }',
+    'F:8:70: upstreams.store.root_key: found an empty map, expected { file: PATH }, { credential: NAME }, { passphrase: { file: PATH } }, { passphrase: { credential: NAME } } or, in the development profile, { development: true }',
   ],
   [
     'durable: true',

@@ -96,7 +96,7 @@ export declare function readKey(fd: number, kind: SlotKind, length: number): Slo
 /**
  * Reads a passphrase of 8–1,024 bytes, to the end of the file and without one newline there, into locked memory and makes a raw 32-byte key of it:
  * scrypt (RFC 7914) with N = 2^logN (10–20, less than 16 × r), r 1–32, p 1–16. Its table of 128 × r × N bytes, at most 1 GiB, is outside the arena,
- * and zeroed; the calling thread works for 0.4 s at 17, 8, 1. For the start only: GenerateDataKey waits meanwhile for the arena's scratch space.
+ * and zeroed; the calling thread works for 0.25 s at 17, 8, 1. For the start only: GenerateDataKey waits meanwhile for the arena's scratch space.
  * ERR_KEY_LENGTH for a passphrase that is shorter or longer.
  */
 export declare function readPassphraseKey(fd: number, salt: Uint8Array, logN: number, r: number, p: number): SlotHandle;

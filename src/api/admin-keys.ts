@@ -1,4 +1,4 @@
-import { DekdError } from '../errors.ts';
+import { actor, adminDenied } from './admin-request.ts';
 import type { Call } from './call.ts';
 import { keySummary } from './describe-key.ts';
 import type { Parts } from './parts.ts';
@@ -14,7 +14,7 @@ export async function createKey(request: CreateKeyRequest, call: Call, parts: Pa
   if (!parts.policy.mayAdmin(call.principal, 'CreateKey')) throw adminDenied('CreateKey', call);
   checkKeyName('key', request.key);
   const labels = new Map(Object.entries(request.labels));
-  const made = await parts.administration.createKek(request.key, request.upstream, labels);
+  const made = await parts.administration.createKek(request.key, request.upstream, labels, actor(call));
   return { key: request.key, kek: made.uri, kek_version: made.version, usable: made.usable };
 }
 
@@ -27,12 +27,7 @@ export function listKeys(_request: object, call: Call, parts: Parts): object {
 export async function rotateKey(request: { key: string }, call: Call, parts: Parts): Promise<object> {
   checkKeyName('key', request.key);
   const keyring = authorize('RotateKey', request.key, call, parts);
-  const kek = await parts.administration.rotateKeks(request.key);
+  const kek = await parts.administration.rotateKeks(keyring, actor(call));
   const retired = await keyring.rotate();
   return { key: request.key, kek: kek?.uri ?? '', kek_version: kek?.version ?? '', retired_deks: String(retired) };
-}
-
-export function adminDenied(rpc: string, call: Call): DekdError {
-  const { uid, gid } = call.principal;
-  return new DekdError('POLICY_DENIED', `uid ${uid} (gid ${gid}) may not call ${rpc}`);
 }

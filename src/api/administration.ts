@@ -1,3 +1,7 @@
+import type { EncryptionContext } from '../crypto/context.ts';
+import type { Kek } from '../keyring/kek.ts';
+import type { Keyring } from '../keyring/keyring.ts';
+
 /** A KEK that an administrative call made or changed. */
 export interface ChangedKek {
   readonly uri: string;
@@ -10,6 +14,9 @@ export interface MemoryFacts {
   readonly requested: number;
   readonly slots: number;
   readonly slotsUsed: number;
+  readonly sealed: number;
+  readonly maxSealed: number;
+  readonly free: number;
 }
 
 export interface UpstreamFacts {
@@ -18,10 +25,50 @@ export interface UpstreamFacts {
   readonly warnings: readonly string[];
 }
 
-/** What the daemon as a whole can tell and do; the handlers decide who may ask. */
+export type KekState = 'active' | 'disabled' | 'archived' | 'pending-deletion' | 'destroyed';
+
+export interface KekVersionFacts {
+  readonly version: string;
+  readonly state: KekState | 'decrypt-only';
+  /** Unix milliseconds, as every instant here. */
+  readonly createdAt: number;
+  readonly destroyedAt?: number;
+  readonly destroyedBy?: string;
+}
+
+export interface DeletionFacts {
+  readonly requestedBy: readonly string[];
+  readonly waitingPeriodMs: number;
+  /** Undefined until enough custodians have asked. */
+  readonly at: number | undefined;
+}
+
+/** A KEK of a key, as its upstream describes it now. */
+export interface KekFacts {
+  readonly kek: Kek;
+  /** Undefined for one of `decrypt_with`. */
+  readonly role: 'authority' | 'standby' | 'recovery' | undefined;
+  /** Undefined when the upstream was not asked, has no such KEK or did not answer: then `problem` says which. */
+  readonly description?: {
+    readonly state: KekState;
+    readonly versions: readonly KekVersionFacts[];
+    readonly labels: ReadonlyMap<string, string>;
+    readonly expiresAt?: number;
+    readonly deletion?: DeletionFacts;
+  };
+  readonly nextRotationAt?: number;
+  readonly problem?: string;
+}
+
+/**
+ * What the daemon as a whole can tell and do; the handlers decide who may ask. `by` is who asked, for log and keystore: "uid 2001". What
+ * changes KEKs answers when the change is on disk and the keyrings have acted on it.
+ */
 export interface Administration {
   readonly version: string;
   readonly profile: string;
+  /** How many custodians must ask for a deletion. */
+  readonly custodians: number;
   /** Unix milliseconds. */
   readonly startedAtMs: number;
   /** Of the process; each upstream has its own. */
@@ -36,7 +83,34 @@ export interface Administration {
     name: string,
     upstream: string,
     labels: ReadonlyMap<string, string>,
+    by: string,
   ): Promise<ChangedKek & { readonly usable: boolean }>;
   /** A new version of each KEK of the key that can be rotated here; the first one, or undefined when there is none. */
-  rotateKeks(keyName: string): Promise<ChangedKek | undefined>;
+  rotateKeks(keyring: Keyring, by: string): Promise<ChangedKek | undefined>;
+  /** The KEKs of a key that can be changed here, authorities first. Throws INVALID_REQUEST when there is none. */
+  changeableKeks(keyring: Keyring): readonly Kek[];
+  /** Throws KEY_* for a transition that is not allowed, KEY_NOT_FOUND without a KEK, UPSTREAM_UNAVAILABLE when it can't be written. */
+  changeKey(keyring: Keyring, change: 'disable' | 'enable' | 'archive', by: string): Promise<void>;
+  /** Throws as changeKey, and INVALID_REQUEST when the custodian before asked for another period. */
+  scheduleDeletion(keyring: Keyring, waitingPeriodMs: number, by: string): Promise<DeletionFacts>;
+  cancelDeletion(keyring: Keyring, by: string): Promise<void>;
+  /** Returns how many DEKs were zeroed. */
+  changePartition(
+    keyring: Keyring,
+    partition: EncryptionContext,
+    change: 'disable' | 'enable',
+    by: string,
+  ): Promise<number>;
+  /** All KEKs that the configuration gives the key, in its order. */
+  describeKeks(keyring: Keyring, signal: AbortSignal): Promise<readonly KekFacts[]>;
+  /** Zeroes DEKs; of every partition when none is given. Returns how many there were. */
+  flush(keyrings: readonly Keyring[], partition: EncryptionContext | undefined, by: string): number;
+  /** Returns how many DEKs were made. */
+  warm(keyring: Keyring, partition: EncryptionContext, by: string): Promise<number>;
+  /** A copy of a store ("" = the only one), in at most `maxBytes`. Throws INVALID_REQUEST, MESSAGE_TOO_LARGE. */
+  backup(
+    upstream: string,
+    maxBytes: number,
+    by: string,
+  ): Promise<{ readonly upstream: string; readonly store: Uint8Array }>;
 }

@@ -1,42 +1,54 @@
 import { systemClock } from '../keyring/clock.ts';
-import { rotationOverdue } from '../keyring/decide.ts';
-import type { Dek } from '../keyring/dek.ts';
 import type { Kek } from '../keyring/kek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
-import { adminDenied } from './admin-keys.ts';
-import type { UpstreamFacts } from './administration.ts';
+import { adminDenied } from './admin-request.ts';
+import type { MemoryFacts, UpstreamFacts } from './administration.ts';
 import type { Call } from './call.ts';
+import { DekPage } from './dek-page.ts';
+import { keyState } from './key-state.ts';
 import type { Parts } from './parts.ts';
-import { duration, timestamp } from './time.ts';
+import { timestamp } from './time.ts';
+
+interface GetStatusRequest {
+  max_deks: number;
+  page_token: string;
+}
 
 /** What the agent holds and how its upstreams are, of the keys that the caller may see; never a key byte. */
-export function agentStatus(_request: object, call: Call, parts: Parts): object {
+export function agentStatus(request: GetStatusRequest, call: Call, parts: Parts): object {
   if (!parts.policy.mayAdmin(call.principal, 'GetStatus')) throw adminDenied('GetStatus', call);
+  const page = new DekPage(request.max_deks, request.page_token, parts.keyrings);
   const { administration, keyrings, policy } = parts;
   const visible = policy.visibleKeys(call.principal).flatMap((name) => keyrings.byName(name) ?? []);
-  const upstreams = shownUpstreams(call, visible, parts);
-  const memory = administration.memory();
   return {
     version: administration.version,
     node_version: process.version,
     profile: administration.profile,
     started_at: timestamp(administration.startedAtMs),
     as_of: timestamp(systemClock.wallMs()),
-    memory: {
-      kind: memory.kind,
-      size: String(memory.size),
-      requested: String(memory.requested),
-      slots: String(memory.slots),
-      slots_used: String(memory.slotsUsed),
-    },
-    upstreams: upstreams.map((upstream) => ({
+    memory: memoryStatus(administration.memory()),
+    upstreams: shownUpstreams(call, visible, parts).map((upstream) => ({
       upstream: upstream.name,
       type: upstream.type,
       warnings: upstream.warnings,
       ...health(upstream.name, keyrings.keks()),
     })),
-    keys: visible.map((keyring) => keyStatus(keyring, parts)),
+    keys: visible.map((keyring) => keyStatus(keyring, page)),
     warnings: administration.warnings,
+    next_page_token: page.nextToken,
+  };
+}
+
+function memoryStatus({ kind, size, requested, slots, slotsUsed, sealed, maxSealed, free }: MemoryFacts): object {
+  return {
+    kind,
+    size: String(size),
+    requested: String(requested),
+    slots: String(slots),
+    slots_used: String(slotsUsed),
+    sealed: String(sealed),
+    max_sealed: String(maxSealed),
+    free: String(free),
   };
 }
 
@@ -61,36 +73,22 @@ function health(name: string, keks: readonly Kek[]): object {
   const mine = keks.filter((kek) => kek.upstreamName === name);
   const called = mine.filter((kek) => kek.health.state !== 'unknown');
   const worst = called.find((kek) => kek.health.state !== 'ok') ?? called[0];
-  const ageMs = worst === undefined ? 0 : systemClock.bootMs() - worst.health.atMs;
+  const instant = (bootMs: number): object => timestamp(systemClock.wallMs() - (systemClock.bootMs() - bootMs));
   return {
     state: worst?.health.state ?? '',
-    as_of: worst === undefined ? undefined : timestamp(systemClock.wallMs() - ageMs),
+    as_of: worst === undefined ? undefined : instant(worst.health.atMs),
+    since: worst === undefined ? undefined : instant(worst.health.sinceMs),
     calls: String(mine.reduce((sum, kek) => sum + kek.calls, 0)),
     failures: String(mine.reduce((sum, kek) => sum + kek.failures, 0)),
   };
 }
 
-function keyStatus(keyring: Keyring, parts: Parts): object {
+function keyStatus(keyring: Keyring, page: DekPage): object {
   return {
     key: keyring.options.name,
+    state: keyState(keyring),
     cache_mode: keyring.options.cache.mode,
-    deks: [...keyring.all()].map((dek) => dekStatus(dek, parts)),
+    ...page.take(keyring),
     counters: Object.fromEntries(Object.entries(keyring.counters).map(([name, count]) => [name, String(count)])),
-  };
-}
-
-function dekStatus(dek: Dek, parts: Parts): object {
-  const nowMs = systemClock.bootMs();
-  return {
-    dek_id: dek.id.toString('hex'),
-    class: dek.place,
-    partition: Object.fromEntries(dek.partition),
-    age: duration(nowMs - dek.loadedAtMs),
-    verification_age: duration(nowMs - dek.verifiedAtMs),
-    verified_by: dek.verifiedBy,
-    messages: String(dek.messages),
-    bytes: String(dek.bytes),
-    rotation_overdue: dek.place === 'encrypting' && rotationOverdue(dek, nowMs),
-    refusal_pending: parts.keyrings.refusalPending(dek),
   };
 }

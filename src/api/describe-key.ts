@@ -2,28 +2,20 @@ import { systemClock } from '../keyring/clock.ts';
 import type { Dek } from '../keyring/dek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import type { Call } from './call.ts';
+import { keyState, ROLES } from './key-state.ts';
 import type { Parts } from './parts.ts';
 import { authorize, checkKeyName } from './request.ts';
 import { duration, timestamp } from './time.ts';
 
 const SUITE_NAMES: Readonly<Record<number, string>> = { 1: 'SUITE_XAES_256_GCM', 2: 'SUITE_AES_256_GCM' };
-const STATES = {
-  missing: 'KEY_STATE_UNSPECIFIED',
-  disabled: 'KEY_STATE_DISABLED',
-  archived: 'KEY_STATE_ARCHIVED',
-  'pending-deletion': 'KEY_STATE_PENDING_DELETION',
-  destroyed: 'KEY_STATE_DESTROYED',
-} as const;
-const ROLES = {
-  authority: 'RECIPIENT_ROLE_AUTHORITY',
-  standby: 'RECIPIENT_ROLE_STANDBY',
-  recovery: 'RECIPIENT_ROLE_RECOVERY',
-} as const;
-
 /** A key's public facts, from memory: no upstream is asked. */
 export function describeKey(request: { key: string }, call: Call, parts: Parts): object {
   checkKeyName('key', request.key);
-  const keyring = authorize('DescribeKey', request.key, call, parts);
+  return keyFacts(authorize('DescribeKey', request.key, call, parts));
+}
+
+/** DescribeKeyResponse. */
+export function keyFacts(keyring: Keyring): object {
   const { cache, partitionBy } = keyring.options;
   const encrypting = [...keyring.encrypting.all()];
   const held = [...keyring.all()];
@@ -42,16 +34,12 @@ export function describeKey(request: { key: string }, call: Call, parts: Parts):
   };
 }
 
-/** What ListKeys shows of a key, and DescribeKey begins with. The state is what the authorities last said. */
+/** What ListKeys shows of a key, and DescribeKey begins with. */
 export function keySummary(keyring: Keyring): object {
   const { name, suite, recipients } = keyring.options;
-  const condition = recipients
-    .filter((recipient) => recipient.role === 'authority')
-    .map((recipient) => recipient.kek.health.condition)
-    .find((found) => found !== undefined);
   return {
     key: name,
-    state: condition === undefined ? 'KEY_STATE_ACTIVE' : STATES[condition],
+    state: keyState(keyring),
     suite: SUITE_NAMES[suite] ?? 'SUITE_UNSPECIFIED',
     recipients: recipients.map(({ kek, role }) => ({
       upstream: kek.upstreamName,

@@ -1,3 +1,7 @@
+import { backupKeystore } from './admin-backup.ts';
+import { adminDescribeKey } from './admin-describe-key.ts';
+import { archiveKey, cancelKeyDeletion, disableKey, enableKey, scheduleKeyDeletion } from './admin-key-states.ts';
+import { disablePartition, enablePartition, flushKeyring, warmKeyring } from './admin-keyring.ts';
 import { createKey, listKeys, rotateKey } from './admin-keys.ts';
 import { agentStatus } from './agent-status.ts';
 import type { Call } from './call.ts';
@@ -27,7 +31,18 @@ export function adminHandlers(parts: Parts): Handlers {
   return {
     CreateKey: (request, call) => createKey(request, call, parts),
     ListKeys: (request, call) => listKeys(request, call, parts),
+    DescribeKey: (request, call) => adminDescribeKey(request, call, parts),
     RotateKey: (request, call) => rotateKey(request, call, parts),
+    DisableKey: (request, call) => disableKey(request, call, parts),
+    EnableKey: (request, call) => enableKey(request, call, parts),
+    ArchiveKey: (request, call) => archiveKey(request, call, parts),
+    ScheduleKeyDeletion: (request, call) => scheduleKeyDeletion(request, call, parts),
+    CancelKeyDeletion: (request, call) => cancelKeyDeletion(request, call, parts),
+    DisablePartition: (request, call) => disablePartition(request, call, parts),
+    EnablePartition: (request, call) => enablePartition(request, call, parts),
+    FlushKeyring: (request, call) => flushKeyring(request, call, parts),
+    WarmKeyring: (request, call) => warmKeyring(request, call, parts),
+    BackupKeystore: (request, call) => backupKeystore(request, call, parts),
     GetStatus: (request, call) => agentStatus(request, call, parts),
   };
 }

@@ -18,3 +18,14 @@ function protoTime(ms: number): ProtoTime {
   const seconds = Math.floor(ms / 1_000);
   return { seconds: String(seconds), nanos: Math.min(Math.round((ms - seconds * 1_000) * 1e6), 999_999_999) };
 }
+
+/** google.protobuf.Duration as proto-loader decodes it. */
+export interface WireDuration {
+  readonly seconds: string;
+  readonly nanos: number;
+}
+
+/** Milliseconds of a span; a hostile number of seconds stays a number, however far from any limit. */
+export function durationMs({ seconds, nanos }: WireDuration): number {
+  return Number(seconds) * 1_000 + nanos / 1e6;
+}

@@ -32,6 +32,7 @@ async function run(flags: Flags): Promise<void> {
   checkNodeVersion();
   const config = await configuration(flags);
   if (flags.check === true) {
+    for (const warning of config.warnings) note('dekd', warning);
     process.stdout.write(`${config.file ?? flags.state}: ok, ${counted(config)}, profile ${config.profile}\n`);
     return;
   }

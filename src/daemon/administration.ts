@@ -1,13 +1,25 @@
-import type { Administration, ChangedKek, MemoryFacts } from '../api/administration.ts';
+import type {
+  Administration,
+  ChangedKek,
+  DeletionFacts,
+  KekFacts,
+  MemoryFacts,
+  UpstreamFacts,
+} from '../api/administration.ts';
 import type { Config } from '../config/config.ts';
+import type { EncryptionContext } from '../crypto/context.ts';
 import { arenaStatus } from '../crypto/native.ts';
 import { DekdError, invalidField } from '../errors.ts';
+import type { Kek } from '../keyring/kek.ts';
+import type { Keyring } from '../keyring/keyring.ts';
 import type { Keyrings } from '../keyring/keyrings.ts';
 import type { Policy } from '../policy/authorize.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { EVENTS } from '../telemetry/names.ts';
-import { UpstreamFailure } from '../upstream/failure.ts';
-import { hasLifecycle, type KekDescription, type KekLifecycle, type Upstream } from '../upstream/provider.ts';
+import { hasLifecycle, type KekChange, type KekLifecycle, type Upstream } from '../upstream/provider.ts';
+import { describeKeks } from './describe-keks.ts';
+import type { KekFollower } from './kek-follower.ts';
+import { KeyLifecycle, newestVersion, ownFailures } from './key-lifecycle.ts';
 import { developmentKey, type Keks, keyOptions } from './key-options.ts';
 
 export interface AdministrationParts {
@@ -18,25 +30,30 @@ export interface AdministrationParts {
   readonly keks: Keks;
   readonly keyrings: Keyrings;
   readonly policy: Policy;
+  readonly follower: KekFollower;
   readonly logger: Logger;
 }
 
-/** What the administrative calls change: KEKs, and in the development profile the keys themselves. */
+/** What the administrative calls change: KEKs, keyrings, and in the development profile the keys themselves. Each change is logged with who asked. */
 export class DaemonAdministration implements Administration {
   readonly version: string;
   readonly profile: string;
+  readonly custodians: number;
   readonly startedAtMs = Date.now();
   readonly warnings: readonly string[];
   readonly #parts: AdministrationParts;
+  readonly #lifecycle: KeyLifecycle;
 
   constructor(parts: AdministrationParts) {
     this.#parts = parts;
     this.version = parts.version;
     this.profile = parts.config.profile;
+    this.custodians = parts.config.profile === 'development' ? 1 : 2;
     this.warnings = parts.warnings;
+    this.#lifecycle = new KeyLifecycle(parts.follower);
   }
 
-  get upstreams(): Administration['upstreams'] {
+  get upstreams(): readonly UpstreamFacts[] {
     return [...this.#parts.upstreams].map(([name, { type, warnings }]) => ({ name, type, warnings }));
   }
 
@@ -46,54 +63,97 @@ export class DaemonAdministration implements Administration {
 
   async createKek(
     name: string,
-    upstream: string,
+    upstreamName: string,
     labels: ReadonlyMap<string, string>,
+    by: string,
   ): Promise<ChangedKek & { usable: boolean }> {
-    const made = await ownFailures(this.#lifecycle(upstream).createKek(name, labels));
-    this.#parts.keyrings.forgetAnswers();
+    const { keyrings, follower } = this.#parts;
+    const local = this.#localUpstream(upstreamName);
+    const made = await ownFailures(local.upstream.createKek(name, labels));
+    keyrings.forgetAnswers();
     if (this.profile === 'development') this.#serve(name);
-    const usable = this.#parts.keyrings.byName(name) !== undefined;
-    this.#parts.logger.info({ event: EVENTS.keyCreated, key: name, kek: made.uri }, 'a KEK was made');
-    return { uri: made.uri, version: newestVersion(made), usable };
+    follower.changed(local.name, made);
+    this.#log(EVENTS.keyCreated, { key: name, kek: made.uri, by }, 'a KEK was made');
+    return { uri: made.uri, version: newestVersion(made), usable: keyrings.byName(name) !== undefined };
   }
 
-  async rotateKeks(keyName: string): Promise<ChangedKek | undefined> {
-    let first: ChangedKek | undefined;
-    for (const { kek, role } of this.#parts.keyrings.byName(keyName)?.options.recipients ?? []) {
-      if (role === 'recovery' || !hasLifecycle(kek.upstream)) continue;
-      const rotated = await ownFailures(kek.upstream.rotateKek(kek.uri));
-      first ??= { uri: rotated.uri, version: newestVersion(rotated) };
-    }
-    this.#parts.logger.info({ event: EVENTS.keyRotated, key: keyName, kek: first?.uri }, 'a key was rotated');
+  async rotateKeks(keyring: Keyring, by: string): Promise<ChangedKek | undefined> {
+    const first = await this.#lifecycle.rotate(keyring);
+    this.#log(EVENTS.keyRotated, { key: keyring.options.name, kek: first?.uri, by }, 'a key was rotated');
     return first;
   }
 
-  /** `npm start` has a key that works; only the development profile makes KEKs by itself. */
-  async makeMissingKeks(): Promise<void> {
-    for (const { upstream, name } of await this.#missingKeks()) await upstream.createKek(name, new Map());
+  changeableKeks(keyring: Keyring): readonly Kek[] {
+    return this.#lifecycle.changeable(keyring).map(({ kek }) => kek);
   }
 
-  /** In production a custodian makes them: until then their keys refuse, and whoever starts dekd should know. */
-  async tellMissingKeks(): Promise<void> {
-    for (const { key, name } of await this.#missingKeks()) {
-      const text = `keys.${key}: its KEK local:${name} does not exist yet; make it with: dekctl keys create ${name}`;
-      this.#parts.logger.warn({ event: EVENTS.warning, key }, text);
-    }
+  async changeKey(keyring: Keyring, change: KekChange, by: string): Promise<void> {
+    await this.#lifecycle.change(keyring, change, by);
+    const { state, options } = keyring;
+    this.#log(EVENTS.keyChanged, { key: options.name, change, state, by }, 'a key’s state was changed');
   }
 
-  async #missingKeks(): Promise<{ key: string; upstream: KekLifecycle; name: string }[]> {
-    const missing = new Map<string, { key: string; upstream: KekLifecycle; name: string }>();
-    for (const { name: key, recipients } of this.#parts.config.keys.values()) {
-      for (const { upstream: upstreamName, kek } of recipients) {
-        const upstream = this.#parts.upstreams.get(upstreamName);
-        if (upstream === undefined || !hasLifecycle(upstream)) continue;
-        const uri = upstream.resolve(kek);
-        const known = await upstream.listKeks();
-        if (known.some((one) => one.kek.uri === uri)) continue;
-        missing.set(uri, { key, upstream, name: uri.slice(uri.lastIndexOf('/') + 1) });
-      }
+  async scheduleDeletion(keyring: Keyring, waitingPeriodMs: number, by: string): Promise<DeletionFacts> {
+    const { custodians } = this;
+    const deletion = await this.#lifecycle.scheduleDeletion(keyring, { waitingPeriodMs, by, custodians });
+    const { at, requestedBy } = deletion;
+    const deletionAt = at === undefined ? undefined : new Date(at).toISOString();
+    const fields = { key: keyring.options.name, requestedBy, deletionAt, by };
+    if (at === undefined) this.#log(EVENTS.deletionRequested, fields, 'a custodian asked for a key’s deletion');
+    else this.#parts.logger.warn({ event: EVENTS.deletionScheduled, ...fields }, 'a key will be destroyed');
+    return deletion;
+  }
+
+  async cancelDeletion(keyring: Keyring, by: string): Promise<void> {
+    await this.#lifecycle.cancelDeletion(keyring, by);
+    this.#log(EVENTS.deletionCancelled, { key: keyring.options.name, by }, 'a key’s deletion was withdrawn');
+  }
+
+  async changePartition(
+    keyring: Keyring,
+    partition: EncryptionContext,
+    change: 'disable' | 'enable',
+    by: string,
+  ): Promise<number> {
+    const purgedDeks = await this.#lifecycle.changePartition(keyring, partition, change, by);
+    if (change === 'enable') this.#parts.keyrings.forgetAnswers();
+    const fields = { key: keyring.options.name, partition: Object.fromEntries(partition), change, purgedDeks, by };
+    this.#log(EVENTS.partitionChanged, fields, 'a partition was changed');
+    return purgedDeks;
+  }
+
+  describeKeks(keyring: Keyring, signal: AbortSignal): Promise<readonly KekFacts[]> {
+    return describeKeks(keyring, this.#parts.config.upstreams, signal);
+  }
+
+  flush(keyrings: readonly Keyring[], partition: EncryptionContext | undefined, by: string): number {
+    let purgedDeks = 0;
+    for (const { options } of keyrings) purgedDeks += this.#parts.keyrings.flush(options.name, partition);
+    const keys = keyrings.map(({ options }) => options.name);
+    this.#log(
+      EVENTS.flushed,
+      { keys, partition: partition && Object.fromEntries(partition), purgedDeks, by },
+      'flushed',
+    );
+    return purgedDeks;
+  }
+
+  async warm(keyring: Keyring, partition: EncryptionContext, by: string): Promise<number> {
+    const deks = await keyring.warm(partition);
+    const fields = { key: keyring.options.name, partition: Object.fromEntries(partition), deks, by };
+    this.#log(EVENTS.warmed, fields, 'a keyring was warmed');
+    return deks;
+  }
+
+  async backup(upstreamName: string, maxBytes: number, by: string): Promise<{ upstream: string; store: Uint8Array }> {
+    const { name, upstream } = this.#localUpstream(upstreamName);
+    const store = await ownFailures(upstream.backup());
+    if (store.length > maxBytes) {
+      const text = `the keystore of upstream ${name} has ${store.length} bytes, and ${maxBytes} fit into one answer; stop dekd and copy its directory instead`;
+      throw new DekdError('MESSAGE_TOO_LARGE', text, { metadata: { upstream: name } });
     }
-    return [...missing.values()];
+    this.#log(EVENTS.backup, { upstream: name, bytes: store.length, by }, 'a keystore was backed up');
+    return { upstream: name, store };
   }
 
   /** Keys that CreateKey made in earlier runs; only the development profile has such. */
@@ -113,28 +173,17 @@ export class DaemonAdministration implements Administration {
     policy.addKey(name, key.allow);
   }
 
-  #lifecycle(name: string): KekLifecycle {
-    const able = [...this.#parts.upstreams].filter(([, upstream]) => hasLifecycle(upstream));
-    const names = able.map(([known]) => known).join(', ');
-    if (name === '' && able.length > 1) throw invalidField('upstream', `is empty; choose one of: ${names}`);
-    const found = name === '' ? able[0] : able.find(([known]) => known === name);
-    if (found === undefined || !hasLifecycle(found[1])) {
-      throw invalidField('upstream', `"${name}" is not a local upstream; there is: ${names || 'none'}`);
-    }
-    return found[1];
+  #localUpstream(wanted: string): { name: string; upstream: KekLifecycle } {
+    const able: { name: string; upstream: KekLifecycle }[] = [];
+    for (const [name, upstream] of this.#parts.upstreams) if (hasLifecycle(upstream)) able.push({ name, upstream });
+    const names = able.map(({ name }) => name).join(', ');
+    if (wanted === '' && able.length > 1) throw invalidField('upstream', `is empty; choose one of: ${names}`);
+    const found = wanted === '' ? able[0] : able.find(({ name }) => name === wanted);
+    if (found !== undefined) return found;
+    throw invalidField('upstream', `"${wanted}" is not a local upstream; there is: ${names || 'none'}`);
   }
-}
 
-/** A KEK's change that an upstream's failure ended; its text is about the store, for whoever runs it. */
-async function ownFailures<T>(change: Promise<T>): Promise<T> {
-  try {
-    return await change;
-  } catch (thrown) {
-    if (!(thrown instanceof UpstreamFailure)) throw thrown;
-    throw new DekdError('UPSTREAM_UNAVAILABLE', thrown.message, { cause: thrown });
+  #log(event: string, fields: object, text: string): void {
+    this.#parts.logger.info({ event, ...fields }, text);
   }
-}
-
-function newestVersion(kek: KekDescription): string {
-  return kek.versions.find(({ state }) => state === 'active')?.version ?? '';
 }

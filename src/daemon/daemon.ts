@@ -17,8 +17,10 @@ import type { Upstream } from '../upstream/provider.ts';
 import { openUpstream } from '../upstream/registry.ts';
 import { DaemonAdministration } from './administration.ts';
 import { Closers } from './closers.ts';
+import { KekFollower } from './kek-follower.ts';
 import { Keks, keyOptions } from './key-options.ts';
 import { logKeyringEvents } from './log-events.ts';
+import { makeMissingKeks, tellMissingKeks } from './missing-keks.ts';
 import { rpcErrors } from './rpc-errors.ts';
 import { type OpenSocket, openSocket, reserveSocket } from './sockets.ts';
 import { warmStartupKeys } from './warm.ts';
@@ -48,8 +50,9 @@ export async function startDaemon(config: Config, { logger, version }: DaemonOpt
     const warnings = secureProcess(config, logger);
     const reserved = await reserveSockets(config, closers);
     const upstreams = await openUpstreams(config, closers, logger);
-    const parts = await assemble(config, upstreams, warnings, { logger, version });
+    const { parts, follower } = await assemble(config, upstreams, warnings, { logger, version });
     closers.add(() => parts.keyrings.close());
+    closers.add(() => follower.stop());
     const sockets = await openSockets(config, reserved, parts, logger, closers);
     const stopWarming = warmStartupKeys(parts.keyrings, logger, () =>
       sockets.agent.server.setHealth('dekd.v1.KeyAgent', true),
@@ -71,6 +74,7 @@ export async function startDaemon(config: Config, { logger, version }: DaemonOpt
 }
 
 async function stopAll(closers: Closers, logger: Logger): Promise<void> {
+  logger.info({ event: EVENTS.stopping }, 'stopping: running calls may end');
   const [failure] = await closers.closeAll();
   if (failure !== undefined) throw failure;
   logger.info({ event: EVENTS.stopped }, 'stopped');
@@ -78,7 +82,7 @@ async function stopAll(closers: Closers, logger: Logger): Promise<void> {
 
 /** Before any secret exists: no core dump, no debugger, locked memory. */
 function secureProcess(config: Config, logger: Logger): string[] {
-  const warnings: string[] = [];
+  const warnings = [...config.warnings];
   hardenProcess();
   const { lock, sizeBytes } = config.memory;
   const arena = openSecretMemory(lock, sizeBytes);
@@ -116,12 +120,13 @@ async function assemble(
   upstreams: ReadonlyMap<string, Upstream>,
   warnings: readonly string[],
   { logger, version }: DaemonOptions,
-): Promise<Parts> {
+): Promise<{ parts: Parts; follower: KekFollower }> {
   const keks = new Keks(upstreams, systemClock);
   const keyrings = new Keyrings(systemClock, logKeyringEvents(logger));
   const rules = new Map([...config.keys].map(([name, key]) => [name, key.allow]));
   const policy = compilePolicy({ keys: rules, admin: config.admin, profile: config.profile });
   for (const key of config.keys.values()) keyrings.add(keyOptions(key, keks));
+  const follower = new KekFollower(keyrings, logger);
   const administration = new DaemonAdministration({
     config,
     version,
@@ -130,15 +135,17 @@ async function assemble(
     keks,
     keyrings,
     policy,
+    follower,
     logger,
   });
   if (config.profile === 'development') {
-    await administration.makeMissingKeks();
+    await makeMissingKeks(config, upstreams);
     await administration.serveStoredKeys();
   } else {
-    await administration.tellMissingKeks();
+    await tellMissingKeks(config, upstreams, logger);
   }
-  return { keyrings, policy, administration };
+  await follower.follow(upstreams);
+  return { parts: { keyrings, policy, administration }, follower };
 }
 
 interface Reserved {

@@ -1,6 +1,5 @@
 /** Every event that dekd logs, by its `event` field. Messages may be reworded; these names stay. */
 export const EVENTS = {
-  starting: 'starting',
   ready: 'ready',
   stopping: 'stopping',
   stopped: 'stopped',
@@ -19,5 +18,15 @@ export const EVENTS = {
   clockStep: 'clock_step',
   keyCreated: 'key_created',
   keyRotated: 'key_rotated',
+  keyChanged: 'key_changed',
+  kekState: 'kek_state',
+  kekVersion: 'kek_version',
+  deletionRequested: 'deletion_requested',
+  deletionScheduled: 'deletion_scheduled',
+  deletionCancelled: 'deletion_cancelled',
+  partitionChanged: 'partition_changed',
+  flushed: 'keyring_flushed',
+  warmed: 'keyring_warmed',
+  backup: 'keystore_backup',
   warmFailed: 'warm_failed',
 } as const;

@@ -19,6 +19,22 @@ test.serial('--check says ok, for a flag and for DEKD_CONFIG', async (t) => {
   t.deepEqual(await dekd(['--check'], { env: { DEKD_CONFIG: example } }), ok);
 });
 
+test.serial('--check notes what a configuration may say and hardly means', async (t) => {
+  const file = join(directory, 'expired.yaml');
+  const keks =
+    '{ type: local, directory: d, root_key: { development: true }, keks: { k: { expires: 2020-01-01T00:00:00Z } } }';
+  writeFileSync(
+    file,
+    `profile: development\nlisten: { agent: { path: a }, admin: { path: b } }\nupstreams:\n  store: ${keks}\n` +
+      'keys: { k: { recipients: [{ upstream: store, kek: "local:k", role: authority }], allow: [{ uid: 1, roles: [user], archived: true }] } }\n',
+  );
+  t.deepEqual(await dekd(['--config', file, '--check']), {
+    code: 0,
+    stdout: Buffer.from(`${file}: ok, 1 key, 1 upstream, profile development\n`),
+    stderr: `dekd: note: ${file}:4:94: upstreams.store.keks.k.expires: has passed: the KEK is archived and decrypts only, for rules with archived: true\n`,
+  });
+});
+
 test.serial('--check has a line for each thing that is wrong', async (t) => {
   const file = join(directory, 'typo.yaml');
   writeFileSync(

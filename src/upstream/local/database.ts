@@ -23,7 +23,7 @@ export function openDatabase(directory: string): KeystoreDatabase {
   let connection: DatabaseSync | undefined;
   try {
     connection = new DatabaseSync(prepareDirectory(directory), { timeout: 0, defensive: true });
-    configure(connection);
+    lockConnection(connection);
     const schemaVersion = checkSchema(directory, connection);
     return { directory, connection, isNew: schemaVersion === 0, schemaVersion };
   } catch (error) {
@@ -52,15 +52,22 @@ export function transaction(connection: DatabaseSync, work: () => void): void {
 
 /** Every row of a SELECT, columns in order. */
 export function readRows(connection: DatabaseSync, select: string): Field[][] {
+  return [...iterateRows(connection, select)];
+}
+
+/** The same one by one: those before a damaged page can be had. */
+export function iterateRows(connection: DatabaseSync, select: string): Iterable<Field[]> {
   const statement = connection.prepare(select);
   statement.setReadBigInts(true);
   statement.setReturnArrays(true);
-  return statement.all() as unknown as Field[][];
+  return statement.iterate() as unknown as Iterable<Field[]>;
 }
 
-function configure(connection: DatabaseSync): void {
+/** Takes the lock of the agent that works with a store. A journal that a killed one left is rolled back. */
+export function lockConnection(connection: DatabaseSync): void {
   connection.exec('PRAGMA locking_mode = EXCLUSIVE');
-  connection.exec('PRAGMA journal_mode = DELETE');
+  // Under the exclusive lock DELETE leaves the journal's content, old wrapped keys too, in its file; TRUNCATE empties it.
+  connection.exec('PRAGMA journal_mode = TRUNCATE');
   connection.exec('PRAGMA synchronous = FULL');
   connection.exec('PRAGMA secure_delete = ON');
   connection.exec('PRAGMA foreign_keys = ON');
@@ -71,27 +78,57 @@ function configure(connection: DatabaseSync): void {
 
 /** Returns the version of the schema, 0 for an empty database; throws when it is not a sound keystore of a known version. */
 function checkSchema(directory: string, connection: DatabaseSync): number {
-  const integrity = readRows(connection, 'PRAGMA integrity_check(1)').flat().join();
-  if (integrity !== 'ok') {
-    throw keystoreFault(directory, `keystore.db is damaged (${integrity}); put back a backup of the directory`);
+  const [damage] = integrityProblems(connection, 1);
+  if (damage !== undefined) {
+    throw keystoreFault(directory, `keystore.db is damaged (${damage}); put back a backup of the directory`);
   }
+  const version = schemaVersion(directory, connection);
+  const [change] = schemaProblems(connection, version);
+  if (change === undefined) return version;
+  throw keystoreFault(
+    directory,
+    `its tables were changed outside dekd (${change}); put back a backup of the directory`,
+  );
+}
+
+/** What SQLite finds wrong in the file, CHECK and NOT NULL constraints included; at most `max` lines, none for a sound one. */
+export function integrityProblems(connection: DatabaseSync, max: number): string[] {
+  const lines = readRows(connection, `PRAGMA integrity_check(${max})`).flat().map(String);
+  return lines.join() === 'ok' ? [] : lines;
+}
+
+/** 0 for an empty database. Throws when it is another program's, or of a newer dekd. */
+export function schemaVersion(directory: string, connection: DatabaseSync): number {
   const version = pragma(connection, 'user_version');
-  const statements = readRows(connection, 'SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid').flat();
-  if (version === 0 && statements.length === 0) return 0;
+  if (version === 0 && schemaStatements(connection).length === 0) return 0;
   if (pragma(connection, 'application_id') !== APPLICATION_ID) {
     throw keystoreFault(directory, 'keystore.db is the database of another program; name another directory');
   }
-  if (version > SCHEMA_VERSION) {
-    throw keystoreFault(
-      directory,
-      `was written by a newer dekd (schema ${version}, this one reads ${SCHEMA_VERSION}); run that dekd`,
-    );
-  }
-  const expected = version === SCHEMA_VERSION ? SCHEMA : version === 1 ? SCHEMA_1 : undefined;
-  if (expected === undefined || statements.join('\n') !== expected.join('\n')) {
-    throw keystoreFault(directory, 'its tables were changed outside dekd; put back a backup of the directory');
-  }
-  return version;
+  if (version <= SCHEMA_VERSION) return version;
+  throw keystoreFault(
+    directory,
+    `was written by a newer dekd (schema ${version}, this one reads ${SCHEMA_VERSION}); run that dekd`,
+  );
+}
+
+/** How the tables differ from those that a dekd of that schema made. */
+export function schemaProblems(connection: DatabaseSync, version: number): string[] {
+  if (version === 0) return schemaStatements(connection).length === 0 ? [] : ['user_version is 0'];
+  const expected = version === SCHEMA_VERSION ? SCHEMA : version === 1 ? SCHEMA_1 : [];
+  const found = schemaStatements(connection);
+  const missing = expected.filter((statement) => !found.includes(statement)).map((one) => `missing: ${shortened(one)}`);
+  const added = found.filter((statement) => !expected.includes(statement)).map((one) => `added: ${shortened(one)}`);
+  const reordered = found.join('\n') === expected.join('\n') ? [] : ['in another order'];
+  return missing.length + added.length > 0 ? [...missing, ...added] : reordered;
+}
+
+function schemaStatements(connection: DatabaseSync): string[] {
+  return readRows(connection, 'SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid').flat().map(String);
+}
+
+/** `CREATE TABLE kek (…` → `CREATE TABLE kek`. */
+function shortened(statement: string): string {
+  return /^[\w ]{0,80}/.exec(statement)?.[0].trim() ?? '';
 }
 
 function pragma(connection: DatabaseSync, name: string): number {

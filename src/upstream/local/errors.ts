@@ -5,8 +5,11 @@ import { UpstreamFailure } from '../failure.ts';
 // What can go wrong with a keystore and what it means: once as a DekdError, while it is opened and an operator watches,
 // and once as an UpstreamFailure, when a running agent meets it.
 
+/** SQLITE_READONLY_ROLLBACK: a journal waits to be rolled back, which a reader may not do. */
+export const READONLY_ROLLBACK = 776;
+
 /** Primary result codes of SQLite (sqlite.org/rescode.html). */
-const SQLITE = { BUSY: 5, READONLY: 8, IOERR: 10, CORRUPT: 11, FULL: 13, CANTOPEN: 14, NOTADB: 26 } as const;
+const SQLITE = { ERROR: 1, BUSY: 5, READONLY: 8, IOERR: 10, CORRUPT: 11, FULL: 13, CANTOPEN: 14, NOTADB: 26 } as const;
 
 interface Problem {
   readonly reason: Reason;
@@ -53,6 +56,13 @@ export function loadingFailure(kek: string, version: number, thrown: unknown): U
 
 function notTheUpstreams(error: DekdError): DekdError | undefined {
   return error.reason === 'SECRET_MEMORY_EXHAUSTED' ? error : undefined;
+}
+
+/** SQLite cannot make sense of what is in the file; not that it cannot get at it. */
+export function isDamage(thrown: unknown): thrown is Error {
+  const { errcode } = thrown as { errcode?: unknown };
+  const primary = typeof errcode === 'number' ? errcode & 0xff : undefined;
+  return primary === SQLITE.CORRUPT || primary === SQLITE.NOTADB || primary === SQLITE.ERROR;
 }
 
 function describeProblem(thrown: unknown): Problem | undefined {

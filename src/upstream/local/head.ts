@@ -47,10 +47,16 @@ export function writeHead({ connection }: KeystoreDatabase, keys: StoreKeys, hea
 
 /** How the root key comes about. Needed to have the key that verifies it, so nothing of it is verified. Throws DekdError without a record. */
 export function readRootKeyKdf({ connection, directory }: KeystoreDatabase): RootKeyKdf {
-  const [columns] = readRows(connection, 'SELECT root_key_kdf, root_key_params FROM store');
-  if (columns === undefined) throw keystoreFault(directory, `${MISSING}; ${DAMAGED}`);
-  const [rootKeyKdf, rootKeyParams] = columns as [RootKeyKdf['rootKeyKdf'], Uint8Array | null];
-  return { rootKeyKdf, rootKeyParams };
+  const kdf = rootKeyKdfOf(readRows(connection, READ_HEAD)[0]);
+  if (kdf === undefined) throw keystoreFault(directory, `${MISSING}; ${DAMAGED}`);
+  return kdf;
+}
+
+/** The same of columns of READ_HEAD; undefined when there are none of that kind. */
+export function rootKeyKdfOf(columns: readonly Field[] | undefined): RootKeyKdf | undefined {
+  if (columns === undefined) return undefined;
+  const [, , rootKeyKdf, rootKeyParams] = columns as unknown as Row;
+  return rootKeyKdf === 'raw' || rootKeyKdf === 'scrypt' ? { rootKeyKdf, rootKeyParams } : undefined;
 }
 
 /** Reads and verifies the store record. Throws DekdError, another one for a wrong root key than for an edited record. */

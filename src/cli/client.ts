@@ -22,7 +22,12 @@ export async function callAgent<Response>(flags: GlobalFlags, call: AgentCall): 
   return callService(flags, call, protos, serviceOf(protos, call.service));
 }
 
-/** The same for a service that is not in dekd's own proto files. */
+/** A call of the administration: service dekd.v1.KeyAdmin on its own socket. */
+export function callAdmin<Response>(flags: GlobalFlags, method: string, request: object): Promise<Response> {
+  return callAgent<Response>(flags, { socket: 'admin', service: 'dekd.v1.KeyAdmin', method, request });
+}
+
+/** As callAgent, for a service that is not in dekd's own proto files. */
 export async function callService<Response>(
   flags: GlobalFlags,
   call: AgentCall,

@@ -12,14 +12,17 @@ export interface GlobalFlags {
 }
 
 /** Flags of what a message is bound to. */
-export interface BindingFlags {
+export interface BindingFlags extends AssociatedDataFlags {
   readonly context?: readonly string[];
-  readonly aad?: string;
-  readonly aadFile?: string;
 }
 
-/** `k=v`, repeated, as an encryption context. The value is everything behind the first `=`, and may be empty. */
-export function parseContext(pairs: readonly string[] = [], flag = '--context'): Record<string, string> {
+interface AssociatedDataFlags {
+  readonly aad?: string | undefined;
+  readonly aadFile?: string | undefined;
+}
+
+/** `k=v`, repeated: an encryption context, labels, a partition. The value is everything behind the first `=`, and may be empty. */
+export function parsePairs(flag: string, pairs: readonly string[] = []): Record<string, string> {
   const context = new Map<string, string>();
   for (const pair of pairs) {
     const end = pair.indexOf('=');
@@ -38,13 +41,21 @@ export function checkUtf8(name: string, text: string | undefined, wayOut = ''): 
   if (text?.includes('\ufffd')) throw new CliError(EXIT.usage, `${name}: not UTF-8${wayOut}`);
 }
 
-export function associatedData({ aad, aadFile }: BindingFlags): Buffer {
+/** The caller zeroes it. `flag` is the one that has the text; with `-file` at its end it names a file. */
+export function associatedData({ aad, aadFile }: AssociatedDataFlags, flag = '--aad'): Buffer {
   if (aad !== undefined && aadFile !== undefined) {
-    throw new CliError(EXIT.usage, '--aad and --aad-file: give one of the two');
+    throw new CliError(EXIT.usage, `${flag} and ${flag}-file: give one of the two`);
   }
-  checkUtf8('--aad', aad, '; put the bytes into a file and name it with --aad-file');
+  checkUtf8(flag, aad, `; put the bytes into a file and name it with ${flag}-file`);
   if (aadFile === undefined) return Buffer.from(aad ?? '');
   return readInput({ what: 'associated data', maxBytes: MAX_ASSOCIATED_DATA_BYTES, file: aadFile });
+}
+
+/** `500ms`, `10s`, `30d` in milliseconds. */
+export function parseSpan(flag: string, text: string): number {
+  const parsed = parseDuration(text);
+  if (parsed !== undefined) return parsed;
+  throw new CliError(EXIT.usage, `${flag} ${text}: expected a duration such as 30s, 12h or 30d`);
 }
 
 /** `--timeout`: at least 1 ms, at most a day. */

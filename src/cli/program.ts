@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { CliError, report } from './messages.ts';
 
@@ -22,6 +22,14 @@ export async function runProgram(command: Command, argv: readonly string[]): Pro
     exitCode = report(command.name(), shown);
   }
   return exitCode;
+}
+
+/** A flag that may be given more than once: its values in their order. */
+export function repeatable(flags: string, description: string): Option {
+  return new Option(flags, description).argParser((value: string, previous: string[] | undefined) => [
+    ...(previous ?? []),
+    value,
+  ]);
 }
 
 /** For a command that succeeded and yet must not end with 0: `health`. */

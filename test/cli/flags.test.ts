@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { associatedData, parseContext, parseInteger, timeoutMs } from '../../src/cli/flags.ts';
+import { associatedData, parseInteger, parsePairs, timeoutMs } from '../../src/cli/flags.ts';
 import { CliError } from '../../src/cli/messages.ts';
 import { temporaryDirectory } from './run.ts';
 
@@ -9,10 +9,14 @@ const directory = temporaryDirectory(test);
 const usage = { instanceOf: CliError };
 
 test('a context entry ends its name at the first =', (t) => {
-  t.deepEqual(parseContext(['tenant=acme', 'query=a=b', 'empty=']), { tenant: 'acme', query: 'a=b', empty: '' });
-  t.deepEqual(parseContext(undefined), {});
-  t.deepEqual(parseContext(['constructor=x']), { constructor: 'x' } as never);
-  t.deepEqual(Object.entries(parseContext(['__proto__=x'])), [['__proto__', 'x']]);
+  t.deepEqual(parsePairs('--context', ['tenant=acme', 'query=a=b', 'empty=']), {
+    tenant: 'acme',
+    query: 'a=b',
+    empty: '',
+  });
+  t.deepEqual(parsePairs('--context'), {});
+  t.deepEqual(parsePairs('--context', ['constructor=x']), { constructor: 'x' } as never);
+  t.deepEqual(Object.entries(parsePairs('--context', ['__proto__=x'])), [['__proto__', 'x']]);
 });
 
 const badContexts: readonly [string[], string][] = [
@@ -24,7 +28,7 @@ const badContexts: readonly [string[], string][] = [
 ];
 for (const [pairs, message] of badContexts) {
   test(`context ${pairs.join(' ')} is refused`, (t) => {
-    const error = t.throws(() => parseContext(pairs), usage);
+    const error = t.throws(() => parsePairs('--context', pairs), usage);
     t.is(error.message, message);
     t.is(error.exitCode, 2);
   });

@@ -1,5 +1,5 @@
 import { callAgent } from '../client.ts';
-import { associatedData, type BindingFlags, checkUtf8, type GlobalFlags, parseContext } from '../flags.ts';
+import { associatedData, type BindingFlags, checkUtf8, type GlobalFlags, parsePairs } from '../flags.ts';
 import { MAX_ENVELOPE_BYTES, readInput } from '../input.ts';
 import { jsonDocument } from '../json-document.ts';
 import { checkOutput, type Output, writeOutput } from '../output.ts';
@@ -20,7 +20,7 @@ export async function decrypt(flags: DecryptFlags): Promise<void> {
   const output: Output = { what: 'plaintext', kind: 'secret', file: flags.out, force: flags.force === true };
   checkOutput(output);
   checkUtf8('--expected-key', flags.expectedKey);
-  const encryptionContext = parseContext(flags.context);
+  const encryptionContext = parsePairs('--context', flags.context);
   const data = associatedData(flags);
   const ciphertext = readInput({ what: 'ciphertext', maxBytes: MAX_ENVELOPE_BYTES, file: flags.in });
   try {

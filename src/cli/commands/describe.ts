@@ -1,10 +1,10 @@
 import { callAgent } from '../client.ts';
 import type { GlobalFlags } from '../flags.ts';
-import { type ProtoTime, publicJson } from '../json-document.ts';
-import { writeText } from '../output.ts';
+import type { ProtoTime } from '../json-document.ts';
 import { age, enumText, instant, span, suiteText, table } from '../render.ts';
+import { show } from '../show.ts';
 
-interface DescribeKeyResponse {
+export interface DescribeKeyResponse {
   readonly key: string;
   readonly state: string;
   readonly suite: string;
@@ -28,11 +28,11 @@ export async function describe(key: string, flags: GlobalFlags): Promise<void> {
     method: 'DescribeKey',
     request: { key },
   });
-  writeText(flags.json === true ? `${JSON.stringify(publicJson(response), undefined, 2)}\n` : humanText(response));
+  show(flags, response, (described) => table(keyRows(described)));
 }
 
-function humanText(response: DescribeKeyResponse): string {
-  const rows: [string, string | undefined][] = [
+export function keyRows(response: DescribeKeyResponse): [string, string | undefined][] {
+  return [
     ['key', response.key],
     ['state', enumText(response.state, 'KEY_STATE_')],
     ['suite', suiteText(response.suite)],
@@ -47,7 +47,6 @@ function humanText(response: DescribeKeyResponse): string {
     ['last verified', age(response.oldest_verification_age)],
     ['as of', instant(response.as_of)],
   ];
-  return `${table(rows)}\n`;
 }
 
 function recipientText(recipient: DescribeKeyResponse['recipients'][number]): string {

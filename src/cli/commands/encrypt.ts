@@ -1,5 +1,5 @@
 import { callAgent } from '../client.ts';
-import { associatedData, type BindingFlags, checkUtf8, type GlobalFlags, parseContext } from '../flags.ts';
+import { associatedData, type BindingFlags, checkUtf8, type GlobalFlags, parsePairs } from '../flags.ts';
 import { MAX_PLAINTEXT_BYTES, readInput } from '../input.ts';
 import { jsonDocument, publicJson } from '../json-document.ts';
 import { checkOutput, type Output, writeOutput } from '../output.ts';
@@ -24,7 +24,7 @@ export async function encrypt(flags: EncryptFlags): Promise<void> {
   };
   checkOutput(output);
   checkUtf8('--key', flags.key);
-  const encryptionContext = parseContext(flags.context);
+  const encryptionContext = parsePairs('--context', flags.context);
   const data = associatedData(flags);
   const plaintext = readInput({ what: 'plaintext', maxBytes: MAX_PLAINTEXT_BYTES, file: flags.in });
   try {

@@ -1,13 +1,6 @@
 import { callAgent } from '../client.ts';
 import { EXIT } from '../exit-codes.ts';
-import {
-  associatedData,
-  type BindingFlags,
-  checkUtf8,
-  type GlobalFlags,
-  parseContext,
-  parseInteger,
-} from '../flags.ts';
+import { associatedData, type BindingFlags, checkUtf8, type GlobalFlags, parseInteger, parsePairs } from '../flags.ts';
 import { jsonDocument } from '../json-document.ts';
 import { CliError } from '../messages.ts';
 import { checkOutput, type Output, toStandardOutput, writeOutput } from '../output.ts';
@@ -34,7 +27,7 @@ export async function generateDataKey(flags: GenerateDataKeyFlags): Promise<void
   const outputs = planOutputs(flags);
   for (const { output } of outputs) checkOutput(output);
   checkUtf8('--key', flags.key);
-  const encryptionContext = parseContext(flags.context);
+  const encryptionContext = parsePairs('--context', flags.context);
   const numberOfBytes = parseInteger('--bytes', flags.bytes, 1, MAX_DATA_KEY_BYTES);
   const data = associatedData(flags);
   try {

@@ -1,8 +1,7 @@
-import { callAgent } from '../client.ts';
-import { type GlobalFlags, parseContext } from '../flags.ts';
-import { publicJson } from '../json-document.ts';
+import { callAdmin } from '../client.ts';
+import { type GlobalFlags, parsePairs } from '../flags.ts';
 import { printable } from '../messages.ts';
-import { writeText } from '../output.ts';
+import { show } from '../show.ts';
 
 export interface CreateKeyFlags extends GlobalFlags {
   readonly upstream?: string;
@@ -17,14 +16,9 @@ interface CreateKeyResponse {
 }
 
 export async function createKey(key: string, flags: CreateKeyFlags): Promise<void> {
-  const labels = parseContext(flags.label, '--label');
-  const response = await callAgent<CreateKeyResponse>(flags, {
-    socket: 'admin',
-    service: 'dekd.v1.KeyAdmin',
-    method: 'CreateKey',
-    request: { key, upstream: flags.upstream ?? '', labels },
+  const request = { key, upstream: flags.upstream ?? '', labels: parsePairs('--label', flags.label) };
+  show(flags, await callAdmin<CreateKeyResponse>(flags, 'CreateKey', request), (made) => {
+    const next = made.usable ? `key ${made.key} can be used at once` : 'name it in the configuration to use it';
+    return printable(`created ${made.kek}, version ${made.kek_version}; ${next}`);
   });
-  if (flags.json === true) return writeText(`${JSON.stringify(publicJson(response), undefined, 2)}\n`);
-  const next = response.usable ? `key ${response.key} can be used at once` : 'name it in the configuration to use it';
-  writeText(printable(`created ${response.kek}, version ${response.kek_version}; ${next}`).concat('\n'));
 }

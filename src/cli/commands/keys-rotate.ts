@@ -1,8 +1,7 @@
-import { callAgent } from '../client.ts';
+import { callAdmin } from '../client.ts';
 import type { GlobalFlags } from '../flags.ts';
-import { publicJson } from '../json-document.ts';
 import { printable } from '../messages.ts';
-import { writeText } from '../output.ts';
+import { show } from '../show.ts';
 
 interface RotateKeyResponse {
   readonly key: string;
@@ -12,13 +11,8 @@ interface RotateKeyResponse {
 }
 
 export async function rotateKey(key: string, flags: GlobalFlags): Promise<void> {
-  const response = await callAgent<RotateKeyResponse>(flags, {
-    socket: 'admin',
-    service: 'dekd.v1.KeyAdmin',
-    method: 'RotateKey',
-    request: { key },
+  show(flags, await callAdmin<RotateKeyResponse>(flags, 'RotateKey', { key }), (rotated) => {
+    const kek = rotated.kek === '' ? '' : ` (${rotated.kek} is at version ${rotated.kek_version})`;
+    return printable(`rotated ${rotated.key}${kek}; ${rotated.retired_deks} DEKs no longer encrypt`);
   });
-  if (flags.json === true) return writeText(`${JSON.stringify(publicJson(response), undefined, 2)}\n`);
-  const kek = response.kek === '' ? '' : ` (${response.kek} is at version ${response.kek_version})`;
-  writeText(printable(`rotated ${response.key}${kek}; ${response.retired_deks} DEKs no longer encrypt`).concat('\n'));
 }

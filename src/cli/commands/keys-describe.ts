@@ -1,0 +1,71 @@
+import { callAdmin } from '../client.ts';
+import type { GlobalFlags } from '../flags.ts';
+import type { ProtoTime } from '../json-document.ts';
+import { age, enumText, instant, pairsText, span, table } from '../render.ts';
+import { show } from '../show.ts';
+import { type DescribeKeyResponse, keyRows } from './describe.ts';
+
+interface KekVersion {
+  readonly version: string;
+  readonly state: string;
+  readonly created_at: ProtoTime | null;
+  readonly age: ProtoTime | null;
+  readonly destroyed_at: ProtoTime | null;
+  readonly destroyed_by: string;
+}
+
+interface Kek {
+  readonly upstream: string;
+  readonly kek: string;
+  readonly role: string;
+  readonly state: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly versions: readonly KekVersion[];
+  readonly expires_at: ProtoTime | null;
+  readonly next_rotation_at: ProtoTime | null;
+  readonly deletion: {
+    readonly requested_by: readonly string[];
+    readonly waiting_period: ProtoTime | null;
+    readonly deletion_at: ProtoTime | null;
+  } | null;
+  readonly problem: string;
+}
+
+interface AdminDescribeKeyResponse {
+  readonly key: DescribeKeyResponse;
+  readonly keks: readonly Kek[];
+}
+
+/** What `describe` shows, and the KEKs as their upstreams describe them. */
+export async function describeKeyForAdmin(key: string, flags: GlobalFlags): Promise<void> {
+  show(flags, await callAdmin<AdminDescribeKeyResponse>(flags, 'DescribeKey', { key }), (response) =>
+    [table(keyRows(response.key)), ...response.keks.map(kekText)].join('\n\n'),
+  );
+}
+
+function kekText(kek: Kek): string {
+  const role = kek.role === 'RECIPIENT_ROLE_UNSPECIFIED' ? 'decrypt_with' : enumText(kek.role, 'RECIPIENT_ROLE_');
+  return table([
+    ['KEK', `${kek.kek} (${role}, upstream ${kek.upstream})`],
+    ['  problem', kek.problem === '' ? undefined : kek.problem],
+    ['  state', kek.state === 'KEY_STATE_UNSPECIFIED' ? undefined : enumText(kek.state, 'KEY_STATE_')],
+    ['  deletion', kek.deletion === null ? undefined : deletionText(kek.deletion)],
+    ['  expires', instant(kek.expires_at)],
+    ['  next rotation', instant(kek.next_rotation_at)],
+    ['  labels', pairsText(kek.labels) || undefined],
+    ...kek.versions.map((version): [string, string] => [`  version ${version.version}`, versionText(version)]),
+  ]);
+}
+
+function deletionText(deletion: NonNullable<Kek['deletion']>): string {
+  const who = deletion.requested_by.join(', ');
+  if (deletion.deletion_at !== null) return `at ${instant(deletion.deletion_at)}, asked for by ${who}`;
+  return `asked for by ${who}, after ${span(deletion.waiting_period)}; waits for another custodian`;
+}
+
+function versionText(version: KekVersion): string {
+  const state = enumText(version.state, 'KEK_VERSION_STATE_').replace('decrypt only', 'decrypt-only');
+  const made = `${state}, made ${instant(version.created_at)} (${age(version.age)} ago)`;
+  if (version.destroyed_at === null) return made;
+  return `${made}, destroyed ${instant(version.destroyed_at)} by ${version.destroyed_by}`;
+}

@@ -76,17 +76,19 @@ export const key = map('a map with recipients and allow', {
     .default([])
     .describe('KEKs that DEKs are no longer wrapped for.'),
   suite: leaf('XAES_256_GCM or AES_256_GCM', suiteByte, (suite) => SUITES[suite])
+    .meta({ form: '`XAES_256_GCM` or `AES_256_GCM`' })
     .default(1)
     .describe('The cipher of new ciphertexts; those of the other stay readable.'),
-  partition_by: list('a list of names of context entries', partitionEntry)
+  partition_by: z
+    .array(partitionEntry, { error: 'a list of names of context entries' })
     .max(64, { error: 'at most 64 names of context entries' })
     .default([])
     .describe(
       'Entries of the encryption context whose values get DEKs of their own; at most 64. The values show up in ciphertexts and in the KMS’s log.',
     ),
-  dek_scope: leaf('agent (shared comes in a later version)', (value) => (value === 'agent' ? value : undefined))
+  dek_scope: choice(['agent'], ' (shared comes in a later version)')
     .default('agent')
-    .describe('Who shares a DEK: this agent alone.'),
+    .describe('Who shares a DEK: this agent alone. `shared` comes in a later version.'),
   cache: cache.prefault({}),
   allow: list('a list of at least one { uid or gid, roles }', keyRule()).describe('Rules for this key.'),
 }).describe('A key that callers ask for. Its name is part of its ciphertexts for ever.');

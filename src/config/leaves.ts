@@ -51,7 +51,8 @@ export function named<Value extends z.ZodType>(expected: string, name: z.ZodStri
 }
 
 export function choice<const T extends string>(values: readonly T[], note = '') {
-  return leaf(oneOf(values) + note, (value) => values.find((known) => known === value));
+  const form = oneOf(values.map((value) => `\`${value}\``));
+  return leaf(oneOf(values) + note, (value) => values.find((known) => known === value)).meta({ form });
 }
 
 export function flag() {

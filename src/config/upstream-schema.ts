@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { duration, flag, instant, integer, leaf, map, named, oneOf, text } from './leaves.ts';
+import { choice, duration, flag, instant, integer, map, named, text } from './leaves.ts';
 import { name, path } from './names.ts';
 
 /** Upstreams that the design has and this version has not: refused by name. */
@@ -18,21 +18,21 @@ export function isLaterUpstream(type: unknown): boolean {
 }
 
 /** A KEK's life without a person: for all of an upstream, or for one KEK. */
-const schedule = () => ({
+const schedule = (without: { readonly rotateAfter: string; readonly maxVersions: string }) => ({
   rotate_after: duration(SECOND, 3650 * DAY)
     .optional()
-    .meta({ without: 'never' })
+    .meta({ without: without.rotateAfter })
     .describe(
       'Age of the KEK version that wraps at which the next one is made. In production at least an hour: versions are kept. Not a DEK’s age: that is `cache.rotate_after` of its key.',
     ),
   max_versions: integer(1, 1_000_000)
     .optional()
-    .meta({ without: 'unlimited' })
+    .meta({ without: without.maxVersions })
     .describe('Versions that are not archived: a rotation beyond it archives the oldest, and destroys nothing.'),
 });
 
 const kek = map('a map with rotate_after, max_versions and expires', {
-  ...schedule(),
+  ...schedule({ rotateAfter: 'the upstream’s', maxVersions: 'the upstream’s' }),
   expires: instant()
     .optional()
     .meta({ without: 'never' })
@@ -40,8 +40,8 @@ const kek = map('a map with rotate_after, max_versions and expires', {
 }).describe('What stands here is for this KEK in place of the upstream’s own.');
 
 export const upstream = map('a map with type, directory and root_key', {
-  type: leaf('local', (value) => (value === 'local' ? value : undefined)).describe(
-    `The embedded keystore. The other types (${oneOf(LATER_UPSTREAMS.map((type) => `\`${type}\``))}) come in later versions and are refused by name.`,
+  type: choice(['local']).describe(
+    `The embedded keystore. The other types (${LATER_UPSTREAMS.map((type) => `\`${type}\``).join(', ')}) come in later versions and are refused by name.`,
   ),
   directory: path().describe('Where the keystore lies. No two upstreams share one; in production an absolute path.'),
   root_key: rootKey(),
@@ -50,7 +50,7 @@ export const upstream = map('a map with type, directory and root_key', {
     .describe(
       'Your word that the directory outlives the pod and is backed up. In production each key needs an authority that is.',
     ),
-  ...schedule(),
+  ...schedule({ rotateAfter: 'never', maxVersions: 'unlimited' }),
   keks: named('a map from names of KEKs to their settings', name, kek)
     .optional()
     .meta({ without: 'none' })

@@ -495,9 +495,15 @@ test('a pipe can be a configuration', (t) => {
   );
 });
 
-for (const name of ['production', 'development'] as const) {
-  test(`examples/${name}.yaml loads`, (t) => {
+for (const [name, profile] of [
+  ['production', 'production'],
+  ['systemd', 'production'],
+  ['development', 'development'],
+] as const) {
+  test(`examples/${name}.yaml loads, without a warning`, (t) => {
     const path = new URL(`../../examples/${name}.yaml`, import.meta.url).pathname;
-    t.is(loadConfig(path, { groupFile }).profile, name);
+    const config = loadConfig(path, { groupFile });
+    t.is(config.profile, profile);
+    t.deepEqual(config.warnings, []);
   });
 }

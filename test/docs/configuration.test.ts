@@ -1,0 +1,179 @@
+import { readFileSync } from 'node:fs';
+import test from 'ava';
+import { parse as parseYaml } from 'yaml';
+import { ADMIN_RPC_ROLES, KEY_RPC_ROLES, type Role } from '../../src/policy/roles.ts';
+import { configurationPage, PAGE } from '../../tools/configuration-reference.ts';
+import { type Fields, parse } from '../config/parse.ts';
+
+const page = readFileSync(PAGE, 'utf8');
+
+test('the reference is what the generator makes of the schema', (t) => {
+  t.is(page, configurationPage(page), 'run: node tools/configuration-reference.ts');
+});
+
+// Every field there is, written out by hand, each with a value other than its default.
+const socket = (path: string) => ({ path, mode: '0640', group: 0 });
+const rule = { uid: 1000, roles: ['user'], rpcs: ['Decrypt'], archived: true };
+const kek = { upstream: 'store', kek: 'local:old' };
+const EVERYTHING = {
+  profile: 'production',
+  listen: { agent: socket('/a'), admin: socket('/b') },
+  memory: { lock: 'best-effort', size: '1MiB' },
+  limits: { message: '1MiB' },
+  drain: '1s',
+  log: { level: 'error' },
+  upstreams: {
+    store: {
+      type: 'local',
+      directory: '/d',
+      root_key: { file: '/k' },
+      durable: true,
+      rotate_after: '90d',
+      max_versions: 20,
+      keks: { orders: { rotate_after: '30d', max_versions: 5, expires: '2027-06-30T00:00:00Z' } },
+    },
+  },
+  keys: {
+    orders: {
+      recipients: [{ upstream: 'store', kek: 'local:orders', role: 'authority' }],
+      decrypt_with: [kek],
+      suite: 'AES_256_GCM',
+      partition_by: ['tenant'],
+      dek_scope: 'agent',
+      cache: {
+        mode: 'none',
+        ttl: '1m',
+        grace: '2h',
+        rotate_after: '2d',
+        max_messages: 5,
+        max_bytes: '2MiB',
+        max_deks: 5,
+        max_partitions: 5,
+        refresh: 'verify',
+        verify_wrap: false,
+      },
+      allow: [rule, { gid: 5, roles: ['custodian'] }],
+    },
+  },
+  admin: [
+    { uid: 7, roles: ['auditor'] },
+    { gid: 7, roles: ['auditor'] },
+  ],
+};
+const ROOT_KEYS = [
+  { credential: 'k' },
+  { passphrase: { file: '/k' } },
+  { passphrase: { credential: 'k' } },
+  { development: true },
+];
+
+/** NAME for the names that an operator chooses, [] for the items of a list. */
+function paths(value: unknown, path: string): string[] {
+  if (Array.isArray(value)) {
+    return [
+      path,
+      ...value.filter((item) => typeof item === 'object').flatMap((item) => paths(item, `${path}[]`).slice(1)),
+    ];
+  }
+  if (typeof value !== 'object' || value === null) return [path];
+  const named = /(^|\.)(upstreams|keys|keks)$/.test(path);
+  const inner = Object.entries(value).flatMap(([name, field]) => {
+    if (named) return paths(field, `${path}.NAME`).slice(1);
+    return paths(field, path === '' ? name : `${path}.${name}`);
+  });
+  return [path, ...inner];
+}
+
+interface Row {
+  readonly path: string;
+  readonly leftOut: string;
+}
+
+function rows(): Row[] {
+  const found = [...page.matchAll(/^\| `([^`]+)` \| (.*) \| (.*) \| (.+) \|$/gm)];
+  const reference = found.filter(({ index }) => index > page.indexOf('\n## Reference'));
+  return reference.map(([, path = '', , leftOut = '']) => ({ path, leftOut }));
+}
+
+test('every field that can be written stands in the reference, and nothing else', (t) => {
+  const { root_key: _, ...store } = EVERYTHING.upstreams.store;
+  const configurations: Fields[] = [
+    EVERYTHING,
+    ...ROOT_KEYS.map((rootKey) => ({
+      ...EVERYTHING,
+      profile: 'development',
+      upstreams: { store: { ...store, root_key: rootKey } },
+    })),
+  ];
+  for (const configuration of configurations) t.notThrows(() => parse(configuration));
+  const written = new Set(configurations.flatMap((configuration) => paths(configuration, '')));
+  written.delete('');
+  t.deepEqual(
+    rows()
+      .map(({ path }) => path)
+      .sort(),
+    [...written].sort(),
+  );
+});
+
+/** The configuration without one field, or with another value there. */
+function replaced(value: unknown, [step, ...rest]: readonly string[], put: unknown): unknown {
+  if (step === undefined) return put;
+  const key = step === 'NAME' || step === '[]' ? Object.keys(value as object)[0] : step;
+  const copy: Record<string, unknown> = structuredClone(value) as Record<string, unknown>;
+  const next = replaced(copy[key as string], rest, put);
+  if (next === undefined) delete copy[key as string];
+  else copy[key as string] = next;
+  return copy;
+}
+
+const steps = (path: string) => path.replaceAll('[]', '.[]').split('.');
+
+const fixedDefaults = rows().filter(({ leftOut }) => leftOut.startsWith('`'));
+
+for (const { path, leftOut } of fixedDefaults) {
+  test(`left out, ${path} is ${leftOut}`, (t) => {
+    const text = /^`([^`]+)`/.exec(leftOut)?.[1] ?? '';
+    // Production needs a keystore that is durable.
+    const whole = path.endsWith('.durable') ? { ...EVERYTHING, profile: 'development' } : EVERYTHING;
+    const config = (put: unknown) => ({ ...parse(replaced(whole, steps(path), put) as Fields), warnings: [] });
+    t.deepEqual(config(undefined), config(parseYaml(text)));
+    // Of these the other values are for a later version, or contradict what else EVERYTHING says.
+    if (text === 'agent' || text === 'verify') return;
+    t.notDeepEqual(config(undefined), { ...parse(whole), warnings: [] });
+  });
+}
+
+test('there are defaults to compare', (t) => {
+  t.true(fixedDefaults.length >= 20, String(fixedDefaults.length));
+});
+
+/** Rows of a table of people's, under its heading: role → what it may call. */
+function roles(heading: string): Map<string, string[]> {
+  const table = page.slice(page.indexOf(`\n| ${heading}`)).split('\n\n')[0] ?? '';
+  return new Map(
+    [...table.matchAll(/^\| `(\w+)` +\| (.*?) *\|$/gm)].map(([, role = '', may = '']) => [
+      role,
+      may.match(/[A-Z]\w+/g) ?? [],
+    ]),
+  );
+}
+
+function grantedTo(role: Role, table: Readonly<Record<string, readonly Role[]>>): string[] {
+  return Object.keys(table).filter((rpc) => table[rpc]?.includes(role));
+}
+
+for (const [heading, table] of [
+  ['role   ', KEY_RPC_ROLES],
+  ['role in `admin`', ADMIN_RPC_ROLES],
+] as const) {
+  test(`the table "${heading.trim()}" says what the policy does`, (t) => {
+    const documented = roles(heading);
+    const auditor = documented.get('auditor') ?? [];
+    for (const role of new Set(Object.values<readonly Role[]>(table).flat())) {
+      const said = documented.get(role) ?? [];
+      const all = role === 'operator' || role === 'custodian' ? [...said, ...auditor] : said;
+      t.deepEqual([...all].sort(), grantedTo(role, table).sort(), role);
+    }
+  });
+}

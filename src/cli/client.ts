@@ -11,6 +11,8 @@ export interface AgentCall {
   readonly service: string;
   readonly method: string;
   readonly request: object;
+  /** Largest answer to take. Default gRPC's 4 MiB. */
+  readonly maxAnswerBytes?: number;
 }
 
 /**
@@ -39,6 +41,7 @@ export async function callService<Response>(
   await checkListening(call.socket, path);
   const client = new Client(`unix:${path.startsWith('/') ? path : `./${path}`}`, credentials.createInsecure(), {
     'grpc.enable_retries': 0,
+    ...(call.maxAnswerBytes === undefined ? {} : { 'grpc.max_receive_message_length': call.maxAnswerBytes }),
   });
   try {
     return await unary<Response>(client, service[call.method] as Method, call.request, timeout);

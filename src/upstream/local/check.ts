@@ -58,6 +58,13 @@ export function checkKeystore(directory: string, source: RootKeySource): Keystor
   }
 }
 
+/** Throws DekdError with a line for each damage of `report`. `outcome` is what became of what was to be done. */
+export function refuseDamaged(name: string, { damages }: KeystoreReport, outcome: string): void {
+  if (damages.length === 0) return;
+  const lines = damages.map(({ what, problem }) => `${what} ${problem}`);
+  throw keystoreFault(name, [`is damaged; ${outcome}:`, ...lines].join('\n'));
+}
+
 /** A keystore file that lies in `directory`, or would, and how messages call it. */
 export interface KeystoreFile {
   readonly name: string;

@@ -1,0 +1,23 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+
+const MAGIC = Buffer.from('d9d505f920a163d7', 'hex');
+
+/**
+ * Whether `file` is a rollback journal of a transaction that did not end (sqlite.org/fileformat2.html, "The Rollback Journal"). In exclusive
+ * locking mode SQLite keeps the file from one transaction to the next and zeroes its header when one ends.
+ */
+export function isHotJournal(file: string): boolean {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+  try {
+    const header = Buffer.alloc(MAGIC.length);
+    return readSync(descriptor, header) === MAGIC.length && header.equals(MAGIC);
+  } finally {
+    closeSync(descriptor);
+  }
+}

@@ -1,0 +1,136 @@
+import { existsSync, linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { DekdError } from '../../errors.ts';
+import { checkFile, type KeystoreReport, refuseDamaged } from './check.ts';
+import { checkDatabaseFile, DATABASE_FILE, makeDirectory, syncDirectory } from './directory.ts';
+import { isDamage, keystoreFault, openingError } from './errors.ts';
+import { isHotJournal } from './journal.ts';
+import type { RootKeySource } from './options.ts';
+
+export interface RestoreOptions {
+  /** A backup of a keystore. */
+  readonly from: string;
+  /** Made with mode 0700 when absent. */
+  readonly directory: string;
+  readonly rootKey: RootKeySource;
+  /** Puts the backup in the place of a store, which stays beside it under another name. */
+  readonly replace: boolean;
+  /** Unix milliseconds, for that name. */
+  readonly now: number;
+}
+
+export interface Restored {
+  readonly report: KeystoreReport;
+  /** Where the store that was there lies now. */
+  readonly replaced: string | undefined;
+}
+
+/**
+ * Puts a backup into a keystore's directory once every record of it was verified and every key unwrapped: at once and whole, or not at all.
+ * Throws DekdError: for a damaged backup, another root key, and a store that is there already or that an agent has open.
+ */
+export function restoreKeystore(options: RestoreOptions): Restored {
+  const { from, directory, rootKey } = options;
+  const database = join(directory, DATABASE_FILE);
+  const incoming = `${database}.restoring`;
+  try {
+    makeDirectory(directory);
+    if (hasStore(database) && !options.replace) throw storeExists(directory);
+    // What is verified is the copy that is put in place, so that the backup may change meanwhile.
+    copyBackup(from, incoming);
+    const report = checkFile({ name: from, file: incoming, directory }, rootKey);
+    refuseDamaged(from, report, 'nothing was restored');
+    const replaced = existsSync(database) ? replace(options, database, incoming) : install(options, database, incoming);
+    syncDirectory(directory);
+    return { report, replaced };
+  } catch (error) {
+    throw openingError(directory, error);
+  } finally {
+    rmSync(incoming, { force: true });
+  }
+}
+
+/** A start that failed may have left an empty file. */
+function hasStore(database: string): boolean {
+  return (statSync(database, { throwIfNoEntry: false })?.size ?? 0) > 0;
+}
+
+function storeExists(directory: string): DekdError {
+  const wayOut = 'name another directory, or insist with --replace, which keeps the old store beside it';
+  return new DekdError('INVALID_REQUEST', `keystore ${directory}: has a store already; ${wayOut}`);
+}
+
+function copyBackup(from: string, incoming: string): void {
+  if (isHotJournal(`${from}-journal`) || existsSync(`${from}-wal`)) {
+    const problem = 'is a store in use, or of an agent that was killed: a journal lies beside it';
+    throw keystoreFault(from, `${problem}; start dekd on it and make a backup with: dekctl keystore backup`);
+  }
+  const bytes = readBackup(from);
+  rmSync(incoming, { force: true });
+  writeFileSync(incoming, bytes, { mode: 0o600, flag: 'wx', flush: true });
+}
+
+function readBackup(from: string): Buffer {
+  try {
+    if (!statSync(from).isFile()) throw keystoreFault(from, 'is not a regular file; name a backup');
+    return readFileSync(from);
+  } catch (error) {
+    if (error instanceof DekdError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    const problem = code === 'ENOENT' ? 'does not exist' : `cannot be read by uid ${process.geteuid?.()} (${code})`;
+    throw new DekdError('INVALID_REQUEST', `backup ${from}: ${problem}`, { cause: error });
+  }
+}
+
+/** Where no database is: a hard link, since it does not take the place of one that an agent makes at this moment. */
+function install({ directory, now }: RestoreOptions, database: string, incoming: string): undefined {
+  setJournalAside(database, replacedName(database, now));
+  try {
+    linkSync(incoming, database);
+  } catch (error) {
+    throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? storeExists(directory) : error;
+  }
+}
+
+/** The old store gets a second name before the new one takes the first: there is a whole store under it at any moment. */
+function replace({ directory, now }: RestoreOptions, database: string, incoming: string): string | undefined {
+  checkDatabaseFile(directory, database);
+  const held = lock(database);
+  try {
+    const replaced = hasStore(database) ? replacedName(database, now) : undefined;
+    if (replaced !== undefined) linkSync(database, replaced);
+    if (held === undefined) setJournalAside(database, replaced ?? replacedName(database, now));
+    renameSync(incoming, database);
+    return replaced;
+  } finally {
+    held?.close();
+  }
+}
+
+function replacedName(database: string, now: number): string {
+  return `${database}.replaced-${new Date(now).toISOString().replace(/[-:.]/g, '')}`;
+}
+
+/** SQLite would take it for the new store's and undo with it what that never did. */
+function setJournalAside(database: string, replaced: string): void {
+  for (const suffix of ['-journal', '-wal', '-shm']) {
+    if (existsSync(`${database}${suffix}`)) renameSync(`${database}${suffix}`, `${replaced}${suffix}`);
+  }
+}
+
+/**
+ * The lock that an agent takes; what a killed one left half done is undone. Without a journal file, whose name the new store's may already be
+ * when this connection is closed. Undefined for a file so damaged that no agent can open it either.
+ */
+function lock(database: string): DatabaseSync | undefined {
+  const connection = new DatabaseSync(database, { timeout: 0 });
+  try {
+    connection.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE; COMMIT');
+    return connection;
+  } catch (error) {
+    connection.close();
+    if (isDamage(error)) return undefined;
+    throw error;
+  }
+}

@@ -66,8 +66,9 @@ export function iterateRows(connection: DatabaseSync, select: string): Iterable<
 /** Takes the lock of the agent that works with a store. A journal that a killed one left is rolled back. */
 export function lockConnection(connection: DatabaseSync): void {
   connection.exec('PRAGMA locking_mode = EXCLUSIVE');
-  // Under the exclusive lock DELETE leaves the journal's content, old wrapped keys too, in its file; TRUNCATE empties it.
-  connection.exec('PRAGMA journal_mode = TRUNCATE');
+  connection.exec('PRAGMA journal_mode = DELETE');
+  // Under the exclusive lock the journal is deleted only in the end; without this the old rows, wrapped keys too, stay in it until then.
+  connection.exec('PRAGMA journal_size_limit = 0');
   connection.exec('PRAGMA synchronous = FULL');
   connection.exec('PRAGMA secure_delete = ON');
   connection.exec('PRAGMA foreign_keys = ON');

@@ -4,11 +4,12 @@ import { encodeFields } from './fields.ts';
 
 const XAES_256_GCM = 1;
 
-/** The KEKs' own keys: wrapped on their way to the store, in secret memory from their first use until the upstream is closed. */
+/** The KEKs' own keys: wrapped on their way to the store, in secret memory from their first use until they are destroyed or the upstream is closed. */
 export class KekKeys {
   readonly #storeId: string;
   readonly #wrappingKey: SlotHandle;
-  readonly #loaded = new Map<string, SlotHandle>();
+  /** By KEK and version. */
+  readonly #loaded = new Map<string, Map<number, SlotHandle>>();
 
   /** `wrappingKey` stays its owner's. */
   constructor(storeId: string, wrappingKey: SlotHandle) {
@@ -20,7 +21,7 @@ export class KekKeys {
   create(kek: string, version: number): Uint8Array {
     const key = native.createKey('raw');
     try {
-      return native.wrapKey(this.#wrappingKey, XAES_256_GCM, key, this.#context(kek, version));
+      return native.wrapKey(this.#wrappingKey, XAES_256_GCM, key, keyContext(this.#storeId, kek, version));
     } finally {
       native.freeKey(key);
     }
@@ -28,21 +29,43 @@ export class KekKeys {
 
   /** The handle stays ours: the caller does not free it. */
   load(kek: string, version: number, wrappedKey: Uint8Array): SlotHandle {
-    const id = `${kek}/${version}`;
-    const loaded = this.#loaded.get(id);
+    const versions = this.#loaded.get(kek) ?? new Map<number, SlotHandle>();
+    const loaded = versions.get(version);
     if (loaded !== undefined) return loaded;
-    const key = native.unwrapKey(this.#wrappingKey, XAES_256_GCM, wrappedKey, this.#context(kek, version), 'raw');
-    this.#loaded.set(id, key);
+    const context = keyContext(this.#storeId, kek, version);
+    const key = native.unwrapKey(this.#wrappingKey, XAES_256_GCM, wrappedKey, context, 'raw');
+    this.#loaded.set(kek, versions.set(version, key));
     return key;
   }
 
-  freeAll(): void {
-    for (const key of this.#loaded.values()) native.freeKey(key);
-    this.#loaded.clear();
+  /** Zeroes what is loaded of a KEK. */
+  free(kek: string): void {
+    for (const key of this.#loaded.get(kek)?.values() ?? []) native.freeKey(key);
+    this.#loaded.delete(kek);
   }
 
-  /** A wrapped key opens as this version of this KEK in this store and as nothing else. */
-  #context(kek: string, version: number): Buffer {
-    return encodeFields(['kek-key', this.#storeId, kek, BigInt(version)]);
+  freeAll(): void {
+    for (const kek of [...this.#loaded.keys()]) this.free(kek);
   }
+}
+
+/** A KEK's key that is wrapped under `from`, wrapped under `to`, from slot to slot. */
+export function rewrapKek(
+  storeId: string,
+  version: { readonly kek: string; readonly version: number; readonly wrappedKey: Uint8Array },
+  from: SlotHandle,
+  to: SlotHandle,
+): Uint8Array {
+  const context = keyContext(storeId, version.kek, version.version);
+  const key = native.unwrapKey(from, XAES_256_GCM, version.wrappedKey, context, 'raw');
+  try {
+    return native.wrapKey(to, XAES_256_GCM, key, context);
+  } finally {
+    native.freeKey(key);
+  }
+}
+
+/** A wrapped key opens as this version of this KEK in this store and as nothing else. */
+function keyContext(storeId: string, kek: string, version: number): Buffer {
+  return encodeFields(['kek-key', storeId, kek, BigInt(version)]);
 }

@@ -1,4 +1,5 @@
 import { DekdError } from '../../errors.ts';
+import { systemClock } from './clock.ts';
 import { type KeystoreDatabase, openDatabase } from './database.ts';
 import { openingError } from './errors.ts';
 import { readRootKeyKdf } from './head.ts';
@@ -32,7 +33,7 @@ function openKeystore(options: LocalOptions): LocalUpstream {
 
 function openStore(options: LocalOptions, database: KeystoreDatabase, kdf: RootKeyKdf, keys: StoreKeys): LocalUpstream {
   try {
-    const createdAt = Math.trunc((options.wallClock ?? Date.now)());
+    const createdAt = Math.trunc((options.clock ?? systemClock).wallMs());
     const store = database.isNew ? createStore(database, keys, { ...kdf, createdAt }) : loadStore(database, keys);
     return new LocalUpstream(options, store, keys, database.isNew);
   } catch (error) {

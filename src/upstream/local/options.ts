@@ -1,3 +1,5 @@
+import type { LocalClock } from './clock.ts';
+
 /** Where a root key comes from; root-key.ts and docs/keystore.md say what each must look like. */
 export type RootKeySource =
   | { file: string }
@@ -34,6 +36,8 @@ export interface LocalOptions {
   schedule?: KekSchedule;
   /** By KEK name. Default none. */
   keks?: ReadonlyMap<string, KekSettings>;
-  /** Unix milliseconds. Default Date.now. */
-  wallClock?: () => number;
+  /** Called when something whose time has come could not be done, and again when it fails in another way. Default: only `warnings` shows it. */
+  onWarning?: (warning: string) => void;
+  /** Default the system's. */
+  clock?: LocalClock;
 }

@@ -1,25 +1,29 @@
 import type { SlotHandle } from '../../../native/binding.d.ts';
 import { native } from '../../crypto/native.ts';
-import { fromNative } from '../../crypto/native-errors.ts';
-import { DekdError, invalidField, type Reason } from '../../errors.ts';
+import { DekdError, invalidField } from '../../errors.ts';
 import { UpstreamFailure } from '../failure.ts';
 import type {
+  DeletionRequest,
+  KekChange,
   KekDescription,
   KekLifecycle,
-  KekState,
   Upstream,
   UpstreamCallOptions,
   WrapContext,
   WrappedDek,
 } from '../provider.ts';
 import { formatLocalKek, parseLocalKek } from '../uri.ts';
-import { loadingFailure, wrappingFailure, writingFailure } from './errors.ts';
+import { systemClock } from './clock.ts';
+import { loadingFailure, openingError, wrappingFailure } from './errors.ts';
 import { KekKeys } from './kek-keys.ts';
-import { checkLabels, checkName } from './labels.ts';
+import { Lifecycle } from './lifecycle.ts';
 import type { LocalOptions } from './options.ts';
+import { partitionOf } from './partitions.ts';
 import type { VersionRecord } from './records.ts';
-import type { Change, Keystore, StoredKek } from './store.ts';
+import { activeVersion } from './rotation.ts';
+import type { Keystore, StoredKek } from './store.ts';
 import { freeStoreKeys, type StoreKeys } from './store-keys.ts';
+import { Timekeeper } from './timekeeper.ts';
 
 const XAES_256_GCM = 1;
 /** Byte of the dek-block: XAES-256-GCM, nonce 24 | 32 | tag 16 (docs/envelope.md). */
@@ -27,32 +31,36 @@ const WRAP_ALGORITHM = 6;
 const WRAPPED_BYTES = 72;
 const VERSION = /^[1-9][0-9]{0,14}$/;
 
-const NOT_ACTIVE: Readonly<Record<Exclude<KekState, 'active'>, Reason>> = {
-  disabled: 'KEY_DISABLED',
-  archived: 'KEY_ARCHIVED',
-  'pending-deletion': 'KEY_PENDING_DELETION',
-  destroyed: 'KEY_DESTROYED',
-};
-
-/** A software KMS in this process. Everything is in memory and synchronous; only createKek and rotateKek touch the disk. */
+/** A software KMS in this process. Everything is in memory and synchronous; only changes of KEKs touch the disk. */
 export class LocalUpstream implements Upstream, KekLifecycle {
   readonly type = 'local';
-  readonly warnings: readonly string[];
-  readonly #directory: string;
-  readonly #wallClock: () => number;
+  onKekChange: ((kek: KekDescription) => void) | undefined = undefined;
+  readonly #options: LocalOptions;
+  readonly #isNew: boolean;
   readonly #store: Keystore;
   readonly #storeKeys: StoreKeys;
   readonly #kekKeys: KekKeys;
+  readonly #lifecycle: Lifecycle;
+  readonly #timekeeper: Timekeeper;
   #closed = false;
 
   /** Owns `store` and `storeKeys` from now on. */
   constructor(options: LocalOptions, store: Keystore, storeKeys: StoreKeys, isNew: boolean) {
-    this.warnings = warnings(options, store.id, isNew);
-    this.#directory = options.directory;
-    this.#wallClock = options.wallClock ?? Date.now;
+    const clock = options.clock ?? systemClock;
+    const kekKeys = new KekKeys(store.id, storeKeys.kekWrap);
+    const onChange = (kek: KekDescription): void => this.onKekChange?.(kek);
+    const onWarning = (warning: string): void => options.onWarning?.(warning);
+    this.#options = options;
+    this.#isNew = isNew;
     this.#store = store;
     this.#storeKeys = storeKeys;
-    this.#kekKeys = new KekKeys(store.id, storeKeys.kekWrap);
+    this.#kekKeys = kekKeys;
+    this.#lifecycle = new Lifecycle({ options, clock, store, kekKeys, onChange });
+    this.#timekeeper = new Timekeeper({ clock, store, lifecycle: this.#lifecycle, onWarning });
+  }
+
+  get warnings(): readonly string[] {
+    return [...storeWarnings(this.#options, this.#store, this.#isNew), ...this.#timekeeper.warnings];
   }
 
   resolve(reference: string): string {
@@ -67,7 +75,7 @@ export class LocalUpstream implements Upstream, KekLifecycle {
   }
 
   async wrap(kek: string, dek: SlotHandle, context: WrapContext, options: UpstreamCallOptions): Promise<WrappedDek> {
-    const version = this.#wrappingVersion(kek, this.#usableKek(kek, options.signal));
+    const version = this.#wrappingVersion(kek, this.#usableKek(kek, 'wrap', context, options.signal));
     const key = this.#load(version);
     try {
       const bytes = native.wrapKey(key, XAES_256_GCM, dek, context.encoded);
@@ -83,7 +91,7 @@ export class LocalUpstream implements Upstream, KekLifecycle {
     context: WrapContext,
     options: UpstreamCallOptions,
   ): Promise<SlotHandle> {
-    const stored = this.#usableKek(kek, options.signal);
+    const stored = this.#usableKek(kek, 'unwrap', context, options.signal);
     const key = this.#load(this.#unwrappingVersion(kek, stored, wrapped));
     try {
       return native.unwrapKey(key, XAES_256_GCM, wrapped.bytes, context.encoded, 'dek');
@@ -94,76 +102,80 @@ export class LocalUpstream implements Upstream, KekLifecycle {
 
   async describe(kek: string, options: UpstreamCallOptions): Promise<KekDescription> {
     this.#refuseWhenOver(options.signal);
-    return this.#describe(this.#find(kek) ?? this.#noSuchKek(kek));
+    return this.#lifecycle.describe(this.#find(kek) ?? this.#noSuchKek(kek));
   }
 
   async createKek(name: string, labels: ReadonlyMap<string, string>): Promise<KekDescription> {
     this.#refuseWhenOver();
-    checkName(name);
-    const checkedLabels = checkLabels(labels);
-    if (this.#store.kek(name) !== undefined) {
-      throw new DekdError('KEY_EXISTS', `a KEK named ${name} exists already in store ${this.#store.id}`);
-    }
-    const createdAt = this.#now();
-    this.#write({
-      keks: [{ name, state: 'active', createdAt, labels: checkedLabels }],
-      versions: [this.#newVersion(name, 1, createdAt)],
-    });
-    return this.#describe(this.#store.kek(name)!);
+    return this.#lifecycle.create(name, labels);
   }
 
   async rotateKek(kek: string): Promise<KekDescription> {
-    this.#refuseWhenOver();
-    const normal = this.resolve(kek);
-    const stored = this.#find(normal);
-    if (stored === undefined) throw new DekdError('KEY_NOT_FOUND', `there is no KEK ${normal}`);
-    const { name, state } = stored.record;
-    if (state !== 'active') throw new DekdError(NOT_ACTIVE[state], `KEK ${normal} is ${state}`);
-    const retired = activeVersions(stored).map((version) => ({ ...version, state: 'decrypt-only' as const }));
-    const next = Math.max(...stored.versions.keys()) + 1;
-    this.#write({ keks: [], versions: [...retired, this.#newVersion(name, next, this.#now())] });
-    return this.#describe(stored);
+    return this.#lifecycle.rotate(this.#existing(kek));
+  }
+
+  async changeKek(kek: string, change: KekChange, by: string): Promise<KekDescription> {
+    return this.#lifecycle.change(this.#existing(kek), change, by);
+  }
+
+  async scheduleKekDeletion(kek: string, request: DeletionRequest): Promise<KekDescription> {
+    return this.#lifecycle.scheduleDeletion(this.#existing(kek), request);
+  }
+
+  async cancelKekDeletion(kek: string, by: string): Promise<KekDescription> {
+    return this.#lifecycle.cancelDeletion(this.#existing(kek), by);
+  }
+
+  async changePartition(
+    kek: string,
+    keyName: string,
+    partition: ReadonlyMap<string, string>,
+    change: 'disable' | 'enable',
+    by: string,
+  ): Promise<void> {
+    this.#lifecycle.changePartition(this.#existing(kek), keyName, partition, change, by);
   }
 
   async listKeks(): Promise<{ name: string; kek: KekDescription }[]> {
     this.#refuseWhenOver();
-    return this.#store.names().map((name) => ({ name, kek: this.#describe(this.#store.kek(name)!) }));
+    return this.#store.names().map((name) => ({ name, kek: this.#lifecycle.describe(this.#store.kek(name)!) }));
+  }
+
+  async backup(): Promise<Buffer> {
+    this.#refuseWhenOver();
+    try {
+      return this.#store.backup();
+    } catch (error) {
+      throw openingError(this.#options.directory, error);
+    }
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#timekeeper.close();
     this.#kekKeys.freeAll();
     freeStoreKeys(this.#storeKeys);
     this.#store.close();
   }
 
-  #newVersion(kek: string, version: number, createdAt: number): VersionRecord {
-    try {
-      return { kek, version, state: 'active', createdAt, wrappedKey: this.#kekKeys.create(kek, version) };
-    } catch (error) {
-      throw fromNative(error);
-    }
-  }
-
-  #write(change: Change): void {
-    try {
-      this.#store.write(change);
-    } catch (error) {
-      throw writingFailure(this.#directory, error);
-    }
-  }
-
-  #usableKek(kek: string, signal: AbortSignal): StoredKek {
+  /** Refuses what no DEK of this context may do, whatever its version. */
+  #usableKek(kek: string, use: 'wrap' | 'unwrap', context: WrapContext, signal: AbortSignal): StoredKek {
     this.#refuseWhenOver(signal);
     const stored = this.#find(kek) ?? this.#noSuchKek(kek);
     const { state } = stored.record;
-    if (state === 'active') return stored;
-    throw new UpstreamFailure('refused', `KEK ${kek} is ${state}`, { scope: 'kek', condition: state });
+    if (state !== 'active' && !(state === 'archived' && use === 'unwrap')) {
+      throw new UpstreamFailure('refused', `KEK ${kek} is ${state}`, { scope: 'kek', condition: state });
+    }
+    if (stored.partitions.size > 0 && stored.partitions.has(partitionOf(context.pairs))) {
+      const problem = `this partition of key ${context.pairs.get('dekd:key')} is disabled under KEK ${kek}`;
+      throw new UpstreamFailure('refused', problem, { scope: 'access', condition: 'disabled' });
+    }
+    return stored;
   }
 
   #wrappingVersion(kek: string, stored: StoredKek): VersionRecord {
-    const [version] = activeVersions(stored);
+    const version = activeVersion(stored);
     if (version !== undefined) return version;
     throw new UpstreamFailure('refused', `KEK ${kek} has no active version; rotate it`, { scope: 'kek' });
   }
@@ -182,7 +194,7 @@ export class LocalUpstream implements Upstream, KekLifecycle {
       throw new UpstreamFailure('refused', `KEK ${kek} has no version ${kekVersion}`, { scope: 'version' });
     }
     const { state } = version;
-    if (state === 'active' || state === 'decrypt-only') return version;
+    if (state === 'active' || state === 'decrypt-only' || state === 'archived') return version;
     throw new UpstreamFailure('refused', `version ${kekVersion} of KEK ${kek} is ${state}`, {
       scope: 'version',
       condition: state,
@@ -195,6 +207,15 @@ export class LocalUpstream implements Upstream, KekLifecycle {
     } catch (error) {
       throw loadingFailure(kek, version, error);
     }
+  }
+
+  /** A KEK that somebody wants to change, by any reference. */
+  #existing(kek: string): StoredKek {
+    this.#refuseWhenOver();
+    const normal = this.resolve(kek);
+    const stored = this.#find(normal);
+    if (stored === undefined) throw new DekdError('KEY_NOT_FOUND', `there is no KEK ${normal}`);
+    return stored;
   }
 
   /** A KEK by its normal form. */
@@ -210,37 +231,23 @@ export class LocalUpstream implements Upstream, KekLifecycle {
     });
   }
 
-  #describe({ record, versions }: StoredKek): KekDescription {
-    return {
-      uri: formatLocalKek(this.#store.id, record.name),
-      state: record.state,
-      versions: [...versions.values()].map(({ version, state, createdAt }) => ({
-        version: String(version),
-        state,
-        createdAt,
-      })),
-      labels: record.labels,
-    };
-  }
-
   #refuseWhenOver(signal?: AbortSignal): void {
-    if (this.#closed) throw new UpstreamFailure('unreachable', `keystore ${this.#directory} was closed`);
+    if (this.#closed) throw new UpstreamFailure('unreachable', `keystore ${this.#options.directory} was closed`);
     if (signal?.aborted) throw new UpstreamFailure('unreachable', 'the call was given up before it began');
   }
+}
 
-  #now(): number {
-    return Math.trunc(this.#wallClock());
-  }
+function storeWarnings(options: LocalOptions, store: Keystore, isNew: boolean): string[] {
+  const unknown = [...(options.keks?.keys() ?? [])].filter((name) => store.kek(name) === undefined);
+  return [
+    ...originWarnings(options, store.id, isNew),
+    ...unknown.map((name) => `keks names ${name}, and the store has no KEK of that name`),
+  ];
 }
 
 /** A volume that is not mounted looks like a first start: whoever runs dekd must see that a store was made. */
-function warnings(options: LocalOptions, storeId: string, isNew: boolean): string[] {
+function originWarnings(options: LocalOptions, storeId: string, isNew: boolean): string[] {
   if ('development' in options.rootKey) return ['development only: the root key lies beside the store'];
   if (!isNew) return [];
   return [`a new keystore (${storeId}) was made in ${options.directory}: it opens no ciphertext of an earlier one`];
-}
-
-/** At most one. */
-function activeVersions(stored: StoredKek): VersionRecord[] {
-  return [...stored.versions.values()].filter(({ state }) => state === 'active');
 }

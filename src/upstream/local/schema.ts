@@ -19,9 +19,21 @@ const STORE = `CREATE TABLE store (
 const KEK = `CREATE TABLE kek (
   name TEXT NOT NULL PRIMARY KEY,
   state TEXT NOT NULL CHECK (state IN ('active', 'disabled', 'archived', 'pending-deletion', 'destroyed')),
+  state_before TEXT CHECK (state_before IN ('active', 'archived')),
   created_at INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL,
+  changed_by TEXT NOT NULL,
   labels TEXT NOT NULL,
-  mac BLOB NOT NULL CHECK (length(mac) = 32)
+  deletion_by TEXT,
+  deletion_waiting_ms INTEGER,
+  deletion_requested_at INTEGER,
+  deletion_at INTEGER,
+  mac BLOB NOT NULL CHECK (length(mac) = 32),
+  CHECK ((state_before IS NOT NULL) = (state IN ('disabled', 'pending-deletion'))),
+  CHECK ((deletion_by IS NULL) = (deletion_waiting_ms IS NULL) AND (deletion_by IS NULL) = (deletion_requested_at IS NULL)),
+  CHECK ((deletion_at IS NOT NULL) = (state = 'pending-deletion')),
+  CHECK (deletion_by IS NOT NULL OR deletion_at IS NULL),
+  CHECK (deletion_by IS NULL OR state != 'destroyed')
 ) STRICT, WITHOUT ROWID`;
 
 const KEK_VERSION = `CREATE TABLE kek_version (
@@ -29,6 +41,8 @@ const KEK_VERSION = `CREATE TABLE kek_version (
   version INTEGER NOT NULL CHECK (version > 0),
   state TEXT NOT NULL CHECK (state IN ('active', 'decrypt-only', 'disabled', 'archived', 'pending-deletion', 'destroyed')),
   created_at INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL,
+  changed_by TEXT NOT NULL,
   wrapped_key BLOB CHECK (length(wrapped_key) = 72),
   mac BLOB NOT NULL CHECK (length(mac) = 32),
   PRIMARY KEY (kek, version),
@@ -37,4 +51,14 @@ const KEK_VERSION = `CREATE TABLE kek_version (
 
 const ONE_ACTIVE_VERSION = `CREATE UNIQUE INDEX one_active_version ON kek_version (kek) WHERE state = 'active'`;
 
-export const SCHEMA: readonly string[] = [STORE, KEK, KEK_VERSION, ONE_ACTIVE_VERSION];
+const DISABLED_PARTITION = `CREATE TABLE disabled_partition (
+  kek TEXT NOT NULL REFERENCES kek (name),
+  key_name TEXT NOT NULL,
+  pairs TEXT NOT NULL,
+  disabled_at INTEGER NOT NULL,
+  disabled_by TEXT NOT NULL,
+  mac BLOB NOT NULL CHECK (length(mac) = 32),
+  PRIMARY KEY (kek, key_name, pairs)
+) STRICT, WITHOUT ROWID`;
+
+export const SCHEMA: readonly string[] = [STORE, KEK, KEK_VERSION, ONE_ACTIVE_VERSION, DISABLED_PARTITION];

@@ -1,10 +1,22 @@
 import { randomBytes } from 'node:crypto';
-import { native } from '../../crypto/native.ts';
+import { DatabaseSync } from 'node:sqlite';
 import { createSchema, type KeystoreDatabase, readRows, transaction } from './database.ts';
 import { keystoreFault } from './errors.ts';
 import { DAMAGED, type Head, type Manifest, readHead, writeHead } from './head.ts';
-import { RecordChecker, recordBytes } from './record-checker.ts';
-import { KEKS, type KekRecord, type Table, VERSIONS, type VersionRecord } from './records.ts';
+import { rewrapKek } from './kek-keys.ts';
+import { partitionId } from './partitions.ts';
+import { RecordChecker } from './record-checker.ts';
+import { RecordWriter } from './record-writer.ts';
+import {
+  KEKS,
+  type KekRecord,
+  PARTITIONS,
+  type PartitionRecord,
+  type Table,
+  VERSIONS,
+  type VersionRecord,
+} from './records.ts';
+import type { RootKeyKdf } from './root-key-kdf.ts';
 import type { StoreKeys } from './store-keys.ts';
 
 // Every record carries a MAC over all its columns; the store record holds the manifest, which lists the MAC of every record, under a MAC
@@ -16,12 +28,30 @@ export interface StoredKek {
   readonly record: KekRecord;
   /** By number, ascending. */
   readonly versions: ReadonlyMap<number, VersionRecord>;
+  /** Disabled partitions, by partitionId. */
+  readonly partitions: ReadonlyMap<string, PartitionRecord>;
 }
 
-/** Records to add or replace, in this order. */
+/** Records to add or replace, in this order, and records to take out. */
 export interface Change {
-  readonly keks: readonly KekRecord[];
-  readonly versions: readonly VersionRecord[];
+  readonly keks?: readonly KekRecord[];
+  readonly versions?: readonly VersionRecord[];
+  readonly partitions?: readonly PartitionRecord[];
+  readonly removedPartitions?: readonly PartitionRecord[];
+}
+
+interface Entry {
+  readonly record: KekRecord;
+  readonly versions: Map<number, VersionRecord>;
+  readonly partitions: Map<string, PartitionRecord>;
+}
+
+/** What a transaction writes, and what memory becomes once it is on disk. */
+interface Commit {
+  readonly keys: StoreKeys;
+  readonly head: Head;
+  readonly manifest: Map<string, string>;
+  readonly change: Change;
 }
 
 const STORE_ID_BYTES = 8;
@@ -46,10 +76,12 @@ export function loadStore(database: KeystoreDatabase, keys: StoreKeys): Keystore
 
 export class Keystore {
   readonly #database: KeystoreDatabase;
-  readonly #keys: StoreKeys;
-  readonly #head: Head;
-  readonly #keks = new Map<string, { record: KekRecord; versions: Map<number, VersionRecord> }>();
+  readonly #keks = new Map<string, Entry>();
+  #keys: StoreKeys;
+  #head: Head;
   #manifest: Manifest;
+  /** A transaction of which it is not known whether it is on disk. */
+  #unsettled: Commit | undefined;
 
   constructor(database: KeystoreDatabase, keys: StoreKeys, head: Head, manifest: Manifest) {
     this.#database = database;
@@ -62,6 +94,12 @@ export class Keystore {
     return this.#head.storeId;
   }
 
+  /** How the root key comes about. */
+  get kdf(): RootKeyKdf {
+    const { rootKeyKdf, rootKeyParams } = this.#head;
+    return { rootKeyKdf, rootKeyParams };
+  }
+
   names(): string[] {
     return [...this.#keks.keys()].sort();
   }
@@ -70,44 +108,166 @@ export class Keystore {
     return this.#keks.get(name);
   }
 
-  /** Puts a change on disk, all or nothing. Throws what node:sqlite throws; memory is then as before. */
+  /** Puts a change on disk, all or nothing. Throws what node:sqlite throws; memory is then as what is on disk. */
   write(change: Change): void {
-    const manifest = new Map(this.#manifest);
-    transaction(this.#database.connection, () => {
-      for (const record of change.keks) this.#writeRecord(KEKS, record, manifest);
-      for (const record of change.versions) this.#writeRecord(VERSIONS, record, manifest);
-      writeHead(this.#database, this.#keys, this.#head, manifest);
+    const commit = { keys: this.#keys, head: this.#head, manifest: new Map(this.#manifest), change };
+    this.#commit(commit, () => this.#writeChange(commit));
+  }
+
+  /**
+   * Wraps every KEK and writes every record under `keys`, in one transaction. From then on the store uses these keys, and the caller frees the
+   * former ones. Throws what node:sqlite and the native addon throw; nothing is changed then.
+   */
+  rekey(keys: StoreKeys, kdf: RootKeyKdf): void {
+    const entries = [...this.#keks.values()];
+    const versions = entries.flatMap((entry) => [...entry.versions.values()]);
+    const change = {
+      keks: entries.map(({ record }) => record),
+      versions: versions.map((version) => this.#rewrapped(version, keys)),
+      partitions: entries.flatMap(({ partitions }) => [...partitions.values()]),
+    };
+    const commit = { keys, head: { ...this.#head, ...kdf }, manifest: new Map<string, string>(), change };
+    this.#commit(commit, () => {
+      this.#clearVersions();
+      this.#writeChange(commit);
     });
-    this.#manifest = manifest;
-    this.#remember(change);
   }
 
   /** Verifies every record; called once, before the store is used. */
   load(): void {
     const { connection, directory } = this.#database;
     const checker = new RecordChecker(this.id, this.#keys.recordMac, this.#manifest);
-    const keks = checker.check(KEKS, readRows(connection, KEKS.select));
-    const versions = checker.check(VERSIONS, readRows(connection, VERSIONS.select));
+    const read = <Row>(table: Table<Row>): Row[] => checker.check(table, readRows(connection, table.select));
+    const change = { keks: read(KEKS), versions: read(VERSIONS), partitions: read(PARTITIONS) };
     const [damage] = checker.finish();
     if (damage !== undefined) throw keystoreFault(directory, `${damage.what} ${damage.problem}; ${DAMAGED}`);
-    this.#remember({ keks, versions });
+    this.#remember(change);
+  }
+
+  /** A copy of the whole database, read back and verified. Throws DekdError when the file is not as dekd left it. */
+  backup(): Buffer {
+    const bytes = this.#database.connection.serialize();
+    const connection = new DatabaseSync(':memory:');
+    const { directory } = this.#database;
+    try {
+      connection.deserialize(bytes);
+      const integrity = readRows(connection, 'PRAGMA integrity_check(1)').flat().join();
+      if (integrity !== 'ok') throw keystoreFault(directory, `keystore.db is damaged (${integrity}); ${DAMAGED}`);
+      const copy = loadStore({ ...this.#database, connection }, this.#keys);
+      if (!sameManifest(copy.#manifest, this.#manifest)) {
+        throw keystoreFault(directory, `keystore.db was put back from an older copy while it was open; ${DAMAGED}`);
+      }
+    } finally {
+      connection.close();
+    }
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
   close(): void {
     this.#database.connection.close();
   }
 
-  #remember({ keks, versions }: Change): void {
-    for (const record of keks) {
-      this.#keks.set(record.name, { record, versions: this.#keks.get(record.name)?.versions ?? new Map() });
+  #commit(commit: Commit, work: () => void): void {
+    this.#settle();
+    try {
+      transaction(this.#database.connection, work);
+      this.#adopt(commit);
+    } catch (error) {
+      this.#unsettled = commit;
+      if (!this.#confirm()) throw error;
     }
-    for (const record of versions) this.#keks.get(record.kek)?.versions.set(record.version, record);
   }
 
-  #writeRecord<Row>(table: Table<Row>, record: Row, manifest: Map<string, string>): void {
-    const row = table.toRow(record);
-    const mac = native.hmac(this.#keys.recordMac, recordBytes(table.name, this.id, row));
-    this.#database.connection.prepare(table.upsert).run(...row, mac);
-    manifest.set(table.idOf(row), mac.toString('hex'));
+  /** Whether a transaction that failed is on disk after all, and stays there. */
+  #confirm(): boolean {
+    try {
+      if (!this.#settle()) return false;
+      // A transaction more syncs what the failed one did not.
+      transaction(this.#database.connection, () => writeHead(this.#database, this.#keys, this.#head, this.#manifest));
+      return true;
+    } catch {
+      return false;
+    }
   }
+
+  /**
+   * A transaction whose last sync failed may be on disk all the same. Memory that does not know it would write records into a store that has
+   * others, so what lies there decides, before anything else is written. Throws while it cannot be read.
+   */
+  #settle(): boolean {
+    const commit = this.#unsettled;
+    if (commit === undefined) return false;
+    const [row] = readRows(this.#database.connection, 'SELECT manifest FROM store');
+    this.#unsettled = undefined;
+    const isOnDisk = row?.[0] === manifestText(commit.manifest);
+    if (isOnDisk) this.#adopt(commit);
+    return isOnDisk;
+  }
+
+  #adopt({ keys, head, manifest, change }: Commit): void {
+    this.#keys = keys;
+    this.#head = head;
+    this.#manifest = manifest;
+    this.#remember(change);
+  }
+
+  #remember({ keks = [], versions = [], partitions = [], removedPartitions = [] }: Change): void {
+    for (const record of keks) {
+      const entry = this.#keks.get(record.name) ?? { versions: new Map(), partitions: new Map() };
+      this.#keks.set(record.name, { ...entry, record });
+    }
+    for (const record of versions) this.#keks.get(record.kek)?.versions.set(record.version, record);
+    for (const record of partitions) this.#keks.get(record.kek)?.partitions.set(partitionIdOf(record), record);
+    for (const record of removedPartitions) this.#keks.get(record.kek)?.partitions.delete(partitionIdOf(record));
+  }
+
+  #writeChange({ keys, head, manifest, change }: Commit): void {
+    const { keks = [], versions = [], partitions = [], removedPartitions = [] } = change;
+    const writer = new RecordWriter(this.#database.connection, this.id, keys.recordMac, manifest);
+    writer.write(KEKS, keks);
+    writer.write(VERSIONS, this.#versionsToWrite(versions));
+    writer.write(PARTITIONS, partitions);
+    writer.remove(PARTITIONS, removedPartitions);
+    writeHead(this.#database, keys, head, manifest);
+  }
+
+  /**
+   * When a key is destroyed: all versions, into an emptied table. SQLite moves rows between pages without overwriting where they lay
+   * (secure_delete covers what is deleted only), so a copy of the key may lie in any page of the table; emptying it zeroes them all.
+   */
+  #versionsToWrite(changed: readonly VersionRecord[]): readonly VersionRecord[] {
+    if (changed.every(({ wrappedKey }) => wrappedKey !== null)) return changed;
+    this.#clearVersions();
+    const isChanged = new Set(changed.map(({ kek, version }) => `${kek}/${version}`));
+    const others = [...this.#keks.values()]
+      .flatMap(({ versions }) => [...versions.values()])
+      .filter(({ kek, version }) => !isChanged.has(`${kek}/${version}`));
+    return [...others, ...changed];
+  }
+
+  #clearVersions(): void {
+    this.#database.connection.exec('DELETE FROM kek_version');
+  }
+
+  #rewrapped(record: VersionRecord, keys: StoreKeys): VersionRecord {
+    const { wrappedKey } = record;
+    if (wrappedKey === null) return record;
+    return {
+      ...record,
+      wrappedKey: rewrapKek(this.id, { ...record, wrappedKey }, this.#keys.kekWrap, keys.kekWrap),
+    };
+  }
+}
+
+function partitionIdOf({ keyName, pairs }: PartitionRecord): string {
+  return partitionId(keyName, pairs);
+}
+
+/** As the store record has it. */
+function manifestText(manifest: Manifest): string {
+  return JSON.stringify([...manifest]);
+}
+
+function sameManifest(a: Manifest, b: Manifest): boolean {
+  return manifestText(a) === manifestText(b);
 }

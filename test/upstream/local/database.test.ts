@@ -14,6 +14,7 @@ test('a database is private, durable, overwrites what it deletes, and is locked'
   t.is(pragma('synchronous'), 2n);
   t.is(pragma('secure_delete'), 1n);
   t.is(pragma('journal_mode'), 'delete');
+  t.is(pragma('journal_size_limit'), 0n);
   t.is(pragma('locking_mode'), 'exclusive');
   t.is(pragma('foreign_keys'), 1n);
   t.is(statSync(place.database).mode & 0o777, 0o600);
@@ -49,7 +50,7 @@ test('an agent that was killed leaves a store that opens, and no lock', async (t
   const script = `
     const { DatabaseSync } = require('node:sqlite');
     const connection = new DatabaseSync(process.argv[1]);
-    connection.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = 1; BEGIN EXCLUSIVE; UPDATE kek SET state = 'disabled'");
+    connection.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = 1; BEGIN EXCLUSIVE; UPDATE kek SET state = 'archived'");
     connection.exec('CREATE TABLE filler (bytes); INSERT INTO filler SELECT randomblob(100000)');
     process.stdout.write('ready');
     setInterval(() => {}, 1000);`;

@@ -10,6 +10,7 @@ import { openArena } from '../../../src/crypto/native.ts';
 import { openLocal } from '../../../src/upstream/local/open.ts';
 import type { LocalOptions } from '../../../src/upstream/local/options.ts';
 import type { LocalUpstream } from '../../../src/upstream/local/provider.ts';
+import { MovableClock } from '../../helpers/movable-clock.ts';
 
 /** A place for a keystore and a root key, both gone when the test ends. The keystore's directory is not made yet. */
 export interface Place {
@@ -44,7 +45,7 @@ export async function openPlace(t: ExecutionContext, options: LocalOptions): Pro
 /** A closed keystore with `orders` (two versions, a label) and `carts` (one version). */
 export async function makeStore(t: ExecutionContext): Promise<Place> {
   const place = makePlace(t);
-  const upstream = await openPlace(t, { ...place.options, wallClock: () => 1_790_000_000_000 });
+  const upstream = await openPlace(t, { ...place.options, clock: new MovableClock() });
   await upstream.createKek('orders', new Map([['team', 'payments']]));
   await upstream.rotateKek('local:orders');
   await upstream.createKek('carts', new Map());

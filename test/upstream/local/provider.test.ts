@@ -3,16 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { createKey, dekId, freeKey } from '../../../src/crypto/native.ts';
-import { openDatabase } from '../../../src/upstream/local/database.ts';
 import { openLocal } from '../../../src/upstream/local/open.ts';
-import type { KekRecord, VersionRecord } from '../../../src/upstream/local/records.ts';
-import { RAW } from '../../../src/upstream/local/root-key-kdf.ts';
-import { type Change, loadStore } from '../../../src/upstream/local/store.ts';
-import { freeStoreKeys, openStoreKeys } from '../../../src/upstream/local/store-keys.ts';
 import { hasLifecycle } from '../../../src/upstream/provider.ts';
 import { live, wrapContext } from '../../contract/upstream-context.ts';
 import { fails, upstreamContract } from '../../contract/upstream-contract.ts';
-import { makePlace, makeStore, openPlace, type Place } from './fixture.ts';
+import { MovableClock } from '../../helpers/movable-clock.ts';
+import { makePlace, openPlace } from './fixture.ts';
 
 const CONTEXT = wrapContext({ 'dekd:key': 'orders', tenant: 'acme' });
 const DAY_MS = 86_400_000;
@@ -40,7 +36,10 @@ upstreamContract('local', async () => {
 });
 
 test('a new KEK has one active version, its labels and its time', async (t) => {
-  const upstream = await openPlace(t, { ...makePlace(t).options, wallClock: () => 1_790_000_000_000.75 });
+  const clock = new MovableClock();
+  const now = clock.wallMs();
+  clock.stepWall(0.75);
+  const upstream = await openPlace(t, { ...makePlace(t).options, clock });
   const labels = new Map([
     ['team', 'payments'],
     ['__proto__', 'is a label like any other'],
@@ -48,7 +47,7 @@ test('a new KEK has one active version, its labels and its time', async (t) => {
   const description = await upstream.createKek('orders', labels);
   t.regex(description.uri, /^local:[0-9a-f]{16}\/orders$/);
   t.is(description.state, 'active');
-  t.deepEqual(description.versions, [{ version: '1', state: 'active', createdAt: 1_790_000_000_000 }]);
+  t.deepEqual(description.versions, [{ version: '1', state: 'active', createdAt: now }]);
   labels.clear();
   const read = await upstream.describe(description.uri, live());
   t.deepEqual(
@@ -68,17 +67,18 @@ test('a new KEK has one active version, its labels and its time', async (t) => {
 });
 
 test('a rotation makes the old version decrypt-only', async (t) => {
-  let now = 1_790_000_000_000;
-  const upstream = await openPlace(t, { ...makePlace(t).options, wallClock: () => now });
+  const clock = new MovableClock();
+  const now = clock.wallMs();
+  const upstream = await openPlace(t, { ...makePlace(t).options, clock });
   const { uri } = await upstream.createKek('orders', new Map([['team', 'payments']]));
-  now += DAY_MS;
+  clock.stepWall(DAY_MS);
   await upstream.rotateKek(uri);
-  now += DAY_MS;
+  clock.stepWall(DAY_MS);
   const description = await upstream.rotateKek('local:orders');
   t.deepEqual(description.versions, [
-    { version: '1', state: 'decrypt-only', createdAt: 1_790_000_000_000 },
-    { version: '2', state: 'decrypt-only', createdAt: 1_790_000_000_000 + DAY_MS },
-    { version: '3', state: 'active', createdAt: 1_790_000_000_000 + 2 * DAY_MS },
+    { version: '1', state: 'decrypt-only', createdAt: now },
+    { version: '2', state: 'decrypt-only', createdAt: now + DAY_MS },
+    { version: '3', state: 'active', createdAt: now + 2 * DAY_MS },
   ]);
   t.deepEqual([...description.labels], [['team', 'payments']]);
 });
@@ -176,67 +176,3 @@ test('a closed upstream makes and rotates nothing', async (t) => {
   await fails(t, upstream.createKek('carts', new Map()), 'unreachable');
   await fails(t, upstream.rotateKek(uri), 'unreachable');
 });
-
-const CONDITIONS = ['disabled', 'archived', 'pending-deletion', 'destroyed'] as const;
-
-for (const state of CONDITIONS) {
-  test(`a KEK that is ${state} neither wraps nor unwraps`, async (t) => {
-    const place = await makeStore(t);
-    const wrapped = await wrapOnce(t, place);
-    write(place, (orders) => ({ keks: [{ ...orders, state }], versions: [] }));
-    const upstream = await openPlace(t, place.options);
-    const kek = upstream.resolve('local:orders');
-    const dek = createKey('dek');
-    t.teardown(() => freeKey(dek));
-    for (const call of [upstream.wrap(kek, dek, CONTEXT, live()), upstream.unwrap(kek, wrapped, CONTEXT, live())]) {
-      const failure = await fails(t, call, 'refused', 'kek');
-      t.is(failure?.condition, state);
-    }
-    t.is((await upstream.describe(kek, live())).state, state);
-    const reason = `KEY_${state.toUpperCase().replace('-', '_')}`;
-    await t.throwsAsync(upstream.rotateKek(kek), { name: 'DekdError', message: new RegExp(`is ${state}$`) });
-    const error = await t.throwsAsync(upstream.rotateKek(kek));
-    t.is((error as unknown as { reason: string }).reason, reason);
-  });
-
-  test(`a version that is ${state} refuses, the KEK's other versions go on`, async (t) => {
-    const place = await makeStore(t);
-    const wrapped = await wrapOnce(t, place);
-    write(place, (_orders, versions) => ({
-      keks: [],
-      versions: versions
-        .filter(({ version }) => version === 2)
-        .map((version) => ({ ...version, state, wrappedKey: state === 'destroyed' ? null : version.wrappedKey })),
-    }));
-    const upstream = await openPlace(t, place.options);
-    const kek = upstream.resolve('local:orders');
-    const failure = await fails(t, upstream.unwrap(kek, wrapped, CONTEXT, live()), 'refused', 'version');
-    t.is(failure?.condition, state);
-    const dek = createKey('dek');
-    t.teardown(() => freeKey(dek));
-    await fails(t, upstream.wrap(kek, dek, CONTEXT, live()), 'refused', 'kek');
-    await upstream.rotateKek(kek);
-    t.is((await upstream.wrap(kek, dek, CONTEXT, live())).kekVersion, '3');
-  });
-}
-
-/** A DEK wrapped by version 2 of `orders`. */
-async function wrapOnce(t: Parameters<typeof openPlace>[0], place: Place) {
-  const upstream = await openPlace(t, place.options);
-  const dek = createKey('dek');
-  const wrapped = await upstream.wrap(upstream.resolve('local:orders'), dek, CONTEXT, live());
-  freeKey(dek);
-  await upstream.close();
-  return wrapped;
-}
-
-/** Changes `orders` as the lifecycle of a later version will: with the store's own keys. */
-function write(place: Place, change: (orders: KekRecord, versions: VersionRecord[]) => Change): void {
-  const database = openDatabase(place.directory);
-  const keys = openStoreKeys(place.options.rootKey, { directory: place.directory, kdf: RAW, isNew: false });
-  const store = loadStore(database, keys);
-  const orders = store.kek('orders')!;
-  store.write(change(orders.record, [...orders.versions.values()]));
-  store.close();
-  freeStoreKeys(keys);
-}

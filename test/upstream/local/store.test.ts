@@ -28,7 +28,7 @@ function run(sql: string, ...values: SQLInputValue[]): (connection: DatabaseSync
 }
 
 const EDITS: readonly { name: string; sql: string; record: string }[] = [
-  { name: 'KEK state', sql: `UPDATE kek SET state = 'disabled' WHERE name = 'orders'`, record: 'KEK "orders"' },
+  { name: 'KEK state', sql: `UPDATE kek SET state = 'archived' WHERE name = 'orders'`, record: 'KEK "orders"' },
   { name: 'KEK time', sql: `UPDATE kek SET created_at = created_at - 1 WHERE name = 'orders'`, record: 'KEK "orders"' },
   {
     name: 'KEK labels',
@@ -88,7 +88,11 @@ test('a version moved to another KEK is refused by name', async (t) => {
 
 test('a KEK record copied under another name is refused by name', async (t) => {
   const place = await makeStore(t);
-  edit(place, run(`INSERT INTO kek SELECT 'double', state, created_at, labels, mac FROM kek WHERE name = 'carts'`));
+  edit(
+    place,
+    run(`INSERT INTO kek SELECT 'double', state, state_before, created_at, changed_at, changed_by, labels, deletion_by,
+    deletion_waiting_ms, deletion_requested_at, deletion_at, mac FROM kek WHERE name = 'carts'`),
+  );
   await refusedAs(t, place, 'the record of KEK "double" was changed outside dekd');
 });
 
@@ -121,7 +125,9 @@ test('one record put back from an older copy is refused by name', async (t) => {
   // Version 2 is active again, so version 3 has to go: a rotation undone, each remaining record genuine.
   edit(place, (connection) => {
     run('DELETE FROM kek_version WHERE version = 3')(connection);
-    run('UPDATE kek_version SET state = ?, mac = ? WHERE version = 2', older['state']!, older['mac']!)(connection);
+    const columns = ['state', 'changed_at', 'changed_by', 'mac'] as const;
+    const sql = `UPDATE kek_version SET ${columns.map((column) => `${column} = ?`).join(', ')} WHERE version = 2`;
+    run(sql, ...columns.map((column) => older[column]!))(connection);
   });
   await refusedAs(t, place, 'the record of KEK "orders" version 2 is not the one in the store record', 'older copy');
 });
@@ -206,14 +212,17 @@ test('ids and MACs are those of docs/upstreams/local.md, computed by other code'
 
     const manifest: Record<string, string> = {};
     for (const row of connection.prepare('SELECT * FROM kek').all() as Record<string, never>[]) {
-      const fields = ['kek', id, row['name']!, row['state']!, BigInt(row['created_at']!), row['labels']!];
-      t.deepEqual(Buffer.from(row['mac']!), recordMac(rootKey, fields));
+      const times = [BigInt(row['created_at']!), BigInt(row['changed_at']!)];
+      const deletion = [null, null, null, null];
+      const fields = ['kek', id, row['name']!, row['state']!, null, ...times, row['changed_by']!, row['labels']!];
+      t.deepEqual(Buffer.from(row['mac']!), recordMac(rootKey, [...fields, ...deletion]));
       manifest[row['name']!] = Buffer.from(row['mac']!).toString('hex');
     }
     for (const row of connection.prepare('SELECT * FROM kek_version').all() as Record<string, never>[]) {
       const version = BigInt(row['version']!);
-      const time = BigInt(row['created_at']!);
-      const fields = ['kek_version', id, row['kek']!, version, row['state']!, time, row['wrapped_key']!];
+      const times = [BigInt(row['created_at']!), BigInt(row['changed_at']!)];
+      const who = row['changed_by']!;
+      const fields = ['kek_version', id, row['kek']!, version, row['state']!, ...times, who, row['wrapped_key']!];
       t.deepEqual(Buffer.from(row['mac']!), recordMac(rootKey, fields));
       manifest[`${row['kek']!}/${version}`] = Buffer.from(row['mac']!).toString('hex');
     }
@@ -241,8 +250,12 @@ test('a change that does not fit on the disk changes nothing, in the file or in 
   const kek = (name: string) => ({
     name,
     state: 'active' as const,
+    stateBefore: null,
     createdAt: 1,
+    changedAt: 1,
+    changedBy: 'creation',
     labels: new Map([['note', 'x'.repeat(200)]]),
+    deletion: null,
   });
   store.write({ keks: [kek('first')], versions: [] });
   const { page_count: pages } = database.connection.prepare('PRAGMA page_count').get() as { page_count: number };
@@ -252,7 +265,7 @@ test('a change that does not fit on the disk changes nothing, in the file or in 
   t.false(database.connection.isTransaction);
   t.is(store.kek('kek-0'), undefined);
   t.is(store.kek('first')?.record.name, 'first');
-  store.write({ keks: [{ ...kek('first'), state: 'disabled' }], versions: [] });
+  store.write({ keks: [{ ...kek('first'), state: 'disabled', stateBefore: 'active' }], versions: [] });
   store.close();
 
   const again = openDatabase(place.directory);

@@ -1,0 +1,34 @@
+import type { KekDescription, KekVersionDescription } from '../provider.ts';
+import { formatLocalKek } from '../uri.ts';
+import { isLapsed } from './deletion.ts';
+import type { DeletionRecord, VersionRecord } from './records.ts';
+import type { KekPolicy } from './rotation.ts';
+import type { StoredKek } from './store.ts';
+
+/** What callers see of a KEK at `now` (Unix milliseconds). */
+export function describeKek(storeId: string, stored: StoredKek, policy: KekPolicy, now: number): KekDescription {
+  const { record, versions } = stored;
+  const { expiresAt } = policy;
+  const deletion = isLapsed(record.deletion, now) ? null : record.deletion;
+  return {
+    uri: formatLocalKek(storeId, record.name),
+    state: record.state,
+    versions: [...versions.values()].map(describeVersion),
+    labels: record.labels,
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...(deletion === null ? {} : { deletion: describeDeletion(deletion) }),
+  };
+}
+
+function describeVersion({ version, state, createdAt, changedAt, changedBy }: VersionRecord): KekVersionDescription {
+  const description = { version: String(version), state, createdAt };
+  return state === 'destroyed' ? { ...description, destroyedAt: changedAt, destroyedBy: changedBy } : description;
+}
+
+function describeDeletion({
+  requestedBy,
+  waitingPeriodMs,
+  at,
+}: DeletionRecord): NonNullable<KekDescription['deletion']> {
+  return { requestedBy, waitingPeriodMs, at: at ?? undefined };
+}

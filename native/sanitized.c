@@ -4,6 +4,8 @@
  * byte that it hands on.
  */
 #include <node_api.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "openssl.h"
 
@@ -94,3 +96,7 @@ napi_status __wrap_napi_create_buffer_copy(napi_env env, size_t length, const vo
   touch(data, length);
   return __real_napi_create_buffer_copy(env, length, data, result_data, result);
 }
+
+/* AddressSanitizer makes mlock(2) do nothing, since it would lock the shadow too. The addon locks single ranges. */
+int __wrap_mlock(const void *address, size_t length);
+int __wrap_mlock(const void *address, size_t length) { return (int)syscall(SYS_mlock, address, length); }

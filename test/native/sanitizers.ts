@@ -1,0 +1,124 @@
+/**
+ * `npm run test:sanitized [-- --seconds N] [--seed N]`: the addon built under AddressSanitizer and UndefinedBehaviorSanitizer runs all of
+ * test/native/ and the fuzzer of every entry point. One report, of whatever process, is a failure. The source never chooses the addon by
+ * the environment: a copy of the tree has the sanitized one in its place.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Tap } from '../conformance/tap.ts';
+import { writePatched } from './write-patched.ts';
+
+const ROOT = join(import.meta.dirname, '..', '..');
+const folder = mkdtempSync(join(tmpdir(), 'dekd-sanitized-'));
+const reports = join(folder, 'reports');
+const tap = new Tap(process.env['CI'] === 'true');
+try {
+  await run();
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+process.exit(tap.finish('sanitized'));
+
+async function run(): Promise<void> {
+  mkdirSync(reports);
+  const tree = copyTree('tree');
+  await tap.check('the addon compiles under the sanitizers', () => build(tree));
+  await tap.check('AddressSanitizer tells of a read past the end', () => seesOverflow());
+  await tap.check('UndefinedBehaviorSanitizer tells of an overflow', () => seesUndefined());
+  const ava = join('node_modules', 'ava', 'entrypoints', 'cli.js');
+  // The one test that scans a whole process would read the sanitizer's 14 TiB of shadow.
+  await tap.check('test/native passes on the sanitized addon', () =>
+    succeeds(tree, [ava, '--tap', '--timeout=120s', '--match=!after readPassphraseKey*', 'test/native/*.test.ts']),
+  );
+  await tap.check('the fuzzer finds nothing on the sanitized addon', () =>
+    succeeds(tree, [join('test', 'fuzz', 'native', 'run.ts'), ...process.argv.slice(2)]),
+  );
+  await tap.check('no process of the suites left a report', () => {
+    const found = takeReports();
+    if (found !== '') throw new Error(found);
+  });
+}
+
+/** Enough of the tree to run the tests of the addon, without a build. */
+function copyTree(name: string): string {
+  const to = join(folder, name);
+  for (const part of ['src', 'test', 'proto', 'native', 'package.json']) {
+    cpSync(join(ROOT, part), join(to, part), {
+      recursive: true,
+      filter: (path) => path !== join(ROOT, 'native', 'build'),
+    });
+  }
+  symlinkSync(join(ROOT, 'node_modules'), join(to, 'node_modules'));
+  return to;
+}
+
+/** Puts the sanitized addon of `tree` where the others look for theirs. */
+function build(tree: string): void {
+  execFileSync('make', ['-s', '-C', join(tree, 'native'), 'sanitized'], { stdio: ['ignore', 'inherit', 'inherit'] });
+  const output = join(tree, 'native', 'build');
+  copyFileSync(join(output, 'sanitized', 'dekd.node'), join(output, 'dekd.node'));
+}
+
+/** Without this a silent sanitizer would pass for clean code. The read is OpenSSL's, so it also proves sanitized.c. */
+function seesOverflow(): void {
+  mustReport('heap-buffer-overflow', 'args.c', 'out->length = length;', 'out->length = length + 1;', [
+    "native.openArena({ size: 4096, lock: 'best-effort' })",
+    "native.hmac(native.createKey('raw'), new Uint8Array(1000))",
+  ]);
+}
+
+function seesUndefined(): void {
+  mustReport('signed integer overflow', 'process.c', '(double)now.tv_sec *', '(double)(now.tv_sec + INT64_MAX) *', [
+    'native.boottimeMs()',
+  ]);
+}
+
+/** A copy of the addon with a fault, and calls that meet it. */
+function mustReport(report: string, file: string, right: string, wrong: string, calls: readonly string[]): void {
+  const tree = copyTree(report.replaceAll(' ', '-'));
+  writePatched(join(tree, 'native', file), right, wrong);
+  build(tree);
+  const script = `const native = require('./native/build/dekd.node'); ${calls.join('; ')}`;
+  const child = node(tree, ['-e', script], 'pipe');
+  const found = takeReports() + child.stderr;
+  if (child.status === 0 || !found.includes(report)) throw new Error(`status ${child.status}, report: ${found}`);
+}
+
+function succeeds(tree: string, args: readonly string[]): void {
+  const { status, signal } = node(tree, args, 'inherit');
+  if (status !== 0) throw new Error(`status ${status ?? signal}`);
+}
+
+function node(cwd: string, args: readonly string[], output: 'pipe' | 'inherit') {
+  return spawnSync(process.execPath, args, {
+    cwd,
+    encoding: 'utf8',
+    stdio: ['ignore', output, output],
+    env: { ...process.env, ...sanitizerEnvironment() },
+  });
+}
+
+/**
+ * Node and V8 keep what they allocated until the process ends, so leaks are not looked for; V8 handles its own faults, and tests of ours
+ * end children by signals. A file, and not the standard error, takes reports: of a test's children nobody reads that.
+ */
+function sanitizerEnvironment(): Record<string, string> {
+  const compiler = process.env['CC'] ?? 'cc';
+  const library = execFileSync(compiler, ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim();
+  const common = `log_path=${join(reports, 'report')}:handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0`;
+  return {
+    LD_PRELOAD: library,
+    ASAN_OPTIONS: `${common}:detect_leaks=0:disable_coredump=0:detect_stack_use_after_return=1`,
+    UBSAN_OPTIONS: `${common}:print_stacktrace=1`,
+  };
+}
+
+/** All reports, once. */
+function takeReports(): string {
+  const files = readdirSync(reports).map((name) => join(reports, name));
+  const text = files.map((path) => readFileSync(path, 'utf8')).join('\n');
+  for (const path of files) rmSync(path);
+  return text;
+}

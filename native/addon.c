@@ -40,6 +40,7 @@ NAPI_MODULE_INIT() {
       FUNCTION("hmacVerify", js_hmac_verify),   FUNCTION("dekId", js_dek_id),
       FUNCTION("blockMac", js_block_mac),       FUNCTION("blockVerify", js_block_verify),
       FUNCTION("seal", js_seal),                FUNCTION("open", js_open),
+      FUNCTION("sealAsync", js_seal_async),     FUNCTION("openAsync", js_open_async),
       FUNCTION("sealDataKey", js_seal_data_key), FUNCTION("wrapKey", js_wrap_key),
       FUNCTION("unwrapKey", js_unwrap_key),     FUNCTION("cleanse", js_cleanse),
       FUNCTION("boottimeMs", js_boottime_ms),   FUNCTION("peerCredentials", js_peer_credentials),

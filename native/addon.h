@@ -25,6 +25,9 @@ ENTRY_POINT(js_block_verify);
 ENTRY_POINT(js_seal);
 ENTRY_POINT(js_open);
 ENTRY_POINT(js_seal_data_key);
+/* async.c */
+ENTRY_POINT(js_seal_async);
+ENTRY_POINT(js_open_async);
 /* wrap.c */
 ENTRY_POINT(js_wrap_key);
 ENTRY_POINT(js_unwrap_key);

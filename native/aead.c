@@ -7,14 +7,11 @@
 #define GCM_NONCE_BYTES 12
 #define CHUNK_BYTES (1u << 30) /* EVP takes an int */
 
-typedef int update_function(EVP_CIPHER_CTX *ctx, unsigned char *out, int *out_length, const unsigned char *in, int length);
-
 static bool key_and_nonce(const struct suite *suite, const uint8_t **key, const uint8_t **nonce,
                           uint8_t derived[KEY_BYTES]);
 static bool xaes_derive(const uint8_t key[KEY_BYTES], const uint8_t *nonce, uint8_t derived[KEY_BYTES]);
-static bool gcm_seal(const uint8_t *key, const uint8_t *nonce, struct bytes aad, struct bytes plaintext, uint8_t *out);
-static fault gcm_open(const uint8_t *key, const uint8_t *nonce, struct bytes aad, struct bytes sealed, uint8_t *out);
-static bool update(update_function *function, EVP_CIPHER_CTX *ctx, uint8_t *out, struct bytes in);
+static fault finish_open(uint8_t tag[TAG_BYTES]);
+static fault failed(void);
 
 const struct suite *suite_by_id(uint64_t id) {
   static const struct suite xaes = {.id = SUITE_XAES_256_GCM, .nonce_bytes = 24, .message_limit = false};
@@ -24,31 +21,92 @@ const struct suite *suite_by_id(uint64_t id) {
 
 fault aead_seal(const struct suite *suite, const uint8_t key[KEY_BYTES], const uint8_t *nonce, struct bytes aad,
                 struct bytes plaintext, uint8_t *out) {
-  uint8_t derived[KEY_BYTES];
-  bool sealed = thread_contexts() != NULL && key_and_nonce(suite, &key, &nonce, derived) &&
-                gcm_seal(key, nonce, aad, plaintext, out);
-  OPENSSL_cleanse(derived, sizeof derived);
-  if (!sealed) {
-    OPENSSL_cleanse(out, plaintext.length + TAG_BYTES);
-    ERR_clear_error();
-    return FAULT_CRYPTO;
-  }
-  return FAULT_NONE;
+  fault why = aead_start(suite, key, nonce, true);
+  return why == FAULT_NONE ? aead_seal_started(aad, plaintext, out) : why;
 }
 
 fault aead_open(const struct suite *suite, const uint8_t key[KEY_BYTES], const uint8_t *nonce, struct bytes aad,
                 struct bytes sealed, uint8_t *out) {
+  fault why = aead_start(suite, key, nonce, false);
+  return why == FAULT_NONE ? aead_open_started(aad, sealed, out) : why;
+}
+
+fault aead_start(const struct suite *suite, const uint8_t key[KEY_BYTES], const uint8_t *nonce, bool seals) {
   uint8_t derived[KEY_BYTES];
-  fault why = thread_contexts() != NULL && key_and_nonce(suite, &key, &nonce, derived)
-                  ? gcm_open(key, nonce, aad, sealed, out)
-                  : FAULT_CRYPTO;
+  bool started = thread_contexts() != NULL && key_and_nonce(suite, &key, &nonce, derived) &&
+                 EVP_CipherInit_ex2(thread_contexts()->gcm, aes_256_gcm, key, nonce, seals, NULL) == 1;
   OPENSSL_cleanse(derived, sizeof derived);
+  return started ? FAULT_NONE : failed();
+}
+
+fault aead_seal_started(struct bytes aad, struct bytes plaintext, uint8_t *out) {
+  fault why = aead_add(aad, NULL);
+  why = why == FAULT_NONE ? aead_add(plaintext, out) : why;
+  why = why == FAULT_NONE ? aead_finish_seal(out + plaintext.length) : why;
   if (why != FAULT_NONE) {
-    /* GCM decrypts before it knows the tag: what it wrote must not reach anybody. */
-    OPENSSL_cleanse(out, sealed.length - TAG_BYTES);
-    ERR_clear_error();
+    OPENSSL_cleanse(out, plaintext.length + TAG_BYTES);
   }
   return why;
+}
+
+fault aead_open_started(struct bytes aad, struct bytes sealed, uint8_t *out) {
+  struct bytes ciphertext = {sealed.data, sealed.length - TAG_BYTES};
+  fault why = aead_add(aad, NULL);
+  why = why == FAULT_NONE ? aead_add(ciphertext, out) : why;
+  why = why == FAULT_NONE ? finish_open(sealed.data + ciphertext.length) : why;
+  if (why != FAULT_NONE) {
+    /* GCM decrypts before it knows the tag: what it wrote must not reach anybody. */
+    OPENSSL_cleanse(out, ciphertext.length);
+  }
+  return why;
+}
+
+fault aead_add(struct bytes in, uint8_t *out) {
+  int length;
+  while (in.length > 0) {
+    size_t chunk = in.length < CHUNK_BYTES ? in.length : CHUNK_BYTES;
+    if (EVP_CipherUpdate(thread_contexts()->gcm, out, &length, in.data, (int)chunk) != 1) {
+      return failed();
+    }
+    in.data += chunk;
+    in.length -= chunk;
+    out = out != NULL ? out + chunk : NULL;
+  }
+  return FAULT_NONE;
+}
+
+fault aead_finish_seal(uint8_t tag[TAG_BYTES]) {
+  EVP_CIPHER_CTX *ctx = thread_contexts()->gcm;
+  int length;
+  if (EVP_CipherFinal_ex(ctx, tag, &length) != 1 || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, tag) != 1) {
+    return failed();
+  }
+  EVP_CIPHER_CTX_reset(ctx);
+  return FAULT_NONE;
+}
+
+static fault finish_open(uint8_t tag[TAG_BYTES]) {
+  EVP_CIPHER_CTX *ctx = thread_contexts()->gcm;
+  uint8_t nothing[TAG_BYTES];
+  int length;
+  if (EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, tag) != 1) {
+    return failed();
+  }
+  bool authentic = EVP_CipherFinal_ex(ctx, nothing, &length) == 1;
+  aead_abandon();
+  return authentic ? FAULT_NONE : FAULT_AUTHENTICATION;
+}
+
+void aead_abandon(void) {
+  if (thread_contexts() != NULL) {
+    EVP_CIPHER_CTX_reset(thread_contexts()->gcm);
+  }
+}
+
+static fault failed(void) {
+  aead_abandon();
+  ERR_clear_error();
+  return FAULT_CRYPTO;
 }
 
 /* What GCM works with: the key and nonce as they are, or for XAES a key of this message's own and the nonce's rest. */
@@ -76,8 +134,8 @@ static bool xaes_derive(const uint8_t key[KEY_BYTES], const uint8_t *nonce, uint
   memcpy(blocks + 4, nonce, GCM_NONCE_BYTES);
   memcpy(blocks + BLOCK_BYTES + 4, nonce, GCM_NONCE_BYTES);
 
-  bool done = EVP_EncryptInit_ex2(ctx, aes_256_ecb, key, NULL, NULL) == 1 &&
-              EVP_EncryptUpdate(ctx, subkey, &length, subkey, sizeof subkey) == 1;
+  bool done = EVP_CipherInit_ex2(ctx, aes_256_ecb, key, NULL, 1, NULL) == 1 &&
+              EVP_CipherUpdate(ctx, subkey, &length, subkey, sizeof subkey) == 1;
   uint8_t carry = subkey[0] >> 7;
   for (size_t i = 0; i < BLOCK_BYTES - 1; i++) {
     subkey[i] = (uint8_t)(subkey[i] << 1 | subkey[i + 1] >> 7);
@@ -86,50 +144,10 @@ static bool xaes_derive(const uint8_t key[KEY_BYTES], const uint8_t *nonce, uint
   for (size_t i = 0; i < sizeof blocks; i++) {
     blocks[i] ^= subkey[i % BLOCK_BYTES];
   }
-  done = done && EVP_EncryptUpdate(ctx, derived, &length, blocks, sizeof blocks) == 1;
+  done = done && EVP_CipherUpdate(ctx, derived, &length, blocks, sizeof blocks) == 1;
 
   EVP_CIPHER_CTX_reset(ctx);
   OPENSSL_cleanse(subkey, sizeof subkey);
   OPENSSL_cleanse(blocks, sizeof blocks);
   return done;
-}
-
-static bool gcm_seal(const uint8_t *key, const uint8_t *nonce, struct bytes aad, struct bytes plaintext, uint8_t *out) {
-  EVP_CIPHER_CTX *ctx = thread_contexts()->gcm;
-  uint8_t *tag = out + plaintext.length;
-  int length;
-  bool done = EVP_EncryptInit_ex2(ctx, aes_256_gcm, key, nonce, NULL) == 1 &&
-              update(EVP_EncryptUpdate, ctx, NULL, aad) && update(EVP_EncryptUpdate, ctx, out, plaintext) &&
-              EVP_EncryptFinal_ex(ctx, tag, &length) == 1 &&
-              EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, tag) == 1;
-  EVP_CIPHER_CTX_reset(ctx);
-  return done;
-}
-
-static fault gcm_open(const uint8_t *key, const uint8_t *nonce, struct bytes aad, struct bytes sealed, uint8_t *out) {
-  EVP_CIPHER_CTX *ctx = thread_contexts()->gcm;
-  struct bytes ciphertext = {sealed.data, sealed.length - TAG_BYTES};
-  uint8_t *tag = sealed.data + ciphertext.length;
-  int length;
-  bool done = EVP_DecryptInit_ex2(ctx, aes_256_gcm, key, nonce, NULL) == 1 &&
-              EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, tag) == 1 &&
-              update(EVP_DecryptUpdate, ctx, NULL, aad) && update(EVP_DecryptUpdate, ctx, out, ciphertext);
-  bool authentic = done && EVP_DecryptFinal_ex(ctx, out + ciphertext.length, &length) == 1;
-  EVP_CIPHER_CTX_reset(ctx);
-  return authentic ? FAULT_NONE : done ? FAULT_AUTHENTICATION : FAULT_CRYPTO;
-}
-
-/* Without `out` the bytes are associated data. */
-static bool update(update_function *function, EVP_CIPHER_CTX *ctx, uint8_t *out, struct bytes in) {
-  int length;
-  while (in.length > 0) {
-    size_t chunk = in.length < CHUNK_BYTES ? in.length : CHUNK_BYTES;
-    if (function(ctx, out, &length, in.data, (int)chunk) != 1) {
-      return false;
-    }
-    in.data += chunk;
-    in.length -= chunk;
-    out = out != NULL ? out + chunk : NULL;
-  }
-  return true;
 }

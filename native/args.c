@@ -170,7 +170,7 @@ napi_value throw_fault(napi_env env, fault why) {
     case FAULT_WRONG_KIND:
       return throw_code(env, "ERR_WRONG_KIND", "the slot holds another kind of secret than this call works on");
     case FAULT_NO_MEMORY:
-      return throw_code(env, "ERR_NO_MEMORY", "no free slot in the arena");
+      return throw_code(env, "ERR_NO_MEMORY", "no secret memory is left for such a key");
     case FAULT_NO_LOCKED_MEMORY:
       return throw_code(env, "ERR_NO_LOCKED_MEMORY",
                         "no memory can be locked: raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=) to 64 KiB or more, "
@@ -184,6 +184,8 @@ napi_value throw_fault(napi_env env, fault why) {
       return throw_code(env, "ERR_KEY_LENGTH", "the file descriptor held fewer or more bytes than were asked for");
     case FAULT_RANDOM:
       return throw_system(env, "getrandom", errno);
+    case FAULT_RECORD:
+      return throw_code(env, "ERR_CRYPTO", "internal error: a sealed key does not open");
     case FAULT_CRYPTO:
     case FAULT_NONE:
       break;

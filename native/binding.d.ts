@@ -6,7 +6,7 @@
  *   ERR_INVALID_ARG     an argument of the wrong type, a detached or shrunk buffer, an offset or length past the end, source and destination overlap
  *   ERR_STALE_HANDLE    the handle's slot was freed (and perhaps reused), or never given out (0 included)
  *   ERR_WRONG_KIND      the slot holds another kind of secret than the call works on
- *   ERR_NO_MEMORY       no free slot in the arena
+ *   ERR_NO_MEMORY       no secret memory is left for such a key: no slot, and for a DEK no place in the second tier
  *   ERR_NO_LOCKED_MEMORY  openArena: memory cannot be locked and `lock` is `required`
  *   ERR_NOT_OPEN        no arena was opened in this process
  *   ERR_AUTHENTICATION  an AEAD tag did not verify (one answer, whatever was wrong)
@@ -28,7 +28,7 @@ export type SlotKind = 'dek' | 'raw';
 export type ArenaKind = 'memfd_secret' | 'mlock' | 'unlocked';
 
 export interface ArenaOptions {
-  /** Bytes to ask for, 1–2^28; rounded up to whole pages, cut to what RLIMIT_MEMLOCK leaves. A page of 4 KiB has 13 slots, 1 MiB 4,676. */
+  /** Bytes to ask for, 1–2^28; rounded up to whole pages, cut to what RLIMIT_MEMLOCK leaves. A page of 4 KiB has 11 slots, 1 MiB 4,091. */
   size: number;
   lock: 'required' | 'best-effort';
   /** Skips memfd_secret: for tests that must see the arena in /proc/PID/mem. Default false. */

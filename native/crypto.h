@@ -46,20 +46,32 @@ struct suite {
 /* NULL for every other number. */
 const struct suite *suite_by_id(uint64_t id);
 
-/* out = ciphertext | tag. Nothing may overlap. */
+/* out = ciphertext | tag. `out` may begin where the plaintext does, else nothing may overlap. On a failure it holds zeroes. */
 fault aead_seal(const struct suite *suite, const uint8_t key[KEY_BYTES], const uint8_t *nonce, struct bytes aad,
                 struct bytes plaintext, uint8_t *out);
-/* sealed = ciphertext | tag, at least a tag long. On a failure `out` holds zeroes. */
+/* sealed = ciphertext | tag, at least a tag long; `out` as above. */
 fault aead_open(const struct suite *suite, const uint8_t key[KEY_BYTES], const uint8_t *nonce, struct bytes aad,
                 struct bytes sealed, uint8_t *out);
+
+/*
+ * The same in steps, for a key that should go at once: the thread's context holds it from aead_start until one of the
+ * others ends. A step that fails ends the message.
+ */
+fault aead_start(const struct suite *suite, const uint8_t key[KEY_BYTES], const uint8_t *nonce, bool seals);
+fault aead_seal_started(struct bytes aad, struct bytes plaintext, uint8_t *out);
+fault aead_open_started(struct bytes aad, struct bytes sealed, uint8_t *out);
+/* Sealing piece by piece: first the associated data, with `out` NULL. */
+fault aead_add(struct bytes in, uint8_t *out);
+fault aead_finish_seal(uint8_t tag[TAG_BYTES]);
+void aead_abandon(void);
 
 /* RFC 2104 with SHA-256, over the parts as if they were one. */
 bool hmac_sha256(struct bytes key, const struct bytes *parts, size_t count, uint8_t out[MAC_BYTES]);
 /* RFC 5869: extract to a pseudo-random key, and expand it, to at most 255 × 32 bytes. */
 bool hkdf_extract(struct bytes salt, struct bytes key, uint8_t prk[MAC_BYTES]);
 bool hkdf_expand(const uint8_t prk[MAC_BYTES], struct bytes info, struct bytes out);
-/* A DEK's dek_id and keys, from slot->dek (docs/envelope.md). */
-bool derive_dek(struct slot *slot);
+/* A DEK's dek_id and keys, from keys->dek (docs/envelope.md). */
+bool derive_dek(struct keys *keys, uint8_t dek_id[KEY_BYTES]);
 /* Overwrites 2 KiB of stack below the caller's frame, where the functions that it has called left what they worked on. */
 void burn_stack(void);
 

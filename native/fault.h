@@ -13,6 +13,7 @@ typedef enum {
   FAULT_MESSAGE_LIMIT,
   FAULT_KEY_LENGTH,
   FAULT_CRYPTO,
+  FAULT_RECORD,
   FAULT_RANDOM,
 } fault;
 

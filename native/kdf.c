@@ -7,21 +7,16 @@
 
 static bool hash(const uint8_t *pad, const struct bytes *parts, size_t count, uint8_t out[MAC_BYTES]);
 
-bool derive_dek(struct slot *slot) {
-  static const struct {
+bool derive_dek(struct keys *keys, uint8_t dek_id[KEY_BYTES]) {
+  const struct {
     const char *label;
-    size_t offset;
-  } outputs[] = {
-      {"dek-id", offsetof(struct slot, dek_id)},
-      {"dek-block", offsetof(struct slot, block_key)},
-      {"message", offsetof(struct slot, message_key)},
-      {"data-key", offsetof(struct slot, data_key)},
-  };
+    uint8_t *out;
+  } outputs[] = {{"dek-id", dek_id}, {"dek-block", keys->block}, {"message", keys->message}, {"data-key", keys->data_key}};
   uint8_t prk[MAC_BYTES];
-  bool done = hkdf_extract((struct bytes){(uint8_t *)"dekd v1", 7}, (struct bytes){slot->dek, KEY_BYTES}, prk);
+  bool done = hkdf_extract((struct bytes){(uint8_t *)"dekd v1", 7}, (struct bytes){keys->dek, KEY_BYTES}, prk);
   for (size_t i = 0; done && i < sizeof outputs / sizeof *outputs; i++) {
     struct bytes info = {(uint8_t *)outputs[i].label, strlen(outputs[i].label)};
-    done = hkdf_expand(prk, info, (struct bytes){(uint8_t *)slot + outputs[i].offset, KEY_BYTES});
+    done = hkdf_expand(prk, info, (struct bytes){outputs[i].out, KEY_BYTES});
   }
   OPENSSL_cleanse(prk, sizeof prk);
   return done;

@@ -8,11 +8,6 @@
 
 #define MAX_ARENA_BYTES (UINT64_C(1) << 28) /* more than 2^20 slots would not fit a handle */
 
-struct arena_options {
-  uint64_t size;
-  bool best_effort, avoid_secret_memory;
-};
-
 static bool take_options(napi_env env, napi_value value, struct arena_options *out);
 static bool take_lock(napi_env env, napi_value value, bool *best_effort);
 static int read_exactly(int fd, uint8_t *out, size_t length, size_t *got);
@@ -23,7 +18,7 @@ ENTRY_POINT(js_open_arena) {
   if (!take_arguments(env, info, 1, argv) || !take_options(env, argv[0], &options)) {
     return NULL;
   }
-  fault why = arena_open((size_t)options.size, options.avoid_secret_memory, options.best_effort);
+  fault why = arena_open(&options);
   return why == FAULT_NONE ? js_arena_status(env, info) : throw_fault(env, why);
 }
 
@@ -43,6 +38,9 @@ ENTRY_POINT(js_arena_status) {
                  {"size", status.size},
                  {"slots", status.slots},
                  {"slotsUsed", status.used},
+                 {"sealed", status.sealed},
+                 {"maxSealed", status.max_sealed},
+                 {"free", status.free},
                  {"layout", ARENA_LAYOUT}};
   napi_value result, value;
   if (napi_create_object(env, &result) != napi_ok ||
@@ -62,16 +60,16 @@ ENTRY_POINT(js_arena_status) {
 ENTRY_POINT(js_create_key) {
   napi_value argv[1];
   uint32_t kind;
-  struct pin pin;
+  struct draft draft;
   if (!take_arguments(env, info, 1, argv) || !take_kind(env, argv[0], &kind)) {
     return NULL;
   }
-  fault why = slot_allocate(&pin);
+  fault why = slot_draft(kind, &draft);
   if (why != FAULT_NONE) {
     return throw_fault(env, why);
   }
-  why = random_fill(pin.slot->raw, KEY_BYTES) ? FAULT_NONE : FAULT_RANDOM;
-  return finish_key(env, pin, kind, KEY_BYTES, why);
+  why = random_fill(own_bytes(draft), KEY_BYTES) ? FAULT_NONE : FAULT_RANDOM;
+  return finish_key(env, draft, KEY_BYTES, why);
 }
 
 ENTRY_POINT(js_read_key) {
@@ -85,18 +83,18 @@ ENTRY_POINT(js_read_key) {
   if (kind == SLOT_DEK && length != KEY_BYTES) {
     return throw_invalid(env, "length", "of a dek is 32");
   }
-  struct pin pin;
+  struct draft draft;
   size_t got;
-  fault why = slot_allocate(&pin);
+  fault why = slot_draft(kind, &draft);
   if (why != FAULT_NONE) {
     return throw_fault(env, why);
   }
-  int error = read_exactly((int)fd, pin.slot->raw, (size_t)length, &got);
+  int error = read_exactly((int)fd, own_bytes(draft), (size_t)length, &got);
   if (error != 0) {
-    slot_discard(pin);
+    slot_discard(draft);
     return throw_system(env, "read", error);
   }
-  return finish_key(env, pin, kind, (uint32_t)length, got == length ? FAULT_NONE : FAULT_KEY_LENGTH);
+  return finish_key(env, draft, (uint32_t)length, got == length ? FAULT_NONE : FAULT_KEY_LENGTH);
 }
 
 ENTRY_POINT(js_free_key) {
@@ -109,16 +107,22 @@ ENTRY_POINT(js_free_key) {
   return why == FAULT_NONE ? NULL : throw_fault(env, why);
 }
 
-napi_value finish_key(napi_env env, struct pin pin, uint32_t kind, uint32_t length, fault why) {
+uint8_t *own_bytes(struct draft draft) { return draft.kind == SLOT_DEK ? draft.keys->dek : draft.keys->raw; }
+
+napi_value finish_key(napi_env env, struct draft draft, uint32_t length, fault why) {
   napi_value result;
-  if (why == FAULT_NONE && kind == SLOT_DEK && !derive_dek(pin.slot)) {
+  uint64_t handle;
+  if (why == FAULT_NONE && draft.kind == SLOT_DEK && !derive_dek(draft.keys, draft.dek_id)) {
     why = FAULT_CRYPTO;
   }
   if (why != FAULT_NONE) {
-    slot_discard(pin);
+    slot_discard(draft);
     return throw_fault(env, why);
   }
-  uint64_t handle = slot_publish(pin, kind, length);
+  why = slot_publish(draft, length, &handle);
+  if (why != FAULT_NONE) {
+    return throw_fault(env, why);
+  }
   if (napi_create_double(env, (double)handle, &result) != napi_ok) {
     slot_free(handle);
     return NULL;
@@ -128,27 +132,23 @@ napi_value finish_key(napi_env env, struct pin pin, uint32_t kind, uint32_t leng
 
 fault pin_kind(uint64_t handle, uint32_t kind, struct pin *out) {
   fault why = slot_pin(handle, out);
-  if (why == FAULT_NONE && out->slot->kind != kind) {
+  if (why == FAULT_NONE && out->control->kind != kind) {
     slot_unpin(*out);
     return FAULT_WRONG_KIND;
   }
   return why;
 }
 
-fault pin_use(uint64_t handle, uint64_t use, struct pin *out, const uint8_t **key) {
+fault pin_use(uint64_t handle, uint64_t use, struct pin *out) {
   fault why = pin_kind(handle, use == USE_RAW ? SLOT_RAW : SLOT_DEK, out);
-  if (why != FAULT_NONE) {
-    return why;
-  }
-  if (use == USE_RAW && out->slot->raw_length != KEY_BYTES) {
+  if (why == FAULT_NONE && use == USE_RAW && out->control->raw_length != KEY_BYTES) {
     slot_unpin(*out);
     return FAULT_WRONG_KIND;
   }
-  *key = use == USE_MESSAGE ? out->slot->message_key : use == USE_DATA_KEY ? out->slot->data_key : out->slot->raw;
-  return FAULT_NONE;
+  return why;
 }
 
-/* Straight into the slot, and one byte more, to see that nothing follows. Returns an errno. */
+/* Straight into secret memory, and one byte more, to see that nothing follows. Returns an errno. */
 static int read_exactly(int fd, uint8_t *out, size_t length, size_t *got) {
   uint8_t surplus;
   ssize_t count;
@@ -166,7 +166,7 @@ static int read_exactly(int fd, uint8_t *out, size_t length, size_t *got) {
 
 static bool take_options(napi_env env, napi_value value, struct arena_options *out) {
   napi_valuetype type;
-  napi_value size, lock, avoid;
+  napi_value size, lock, avoid, sealed;
   if (napi_typeof(env, value, &type) != napi_ok || type != napi_object) {
     throw_invalid(env, "options", "must be an object");
     return false;
@@ -175,11 +175,19 @@ static bool take_options(napi_env env, napi_value value, struct arena_options *o
   if (napi_get_named_property(env, value, "size", &size) != napi_ok ||
       napi_get_named_property(env, value, "lock", &lock) != napi_ok ||
       napi_get_named_property(env, value, "avoidSecretMemory", &avoid) != napi_ok ||
+      napi_get_named_property(env, value, "maxSealed", &sealed) != napi_ok ||
       !take_integer(env, size, "size", 1, MAX_ARENA_BYTES, &out->size) || !take_lock(env, lock, &out->best_effort) ||
-      napi_typeof(env, avoid, &type) != napi_ok) {
+      napi_typeof(env, sealed, &type) != napi_ok) {
+    return false;
+  }
+  out->max_sealed = MAX_KEYS;
+  if (type != napi_undefined && !take_integer(env, sealed, "maxSealed", 0, MAX_KEYS, &out->max_sealed)) {
     return false;
   }
   out->avoid_secret_memory = false;
+  if (napi_typeof(env, avoid, &type) != napi_ok) {
+    return false;
+  }
   if (type != napi_undefined && napi_get_value_bool(env, avoid, &out->avoid_secret_memory) != napi_ok) {
     throw_invalid(env, "avoidSecretMemory", "must be a boolean");
     return false;

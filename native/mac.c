@@ -2,7 +2,9 @@
 #include "addon.h"
 #include "keys.h"
 
+static fault derive(struct pin from, struct bytes salt, struct bytes label, struct bytes out);
 static napi_value mac_entry(napi_env env, napi_callback_info info, uint32_t kind);
+static fault pinned_hmac(struct pin pin, struct bytes data, uint8_t out[MAC_BYTES]);
 static fault slot_hmac(uint64_t handle, uint32_t kind, struct bytes data, uint8_t out[MAC_BYTES]);
 static napi_value new_buffer(napi_env env, const uint8_t *data, size_t length);
 static napi_value new_boolean(napi_env env, bool value);
@@ -16,22 +18,20 @@ ENTRY_POINT(js_derive_key) {
       !take_integer(env, argv[3], "length", 1, RAW_BYTES, &length)) {
     return NULL;
   }
-  struct pin from, to;
+  struct pin from;
+  struct draft to;
   fault why = pin_kind(handle, SLOT_RAW, &from);
   if (why != FAULT_NONE) {
     return throw_fault(env, why);
   }
-  why = slot_allocate(&to);
+  why = slot_draft(SLOT_RAW, &to);
   if (why != FAULT_NONE) {
     slot_unpin(from);
     return throw_fault(env, why);
   }
-  uint8_t prk[MAC_BYTES];
-  bool done = hkdf_extract(salt, (struct bytes){from.slot->raw, from.slot->raw_length}, prk) &&
-              hkdf_expand(prk, label, (struct bytes){to.slot->raw, (size_t)length});
-  OPENSSL_cleanse(prk, sizeof prk);
+  why = derive(from, salt, label, (struct bytes){to.keys->raw, (size_t)length});
   slot_unpin(from);
-  return finish_key(env, to, SLOT_RAW, (uint32_t)length, done ? FAULT_NONE : FAULT_CRYPTO);
+  return finish_key(env, to, (uint32_t)length, why);
 }
 
 ENTRY_POINT(js_hmac) { return mac_entry(env, info, SLOT_RAW); }
@@ -64,7 +64,7 @@ ENTRY_POINT(js_dek_id) {
   if (why != FAULT_NONE) {
     return throw_fault(env, why);
   }
-  napi_value result = new_buffer(env, pin.slot->dek_id, KEY_BYTES);
+  napi_value result = new_buffer(env, pinned_dek_id(pin), KEY_BYTES);
   slot_unpin(pin);
   return result;
 }
@@ -85,18 +85,19 @@ ENTRY_POINT(js_block_verify) {
   bool well_formed = id.length == KEY_BYTES && block.length >= MAC_BYTES;
   struct bytes body = {block.data, well_formed ? block.length - MAC_BYTES : 0};
   uint8_t expected[MAC_BYTES];
-  bool done = hmac_sha256((struct bytes){pin.slot->block_key, KEY_BYTES}, &body, 1, expected), same = false;
-  if (done && well_formed) {
-    bool same_id = equal(pin.slot->dek_id, id.data, KEY_BYTES);
+  bool same = false;
+  why = pinned_hmac(pin, body, expected);
+  if (why == FAULT_NONE && well_formed) {
+    bool same_id = equal(pinned_dek_id(pin), id.data, KEY_BYTES);
     bool same_mac = equal(expected, block.data + body.length, MAC_BYTES);
     same = same_id & same_mac;
   }
   if (same) {
-    slot_keep_mac(pin.slot, expected, (uint64_t)boottime_ms());
+    keep_mac(pin, expected, (uint64_t)boottime_ms());
   }
   OPENSSL_cleanse(expected, sizeof expected);
   slot_unpin(pin);
-  return done ? new_boolean(env, same) : throw_fault(env, FAULT_CRYPTO);
+  return why == FAULT_NONE ? new_boolean(env, same) : throw_fault(env, why);
 }
 
 static napi_value mac_entry(napi_env env, napi_callback_info info, uint32_t kind) {
@@ -112,17 +113,42 @@ static napi_value mac_entry(napi_env env, napi_callback_info info, uint32_t kind
   return why == FAULT_NONE ? new_buffer(env, mac, sizeof mac) : throw_fault(env, why);
 }
 
-/* Under the raw key itself, or a DEK's K_block. */
+static fault derive(struct pin from, struct bytes salt, struct bytes label, struct bytes out) {
+  const struct keys *keys;
+  fault why = keys_open(from, &keys);
+  if (why != FAULT_NONE) {
+    return why;
+  }
+  uint8_t prk[MAC_BYTES];
+  bool done = hkdf_extract(salt, (struct bytes){(uint8_t *)keys->raw, from.control->raw_length}, prk) &&
+              hkdf_expand(prk, label, out);
+  OPENSSL_cleanse(prk, sizeof prk);
+  keys_close(keys);
+  return done ? FAULT_NONE : FAULT_CRYPTO;
+}
+
 static fault slot_hmac(uint64_t handle, uint32_t kind, struct bytes data, uint8_t out[MAC_BYTES]) {
   struct pin pin;
   fault why = pin_kind(handle, kind, &pin);
   if (why != FAULT_NONE) {
     return why;
   }
-  struct bytes key = kind == SLOT_DEK ? (struct bytes){pin.slot->block_key, KEY_BYTES}
-                                      : (struct bytes){pin.slot->raw, pin.slot->raw_length};
-  bool done = hmac_sha256(key, &data, 1, out);
+  why = pinned_hmac(pin, data, out);
   slot_unpin(pin);
+  return why;
+}
+
+/* Under the raw key itself, or a DEK's K_block. */
+static fault pinned_hmac(struct pin pin, struct bytes data, uint8_t out[MAC_BYTES]) {
+  const struct keys *keys;
+  fault why = keys_open(pin, &keys);
+  if (why != FAULT_NONE) {
+    return why;
+  }
+  struct bytes key = pin.control->kind == SLOT_DEK ? (struct bytes){(uint8_t *)keys->block, KEY_BYTES}
+                                                   : (struct bytes){(uint8_t *)keys->raw, pin.control->raw_length};
+  bool done = hmac_sha256(key, &data, 1, out);
+  keys_close(keys);
   return done ? FAULT_NONE : FAULT_CRYPTO;
 }
 

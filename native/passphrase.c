@@ -26,8 +26,8 @@ ENTRY_POINT(js_read_passphrase_key) {
       !take_bytes(env, argv[1], "salt", &salt) || !take_cost(env, argv + 2, &cost)) {
     return NULL;
   }
-  struct pin pin;
-  fault why = slot_allocate(&pin);
+  struct draft draft;
+  fault why = slot_draft(SLOT_RAW, &draft);
   if (why != FAULT_NONE) {
     return throw_fault(env, why);
   }
@@ -37,18 +37,18 @@ ENTRY_POINT(js_read_passphrase_key) {
   const bool fits = passphrase.length >= MIN_PASSPHRASE_BYTES && passphrase.length <= MAX_PASSPHRASE_BYTES;
   if (error == 0 && fits) {
     syscall = "mmap";
-    error = scrypt(passphrase, salt, &cost, (struct bytes){pin.slot->raw, KEY_BYTES});
+    error = scrypt(passphrase, salt, &cost, (struct bytes){own_bytes(draft), KEY_BYTES});
   }
   scratch_return();
   if (error != 0) {
-    slot_discard(pin);
+    slot_discard(draft);
     return throw_system(env, syscall, error);
   }
   if (!fits) {
-    slot_discard(pin);
+    slot_discard(draft);
     return throw_code(env, "ERR_KEY_LENGTH", "the passphrase has fewer than 8 or more than 1,024 bytes");
   }
-  return finish_key(env, pin, SLOT_RAW, KEY_BYTES, FAULT_NONE);
+  return finish_key(env, draft, KEY_BYTES, FAULT_NONE);
 }
 
 /* The bounds of RFC 7914, section 2, for N; the others keep a start from taking all memory or minutes. */

@@ -25,31 +25,24 @@ static void touch_given(const void *bytes, size_t length) {
   }
 }
 
-#define WRAPPED_INIT(name)                                                                                        \
-  int __real_##name(EVP_CIPHER_CTX *, const EVP_CIPHER *, const unsigned char *, const unsigned char *,           \
-                    const OSSL_PARAM *);                                                                          \
-  int __wrap_##name(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, const unsigned char *key,                      \
-                    const unsigned char *iv, const OSSL_PARAM *params);                                           \
-  int __wrap_##name(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, const unsigned char *key,                      \
-                    const unsigned char *iv, const OSSL_PARAM *params) {                                          \
-    touch_given(key, KEY_LENGTH);                                                                                 \
-    touch_given(iv, NONCE_LENGTH);                                                                                \
-    return __real_##name(ctx, cipher, key, iv, params);                                                           \
-  }
+int __real_EVP_CipherInit_ex2(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, const unsigned char *key,
+                              const unsigned char *iv, int encrypts, const OSSL_PARAM *params);
+int __wrap_EVP_CipherInit_ex2(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, const unsigned char *key,
+                              const unsigned char *iv, int encrypts, const OSSL_PARAM *params);
+int __wrap_EVP_CipherInit_ex2(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, const unsigned char *key,
+                              const unsigned char *iv, int encrypts, const OSSL_PARAM *params) {
+  touch_given(key, KEY_LENGTH);
+  touch_given(iv, NONCE_LENGTH);
+  return __real_EVP_CipherInit_ex2(ctx, cipher, key, iv, encrypts, params);
+}
 
-#define WRAPPED_UPDATE(name)                                                                                      \
-  int __real_##name(EVP_CIPHER_CTX *, unsigned char *, int *, const unsigned char *, int);                        \
-  int __wrap_##name(EVP_CIPHER_CTX *ctx, unsigned char *out, int *out_length, const unsigned char *in, int length); \
-  int __wrap_##name(EVP_CIPHER_CTX *ctx, unsigned char *out, int *out_length, const unsigned char *in, int length) { \
-    touch_given(out, (size_t)length);                                                                             \
-    touch(in, (size_t)length);                                                                                    \
-    return __real_##name(ctx, out, out_length, in, length);                                                       \
-  }
-
-WRAPPED_INIT(EVP_EncryptInit_ex2)
-WRAPPED_INIT(EVP_DecryptInit_ex2)
-WRAPPED_UPDATE(EVP_EncryptUpdate)
-WRAPPED_UPDATE(EVP_DecryptUpdate)
+int __real_EVP_CipherUpdate(EVP_CIPHER_CTX *ctx, unsigned char *out, int *out_length, const unsigned char *in, int length);
+int __wrap_EVP_CipherUpdate(EVP_CIPHER_CTX *ctx, unsigned char *out, int *out_length, const unsigned char *in, int length);
+int __wrap_EVP_CipherUpdate(EVP_CIPHER_CTX *ctx, unsigned char *out, int *out_length, const unsigned char *in, int length) {
+  touch_given(out, (size_t)length);
+  touch(in, (size_t)length);
+  return __real_EVP_CipherUpdate(ctx, out, out_length, in, length);
+}
 
 int __real_EVP_CIPHER_CTX_ctrl(EVP_CIPHER_CTX *ctx, int type, int arg, void *ptr);
 int __wrap_EVP_CIPHER_CTX_ctrl(EVP_CIPHER_CTX *ctx, int type, int arg, void *ptr);

@@ -1,11 +1,15 @@
-/* seal, open, sealDataKey: the hot path. It takes no lock but sealDataKey's for the scratch space. */
+/* seal, open, sealDataKey: the hot path. It takes no lock but a room's, and none while it works on a message. */
 #include <string.h>
 
 #include "addon.h"
 #include "keys.h"
 
-static fault seal_new_key(struct slot *slot, const uint8_t *key, const struct suite *suite, struct bytes aad,
-                          size_t length, uint8_t *plaintext_out, uint8_t *out);
+#define MAX_DATA_KEY_BYTES 1024
+
+static fault start_aead(struct pin pin, uint64_t use, const struct suite *suite, const uint8_t *nonce, bool seals);
+static fault seal_new_key(struct pin pin, const struct suite *suite, struct bytes aad, size_t length,
+                          uint8_t *plaintext_out, uint8_t *out);
+static fault add_new_key(size_t length, uint8_t *plaintext_out, uint8_t *out);
 static napi_value new_length(napi_env env, size_t length);
 
 ENTRY_POINT(js_seal) {
@@ -27,10 +31,9 @@ ENTRY_POINT(js_seal) {
     return NULL;
   }
   struct pin pin;
-  const uint8_t *key;
-  fault why = pin_use(handle, use, &pin, &key);
+  fault why = pin_use(handle, use, &pin);
   if (why == FAULT_NONE) {
-    why = seal_counted(pin.slot, key, suite, aad, plaintext, out.data);
+    why = seal_counted(pin, use, suite, aad, plaintext, out.data);
     slot_unpin(pin);
   }
   return why == FAULT_NONE ? new_length(env, written) : throw_fault(env, why);
@@ -48,8 +51,7 @@ ENTRY_POINT(js_open) {
     return NULL;
   }
   struct pin pin;
-  const uint8_t *key;
-  fault why = pin_use(handle, use, &pin, &key);
+  fault why = pin_use(handle, use, &pin);
   if (why != FAULT_NONE) {
     return throw_fault(env, why);
   }
@@ -64,7 +66,7 @@ ENTRY_POINT(js_open) {
     return NULL;
   }
   struct bytes body = {sealed.data + suite->nonce_bytes, sealed.length - suite->nonce_bytes};
-  why = aead_open(suite, key, sealed.data, aad, body, out.data);
+  why = open_pinned(pin, use, suite, sealed.data, aad, body, out.data);
   slot_unpin(pin);
   return why == FAULT_NONE ? new_length(env, length) : throw_fault(env, why);
 }
@@ -78,7 +80,7 @@ ENTRY_POINT(js_seal_data_key) {
   const struct bytes none = {NULL, 0};
   if (!take_arguments(env, info, 8, argv) || !take_handle(env, argv[0], "handle", &handle) ||
       !take_suite(env, argv[1], &suite) || !take_prefix(env, argv[2], argv[3], "aad", &aad) ||
-      !take_integer(env, argv[4], "length", 1, SCRATCH_BYTES, &length) ||
+      !take_integer(env, argv[4], "length", 1, MAX_DATA_KEY_BYTES, &length) ||
       !take_bytes_or_null(env, argv[5], "plaintextOut", &plaintext, &handed_out) ||
       !take_suffix(env, argv[6], argv[7], "out", &out)) {
     return NULL;
@@ -89,39 +91,82 @@ ENTRY_POINT(js_seal_data_key) {
     return NULL;
   }
   struct pin pin;
-  const uint8_t *key;
-  fault why = pin_use(handle, USE_DATA_KEY, &pin, &key);
+  fault why = pin_use(handle, USE_DATA_KEY, &pin);
   if (why == FAULT_NONE) {
-    why = seal_new_key(pin.slot, key, suite, aad, (size_t)length, plaintext.data, out.data);
+    why = seal_new_key(pin, suite, aad, (size_t)length, plaintext.data, out.data);
     slot_unpin(pin);
   }
   return why == FAULT_NONE ? new_length(env, written) : throw_fault(env, why);
 }
 
-fault seal_counted(struct slot *slot, const uint8_t *key, const struct suite *suite, struct bytes aad,
-                   struct bytes plaintext, uint8_t *out) {
-  fault why = slot_count_message(slot, suite->message_limit, plaintext.length);
-  if (why != FAULT_NONE) {
-    return why;
-  }
+fault seal_counted(struct pin pin, uint64_t use, const struct suite *suite, struct bytes aad, struct bytes plaintext,
+                   uint8_t *out) {
+  fault why = count_message(pin.control, suite->message_limit, plaintext.length);
+  return why == FAULT_NONE ? seal_pinned(pin, use, suite, aad, plaintext, out) : why;
+}
+
+fault seal_pinned(struct pin pin, uint64_t use, const struct suite *suite, struct bytes aad, struct bytes plaintext,
+                  uint8_t *out) {
   /* SP 800-38D, section 8.2.2: the whole nonce is random, and the kernel's. */
   if (!random_fill(out, suite->nonce_bytes)) {
     return FAULT_RANDOM;
   }
-  return aead_seal(suite, key, out, aad, plaintext, out + suite->nonce_bytes);
+  fault why = start_aead(pin, use, suite, out, true);
+  return why == FAULT_NONE ? aead_seal_started(aad, plaintext, out + suite->nonce_bytes) : why;
 }
 
-static fault seal_new_key(struct slot *slot, const uint8_t *key, const struct suite *suite, struct bytes aad,
-                          size_t length, uint8_t *plaintext_out, uint8_t *out) {
-  struct bytes fresh = {scratch_take(), length};
-  fault why = random_fill(fresh.data, length) ? FAULT_NONE : FAULT_RANDOM;
+fault open_pinned(struct pin pin, uint64_t use, const struct suite *suite, const uint8_t *nonce, struct bytes aad,
+                  struct bytes body, uint8_t *out) {
+  fault why = start_aead(pin, use, suite, nonce, false);
+  return why == FAULT_NONE ? aead_open_started(aad, body, out) : why;
+}
+
+/* A sealed DEK's keys are in a room no longer than this takes. */
+static fault start_aead(struct pin pin, uint64_t use, const struct suite *suite, const uint8_t *nonce, bool seals) {
+  const struct keys *keys;
+  fault why = keys_open(pin, &keys);
   if (why == FAULT_NONE) {
-    why = seal_counted(slot, key, suite, aad, fresh, out);
+    const uint8_t *key = use == USE_MESSAGE ? keys->message : use == USE_DATA_KEY ? keys->data_key : keys->raw;
+    why = aead_start(suite, key, nonce, seals);
+    keys_close(keys);
   }
-  if (why == FAULT_NONE && plaintext_out != NULL) {
-    memcpy(plaintext_out, fresh.data, length);
+  return why;
+}
+
+static fault seal_new_key(struct pin pin, const struct suite *suite, struct bytes aad, size_t length,
+                          uint8_t *plaintext_out, uint8_t *out) {
+  fault why = count_message(pin.control, suite->message_limit, length);
+  if (why != FAULT_NONE) {
+    return why;
   }
-  scratch_return();
+  uint8_t *ciphertext = out + suite->nonce_bytes;
+  why = random_fill(out, suite->nonce_bytes) ? start_aead(pin, USE_DATA_KEY, suite, out, true) : FAULT_RANDOM;
+  why = why == FAULT_NONE ? aead_add(aad, NULL) : why;
+  why = why == FAULT_NONE ? add_new_key(length, plaintext_out, ciphertext) : why;
+  why = why == FAULT_NONE ? aead_finish_seal(ciphertext + length) : why;
+  if (why != FAULT_NONE && plaintext_out != NULL) {
+    OPENSSL_cleanse(plaintext_out, length);
+  }
+  return why;
+}
+
+/* A room's length at a time, each made and sealed there. */
+static fault add_new_key(size_t length, uint8_t *plaintext_out, uint8_t *out) {
+  struct keys *room = room_take();
+  fault why = FAULT_NONE;
+  for (size_t done = 0; why == FAULT_NONE && done < length; done += RAW_BYTES) {
+    struct bytes fresh = {room->raw, length - done < RAW_BYTES ? length - done : RAW_BYTES};
+    if (!random_fill(fresh.data, fresh.length)) {
+      aead_abandon();
+      why = FAULT_RANDOM;
+      break;
+    }
+    why = aead_add(fresh, out + done);
+    if (plaintext_out != NULL) {
+      memcpy(plaintext_out + done, fresh.data, fresh.length);
+    }
+  }
+  room_return(room);
   return why;
 }
 

@@ -2,100 +2,149 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "openssl.h"
+#include "sealed.h"
 
-#define HEADER_BYTES 64
-#define MAX_SLOTS (UINT32_C(1) << SLOT_BITS)
+#define ROOMS 8
+#define ALL_ROOMS ((1u << ROOMS) - 1)
+#define NO_INDEX UINT32_MAX
 
-/* A slot whose generation would pass this is never used again. Only a test's own build sets another one. */
+/* Slots that DEKs leave to raw keys, which have no second tier: at least as many, and this share. */
+#define LEAST_RESERVE 64
+#define RESERVE_SHARE 8
+
+/* An index whose generation would pass this is never used again. Only a test's own build sets another one. */
 #ifndef LAST_GENERATION
 #define LAST_GENERATION UINT32_MAX
 #endif
 
-/* At the arena's start, for a process that is handed the arena. */
-struct header {
-  char magic[7];
-  uint8_t layout;
-  uint64_t size;
-  uint32_t header_bytes, scratch_bytes, slot_bytes, slot_count;
-  uint8_t reserved[HEADER_BYTES - 32];
+/* The arena's start. The header is for a process that is handed the arena. */
+struct preamble {
+  struct {
+    char magic[7];
+    uint8_t layout;
+    uint64_t size;
+    uint32_t rooms_offset, slots_offset, slot_bytes, slot_count;
+    uint8_t reserved[32];
+  } header;
+  _Alignas(CACHE_LINE) uint8_t sealing_key[KEY_BYTES];
+  _Alignas(CACHE_LINE) struct keys rooms[ROOMS];
+  struct slot slots[];
 };
-static_assert(sizeof(struct header) == HEADER_BYTES, "see ARENA_LAYOUT");
+static_assert(offsetof(struct preamble, sealing_key) == 64 && offsetof(struct preamble, slots) == 128 + SCRATCH_BYTES,
+              "see ARENA_LAYOUT");
+static_assert(sizeof(struct keys[ROOMS]) == SCRATCH_BYTES, "scratch is all rooms at once");
 
-/* A slot's state in one word, so that checking the generation and pinning are one step: generation | live | pins. */
+/* A key's state in one word, so that checking the generation and pinning are one step: generation | live | pins. */
 #define GENERATION_SHIFT 32
 #define LIVE (UINT64_C(1) << 31)
 #define PINS (LIVE - 1)
 
+struct tier {
+  uint32_t next_free; /* a list through control.next_free */
+  uint32_t used, retired;
+};
+
 static struct {
-  pthread_mutex_t mutex; /* opening, the free list, block_mac */
-  pthread_mutex_t scratch_mutex;
+  pthread_mutex_t mutex; /* opening, the tiers, block_mac */
   _Atomic bool is_open;
   struct mapping mapping;
+  struct preamble *start;
   size_t requested;
-  uint8_t *scratch;
-  struct slot *slots;
-  _Atomic uint64_t *states;
-  uint32_t *free_slots; /* a stack */
-  uint32_t free_count, slot_count;
-  uint32_t retired;
-} arena = {.mutex = PTHREAD_MUTEX_INITIALIZER, .scratch_mutex = PTHREAD_MUTEX_INITIALIZER};
+  uint32_t slot_count, reserve, max_sealed;
+  struct record *records;
+  _Atomic uint32_t records_made;
+  struct tier first, second;
+} arena = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
-static bool lay_out(size_t requested, struct mapping mapping);
-static void recycle(uint32_t index);
+static struct {
+  pthread_mutex_t mutex;
+  pthread_cond_t returned;
+  uint32_t taken; /* a bit each */
+} rooms = {.mutex = PTHREAD_MUTEX_INITIALIZER, .returned = PTHREAD_COND_INITIALIZER};
 
-fault arena_open(size_t wanted, bool avoid_secret_memory, bool best_effort) {
-  fault why = FAULT_NONE;
-  struct mapping mapping;
+static fault open_once(const struct arena_options *options);
+static bool lay_out(const struct arena_options *options, struct mapping mapping);
+static uint32_t room_for_deks(void);
+static uint32_t take_slot(void);
+static uint32_t take_record(void);
+static void recycle(struct pin pin);
+
+static inline bool is_sealed(uint32_t index) { return index >= arena.slot_count; }
+
+static inline struct record *record_at(uint32_t index) { return &arena.records[index - arena.slot_count]; }
+
+static inline struct pin pin_at(uint32_t index) {
+  struct control *control = is_sealed(index) ? &record_at(index)->control : &arena.start->slots[index].control;
+  return (struct pin){.control = control, .index = index};
+}
+
+static inline uint64_t handle_of(uint64_t state, uint32_t index) {
+  return (state >> GENERATION_SHIFT << INDEX_BITS) + index;
+}
+
+fault arena_open(const struct arena_options *options) {
   pthread_mutex_lock(&arena.mutex);
-  if (!arena.is_open) {
-    if (!map_arena(wanted, avoid_secret_memory, best_effort, &mapping)) {
-      why = FAULT_NO_LOCKED_MEMORY;
-    } else if (lay_out(wanted, mapping)) {
-      arena.is_open = true;
-    } else {
-      unmap_arena(&mapping);
-      why = FAULT_NO_MEMORY;
-    }
-  }
+  fault why = arena.is_open ? FAULT_NONE : open_once(options);
   pthread_mutex_unlock(&arena.mutex);
   return why;
 }
 
-static bool lay_out(size_t requested, struct mapping mapping) {
-  size_t count = (mapping.size - HEADER_BYTES - SCRATCH_BYTES) / sizeof(struct slot);
-  if (count > MAX_SLOTS) {
-    count = MAX_SLOTS;
+static fault open_once(const struct arena_options *options) {
+  struct mapping mapping;
+  if (!map_arena((size_t)options->size, options->avoid_secret_memory, options->best_effort, &mapping)) {
+    return FAULT_NO_LOCKED_MEMORY;
   }
-  arena.states = calloc(count, sizeof *arena.states);
-  arena.free_slots = calloc(count, sizeof *arena.free_slots);
-  if (arena.states == NULL || arena.free_slots == NULL) {
-    free(arena.states);
-    free(arena.free_slots);
-    return false;
+  if (!random_fill(((struct preamble *)mapping.start)->sealing_key, KEY_BYTES)) {
+    unmap_arena(&mapping);
+    return FAULT_RANDOM;
   }
-  for (size_t i = 0; i < count; i++) {
-    arena.states[i] = UINT64_C(1) << GENERATION_SHIFT;
-    arena.free_slots[i] = (uint32_t)(count - 1 - i);
+  if (!lay_out(options, mapping)) {
+    unmap_arena(&mapping);
+    return FAULT_NO_MEMORY;
   }
-  *(struct header *)mapping.start = (struct header){
-      .magic = {'D', 'E', 'K', 'D', 'M', 'E', 'M'},
-      .layout = ARENA_LAYOUT,
-      .size = mapping.size,
-      .header_bytes = HEADER_BYTES,
-      .scratch_bytes = SCRATCH_BYTES,
-      .slot_bytes = sizeof(struct slot),
-      .slot_count = (uint32_t)count,
-  };
+  arena.is_open = true;
+  return FAULT_NONE;
+}
+
+static bool lay_out(const struct arena_options *options, struct mapping mapping) {
+  struct preamble *start = (struct preamble *)mapping.start;
+  size_t fit = (mapping.size - sizeof *start) / sizeof(struct slot);
+  uint32_t count = fit < MAX_KEYS ? (uint32_t)fit : MAX_KEYS;
+  uint32_t max_sealed = MAX_KEYS - count;
+  if (options->max_sealed < max_sealed) {
+    max_sealed = (uint32_t)options->max_sealed;
+  }
+  if (max_sealed > 0) {
+    arena.records = reserve_records(max_sealed);
+    if (arena.records == NULL) {
+      return false;
+    }
+    uint32_t share = count / RESERVE_SHARE;
+    uint32_t reserve = share > LEAST_RESERVE ? share : LEAST_RESERVE;
+    arena.reserve = reserve < count ? reserve : count;
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    start->slots[i].control.state = UINT64_C(1) << GENERATION_SHIFT;
+    start->slots[i].control.next_free = i + 1 < count ? i + 1 : NO_INDEX;
+  }
+  memcpy(start->header.magic, "DEKDMEM", sizeof start->header.magic);
+  start->header.layout = ARENA_LAYOUT;
+  start->header.size = mapping.size;
+  start->header.rooms_offset = offsetof(struct preamble, rooms);
+  start->header.slots_offset = offsetof(struct preamble, slots);
+  start->header.slot_bytes = sizeof(struct slot);
+  start->header.slot_count = count;
   arena.mapping = mapping;
-  arena.requested = requested;
-  arena.scratch = mapping.start + HEADER_BYTES;
-  arena.slots = (struct slot *)(arena.scratch + SCRATCH_BYTES);
-  arena.free_count = arena.slot_count = (uint32_t)count;
+  arena.start = start;
+  arena.requested = (size_t)options->size;
+  arena.slot_count = count;
+  arena.max_sealed = max_sealed;
+  arena.first = (struct tier){.next_free = count > 0 ? 0 : NO_INDEX};
+  arena.second = (struct tier){.next_free = NO_INDEX};
   return true;
 }
 
@@ -109,58 +158,117 @@ fault arena_status(struct arena_status *out) {
       .requested = arena.requested,
       .size = arena.mapping.size,
       .slots = arena.slot_count,
-      .used = arena.slot_count - arena.free_count - arena.retired,
+      .used = arena.first.used,
+      .sealed = arena.second.used,
+      .max_sealed = arena.max_sealed,
+      .free = room_for_deks(),
   };
   pthread_mutex_unlock(&arena.mutex);
   return FAULT_NONE;
 }
 
-fault slot_allocate(struct pin *out) {
+static uint32_t free_slots(void) { return arena.slot_count - arena.first.used - arena.first.retired; }
+
+static uint32_t free_records(void) { return arena.max_sealed - arena.second.used - arena.second.retired; }
+
+static uint32_t room_for_deks(void) {
+  uint32_t slots = free_slots();
+  return (slots > arena.reserve ? slots - arena.reserve : 0) + free_records();
+}
+
+fault slot_draft(uint32_t kind, struct draft *out) {
   if (!arena.is_open) {
     return FAULT_NOT_OPEN;
   }
   pthread_mutex_lock(&arena.mutex);
-  bool found = arena.free_count > 0;
-  if (found) {
-    out->index = arena.free_slots[--arena.free_count];
-    out->slot = &arena.slots[out->index];
+  uint32_t index = NO_INDEX;
+  if (free_slots() > (kind == SLOT_DEK ? arena.reserve : 0)) {
+    index = take_slot();
+  } else if (kind == SLOT_DEK && free_records() > 0) {
+    index = take_record();
   }
   pthread_mutex_unlock(&arena.mutex);
-  return found ? FAULT_NONE : FAULT_NO_MEMORY;
+  if (index == NO_INDEX) {
+    return FAULT_NO_MEMORY;
+  }
+  out->pin = pin_at(index);
+  out->kind = kind;
+  out->keys = is_sealed(index) ? room_take() : &arena.start->slots[index].keys;
+  out->dek_id = is_sealed(index) ? record_at(index)->dek_id : arena.start->slots[index].dek_id;
+  return FAULT_NONE;
 }
 
-uint64_t slot_publish(struct pin pin, uint32_t kind, uint32_t raw_length) {
-  pin.slot->kind = kind;
-  pin.slot->raw_length = raw_length;
-  uint64_t before = atomic_fetch_or(&arena.states[pin.index], LIVE);
-  return (before >> GENERATION_SHIFT << SLOT_BITS) + pin.index;
+static uint32_t take_free(struct tier *tier) {
+  uint32_t index = tier->next_free;
+  if (index != NO_INDEX) {
+    tier->next_free = pin_at(index).control->next_free;
+    tier->used++;
+  }
+  return index;
 }
 
-void slot_discard(struct pin pin) { recycle(pin.index); }
+static uint32_t take_slot(void) { return take_free(&arena.first); }
+
+/* One that was freed, or the next one; NO_INDEX without memory for it. */
+static uint32_t take_record(void) {
+  uint32_t made = arena.records_made;
+  if (arena.second.next_free != NO_INDEX) {
+    return take_free(&arena.second);
+  }
+  if (!commit_record(arena.records, made)) {
+    return NO_INDEX;
+  }
+  arena.records[made].control.state = UINT64_C(1) << GENERATION_SHIFT;
+  arena.records_made = made + 1;
+  arena.second.used++;
+  return arena.slot_count + made;
+}
+
+fault slot_publish(struct draft draft, uint32_t raw_length, uint64_t *handle) {
+  struct control *control = draft.pin.control;
+  *handle = handle_of(control->state, draft.pin.index);
+  if (is_sealed(draft.pin.index)) {
+    fault why = seal_record(record_at(draft.pin.index), *handle, arena.start->sealing_key, draft.keys);
+    room_return(draft.keys);
+    if (why != FAULT_NONE) {
+      recycle(draft.pin);
+      return why;
+    }
+  }
+  control->kind = draft.kind;
+  control->raw_length = raw_length;
+  atomic_fetch_or(&control->state, LIVE);
+  return FAULT_NONE;
+}
+
+void slot_discard(struct draft draft) {
+  keys_close(draft.keys);
+  recycle(draft.pin);
+}
 
 fault slot_pin(uint64_t handle, struct pin *out) {
   if (!arena.is_open) {
     return FAULT_NOT_OPEN;
   }
-  uint32_t index = handle & (MAX_SLOTS - 1);
-  uint64_t generation = handle >> SLOT_BITS;
-  if (index >= arena.slot_count) {
+  uint32_t index = handle & (MAX_KEYS - 1);
+  uint64_t generation = handle >> INDEX_BITS;
+  if (is_sealed(index) && index - arena.slot_count >= arena.records_made) {
     return FAULT_STALE_HANDLE;
   }
-  uint64_t state = atomic_load(&arena.states[index]);
+  *out = pin_at(index);
+  uint64_t state = atomic_load(&out->control->state);
   do {
     if (state >> GENERATION_SHIFT != generation || !(state & LIVE)) {
       return FAULT_STALE_HANDLE;
     }
-  } while (!atomic_compare_exchange_weak(&arena.states[index], &state, state + 1));
-  *out = (struct pin){.slot = &arena.slots[index], .index = index};
+  } while (!atomic_compare_exchange_weak(&out->control->state, &state, state + 1));
   return FAULT_NONE;
 }
 
 void slot_unpin(struct pin pin) {
-  uint64_t before = atomic_fetch_sub(&arena.states[pin.index], 1);
+  uint64_t before = atomic_fetch_sub(&pin.control->state, 1);
   if ((before & PINS) == 1 && !(before & LIVE)) {
-    recycle(pin.index);
+    recycle(pin);
   }
 }
 
@@ -171,50 +279,113 @@ fault slot_free(uint64_t handle) {
     return why;
   }
   /* Of two threads that free one handle at once, the second finds it stale. */
-  uint64_t before = atomic_fetch_and(&arena.states[pin.index], ~LIVE);
+  uint64_t before = atomic_fetch_and(&pin.control->state, ~LIVE);
   slot_unpin(pin);
   return before & LIVE ? FAULT_NONE : FAULT_STALE_HANDLE;
 }
 
-/* Nobody pins the slot and no live handle names it. */
-static void recycle(uint32_t index) {
-  OPENSSL_cleanse(&arena.slots[index], sizeof arena.slots[index]);
-  uint64_t generation = (atomic_load(&arena.states[index]) >> GENERATION_SHIFT) + 1;
+/* Nobody pins it and no live handle names it: all but its state is zeroed. */
+static void recycle(struct pin pin) {
+  const size_t bytes = is_sealed(pin.index) ? sizeof(struct record) : sizeof(struct slot);
+  const size_t kept = sizeof pin.control->state;
+  OPENSSL_cleanse((uint8_t *)pin.control + kept, bytes - kept);
+  uint64_t generation = (atomic_load(&pin.control->state) >> GENERATION_SHIFT) + 1;
   bool retires = generation > LAST_GENERATION;
-  atomic_store(&arena.states[index], retires ? 0 : generation << GENERATION_SHIFT);
+  atomic_store(&pin.control->state, retires ? 0 : generation << GENERATION_SHIFT);
+  struct tier *tier = is_sealed(pin.index) ? &arena.second : &arena.first;
   pthread_mutex_lock(&arena.mutex);
+  tier->used--;
   if (retires) {
-    arena.retired++;
+    tier->retired++;
   } else {
-    arena.free_slots[arena.free_count++] = index;
+    pin.control->next_free = tier->next_free;
+    tier->next_free = pin.index;
   }
   pthread_mutex_unlock(&arena.mutex);
 }
 
-fault slot_count_message(struct slot *slot, bool limited, size_t length) {
-  if (atomic_fetch_add(&slot->messages, 1) >= MESSAGE_LIMIT && limited) {
-    atomic_fetch_sub(&slot->messages, 1);
-    return FAULT_MESSAGE_LIMIT;
+fault keys_open(struct pin pin, const struct keys **out) {
+  if (!is_sealed(pin.index)) {
+    *out = &arena.start->slots[pin.index].keys;
+    return FAULT_NONE;
   }
-  atomic_fetch_add(&slot->bytes, length);
+  struct keys *room = room_take();
+  uint64_t handle = handle_of(atomic_load(&pin.control->state), pin.index);
+  fault why = open_record(record_at(pin.index), handle, arena.start->sealing_key, room);
+  if (why != FAULT_NONE) {
+    room_return(room);
+    return why;
+  }
+  *out = room;
   return FAULT_NONE;
 }
 
-void slot_keep_mac(struct slot *slot, const uint8_t mac[KEY_BYTES], uint64_t verified_ms) {
+void keys_close(const struct keys *keys) {
+  struct keys *first = arena.start->rooms;
+  if (keys >= first && keys < first + ROOMS) {
+    room_return(first + (keys - first));
+  }
+}
+
+const uint8_t *pinned_dek_id(struct pin pin) {
+  return is_sealed(pin.index) ? record_at(pin.index)->dek_id : arena.start->slots[pin.index].dek_id;
+}
+
+fault count_message(struct control *control, bool limited, size_t length) {
+  if (atomic_fetch_add(&control->messages, 1) >= MESSAGE_LIMIT && limited) {
+    atomic_fetch_sub(&control->messages, 1);
+    return FAULT_MESSAGE_LIMIT;
+  }
+  atomic_fetch_add(&control->bytes, length);
+  return FAULT_NONE;
+}
+
+void keep_mac(struct pin pin, const uint8_t mac[KEY_BYTES], uint64_t verified_ms) {
+  if (is_sealed(pin.index)) {
+    return; /* it is for a later process, and a sealed record ends with this one */
+  }
+  struct slot *slot = &arena.start->slots[pin.index];
   pthread_mutex_lock(&arena.mutex);
   memcpy(slot->block_mac, mac, KEY_BYTES);
   pthread_mutex_unlock(&arena.mutex);
   atomic_store(&slot->verified_ms, verified_ms);
 }
 
+struct keys *room_take(void) {
+  pthread_mutex_lock(&rooms.mutex);
+  while (rooms.taken == ALL_ROOMS) {
+    pthread_cond_wait(&rooms.returned, &rooms.mutex);
+  }
+  uint32_t at = (uint32_t)__builtin_ctz(~rooms.taken);
+  rooms.taken |= 1u << at;
+  pthread_mutex_unlock(&rooms.mutex);
+  return &arena.start->rooms[at];
+}
+
+void room_return(struct keys *room) {
+  OPENSSL_cleanse(room, sizeof *room);
+  pthread_mutex_lock(&rooms.mutex);
+  rooms.taken &= ~(1u << (room - arena.start->rooms));
+  pthread_cond_broadcast(&rooms.returned);
+  pthread_mutex_unlock(&rooms.mutex);
+}
+
 uint8_t *scratch_take(void) {
-  pthread_mutex_lock(&arena.scratch_mutex);
-  return arena.scratch;
+  pthread_mutex_lock(&rooms.mutex);
+  while (rooms.taken != 0) {
+    pthread_cond_wait(&rooms.returned, &rooms.mutex);
+  }
+  rooms.taken = ALL_ROOMS;
+  pthread_mutex_unlock(&rooms.mutex);
+  return arena.start->rooms->raw;
 }
 
 void scratch_return(void) {
-  OPENSSL_cleanse(arena.scratch, SCRATCH_BYTES);
-  pthread_mutex_unlock(&arena.scratch_mutex);
+  OPENSSL_cleanse(arena.start->rooms, SCRATCH_BYTES);
+  pthread_mutex_lock(&rooms.mutex);
+  rooms.taken = 0;
+  pthread_cond_broadcast(&rooms.returned);
+  pthread_mutex_unlock(&rooms.mutex);
 }
 
 bool random_fill(uint8_t *out, size_t length) {

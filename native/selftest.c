@@ -126,22 +126,28 @@ static bool test_scrypt(void) {
          memcmp(out, expected, sizeof out) == 0;
 }
 
-/* docs/envelope.md: the DEK 00…1f; K_block, K_msg, K_data and dek_id in the slot's order. */
+/* docs/envelope.md: the DEK 00…1f; K_block, K_msg, K_data and dek_id. */
 static bool test_dek(void) {
-  static const char expected[] =
+  static const char block_key[] =
       "\x03\x5a\xf8\xd2\xab\x89\x46\xbb\x24\xd8\xa0\xd8\xd8\x5e\x06\x6f"
-      "\x1b\xb5\x1d\xe4\xa6\x2b\x48\xf4\xb2\x53\x58\x12\x3b\x8e\x9a\x49"
+      "\x1b\xb5\x1d\xe4\xa6\x2b\x48\xf4\xb2\x53\x58\x12\x3b\x8e\x9a\x49";
+  static const char message_key[] =
       "\x51\xd7\xb8\x39\x56\x74\x44\xab\xeb\x90\xaf\x67\x2d\x12\x07\xab"
-      "\x6f\xef\x8d\x58\x36\x95\x2a\xcb\x87\x28\xc8\x59\x0c\xfa\x14\xea"
+      "\x6f\xef\x8d\x58\x36\x95\x2a\xcb\x87\x28\xc8\x59\x0c\xfa\x14\xea";
+  static const char data_key[] =
       "\xc0\xb6\xde\xf1\x81\x03\xee\x90\x26\xac\x73\xc6\x93\xda\x45\x0e"
-      "\x37\xa4\xab\x51\xe7\x41\x12\x72\xcc\x82\x72\x03\x10\x77\x73\x6d"
+      "\x37\xa4\xab\x51\xe7\x41\x12\x72\xcc\x82\x72\x03\x10\x77\x73\x6d";
+  static const char dek_id[] =
       "\x43\x48\xdf\x81\xd3\xf8\x07\x9c\xb6\x55\x2d\xa9\xa3\x17\xbf\x7a"
       "\xc1\x02\xc4\xac\xc7\xe5\xe0\x26\x65\xd7\xc4\x88\x19\x10\x9b\xfd";
-  struct slot slot = {0};
+  struct keys keys = {0};
+  uint8_t id[KEY_BYTES];
   for (uint8_t i = 0; i < KEY_BYTES; i++) {
-    slot.dek[i] = i;
+    keys.dek[i] = i;
   }
-  return derive_dek(&slot) && memcmp(slot.block_key, expected, sizeof expected - 1) == 0;
+  return derive_dek(&keys, id) && memcmp(keys.block, block_key, KEY_BYTES) == 0 &&
+         memcmp(keys.message, message_key, KEY_BYTES) == 0 && memcmp(keys.data_key, data_key, KEY_BYTES) == 0 &&
+         memcmp(id, dek_id, KEY_BYTES) == 0;
 }
 
 static bool test_equal(void) {

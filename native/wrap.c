@@ -5,7 +5,8 @@
 #define MAX_WRAPPED_BYTES (MAX_NONCE_BYTES + KEY_BYTES + TAG_BYTES)
 
 static fault wrap(uint64_t kek, uint64_t dek, const struct suite *suite, struct bytes aad, uint8_t *out);
-static fault unwrap(uint64_t kek, const struct suite *suite, struct bytes wrapped, struct bytes aad, struct slot *to);
+static fault wrap_pinned(struct pin kek, struct pin dek, const struct suite *suite, struct bytes aad, uint8_t *out);
+static fault unwrap(uint64_t kek, const struct suite *suite, struct bytes wrapped, struct bytes aad, uint8_t *to);
 
 ENTRY_POINT(js_wrap_key) {
   napi_value argv[4], result;
@@ -37,44 +38,52 @@ ENTRY_POINT(js_unwrap_key) {
       !take_bytes(env, argv[3], "aad", &aad) || !take_kind(env, argv[4], &kind)) {
     return NULL;
   }
-  struct pin to;
-  fault why = slot_allocate(&to);
+  struct draft to;
+  fault why = slot_draft(kind, &to);
   if (why != FAULT_NONE) {
     return throw_fault(env, why);
   }
-  return finish_key(env, to, kind, KEY_BYTES, unwrap(kek, suite, wrapped, aad, to.slot));
+  return finish_key(env, to, KEY_BYTES, unwrap(kek, suite, wrapped, aad, own_bytes(to)));
 }
 
 static fault wrap(uint64_t kek, uint64_t dek, const struct suite *suite, struct bytes aad, uint8_t *out) {
   struct pin kek_pin, dek_pin;
-  const uint8_t *key;
-  fault why = pin_use(kek, USE_RAW, &kek_pin, &key);
+  fault why = pin_use(kek, USE_RAW, &kek_pin);
   if (why != FAULT_NONE) {
     return why;
   }
   why = slot_pin(dek, &dek_pin);
   if (why == FAULT_NONE) {
-    /* A DEK's own bytes come first in its slot, as a raw key's do. */
-    why = dek_pin.slot->raw_length == KEY_BYTES
-              ? seal_counted(kek_pin.slot, key, suite, aad, (struct bytes){dek_pin.slot->raw, KEY_BYTES}, out)
-              : FAULT_WRONG_KIND;
+    why = dek_pin.control->raw_length == KEY_BYTES ? wrap_pinned(kek_pin, dek_pin, suite, aad, out) : FAULT_WRONG_KIND;
     slot_unpin(dek_pin);
   }
   slot_unpin(kek_pin);
   return why;
 }
 
-static fault unwrap(uint64_t kek, const struct suite *suite, struct bytes wrapped, struct bytes aad, struct slot *to) {
+static fault wrap_pinned(struct pin kek, struct pin dek, const struct suite *suite, struct bytes aad, uint8_t *out) {
+  const struct keys *keys;
+  fault why = keys_open(dek, &keys);
+  if (why == FAULT_NONE) {
+    const uint8_t *own = dek.control->kind == SLOT_DEK ? keys->dek : keys->raw;
+    why = seal_counted(kek, USE_RAW, suite, aad, (struct bytes){(uint8_t *)own, KEY_BYTES}, out);
+    keys_close(keys);
+  }
+  return why;
+}
+
+static fault unwrap(uint64_t kek, const struct suite *suite, struct bytes wrapped, struct bytes aad, uint8_t *to) {
   struct pin pin;
-  const uint8_t *key;
-  fault why = pin_use(kek, USE_RAW, &pin, &key);
+  fault why = pin_use(kek, USE_RAW, &pin);
   if (why != FAULT_NONE) {
     return why;
   }
-  struct bytes body = {wrapped.data + suite->nonce_bytes, KEY_BYTES + TAG_BYTES};
-  why = wrapped.length == suite->nonce_bytes + body.length
-            ? aead_open(suite, key, wrapped.data, aad, body, to->raw)
-            : FAULT_AUTHENTICATION;
+  if (wrapped.length != (size_t)suite->nonce_bytes + KEY_BYTES + TAG_BYTES) {
+    why = FAULT_AUTHENTICATION;
+  } else {
+    struct bytes body = {wrapped.data + suite->nonce_bytes, KEY_BYTES + TAG_BYTES};
+    why = open_pinned(pin, USE_RAW, suite, wrapped.data, aad, body, to);
+  }
   slot_unpin(pin);
   return why;
 }

@@ -190,5 +190,5 @@ const scenes: Record<string, () => Promise<unknown>> = {
 };
 
 const scene = process.argv[2]!;
-openArena({ size: scene === 'uncached' ? 1 << 20 : 3 * 4_096, lock: 'best-effort' });
+openArena({ size: scene === 'uncached' ? 1 << 20 : 3 * 4_096, lock: 'best-effort', maxSealed: 0 });
 writeSync(1, JSON.stringify(await scenes[scene]!()));

@@ -205,5 +205,9 @@ const scenes: Record<string, () => Promise<unknown>> = {
 };
 
 const scene = process.argv[2]!;
-openArena({ size: ['room', 'share', 'exhausted'].includes(scene) ? 3 * PAGE : 64 * PAGE, lock: 'best-effort' });
+openArena({
+  size: ['room', 'share', 'exhausted'].includes(scene) ? 3 * PAGE : 64 * PAGE,
+  lock: 'best-effort',
+  maxSealed: 0,
+});
 writeSync(1, JSON.stringify(await scenes[scene]!()));

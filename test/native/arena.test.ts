@@ -6,7 +6,7 @@ import type { ArenaStatus } from '../../src/crypto/native.ts';
 import { ADDON, runChild } from './child.ts';
 
 const STATUS = `return native.openArena(options)`;
-const slots = (size: number) => Math.floor((size - 64 - 1024) / 224);
+const slots = (size: number) => Math.floor((size - 64 - 64 - 1024) / 256);
 
 function open(options: object, lockLimitKiB?: number): ArenaStatus {
   const script = `const options = ${JSON.stringify(options)}; ${STATUS}`;
@@ -19,7 +19,8 @@ test('whole pages of secret memory, with their slots', (t) => {
   t.is(status.size, 12_288);
   t.is(status.slots, slots(12_288));
   t.is(status.slotsUsed, 0);
-  t.is(status.layout, 1);
+  t.is(status.layout, 2);
+  t.deepEqual([status.sealed, status.maxSealed], [0, 2 ** 20 - status.slots]);
   if (status.kind !== 'memfd_secret') t.log(`this kernel gives ${status.kind}, not memfd_secret`);
 });
 
@@ -111,6 +112,10 @@ test('before an arena is open every call that needs one says so', (t) => {
       () => native.unwrapKey(1048576, 1, b, b, 'raw'),
     ].map(codeOf)`);
   t.deepEqual(new Set(child.value as string[]), new Set(['ERR_NOT_OPEN']));
+  const jobs = runChild(`
+    const b = Buffer.alloc(128);
+    return Promise.all([native.sealAsync(1048576, 1, 1, b, 0, b, b), native.openAsync(1048576, 1, 1, b, 0, b, 0)].map((job) => job.catch((error) => error.code)))`);
+  t.deepEqual(jobs.value, ['ERR_NOT_OPEN', 'ERR_NOT_OPEN']);
 });
 
 const MAPS = `
@@ -177,24 +182,25 @@ test('neither in a core dump nor in a forked child', (t) => {
 
 test('slots run out with ERR_NO_MEMORY and come back', (t) => {
   const child = runChild(`
-    const { slots } = native.openArena({ size: 4096, lock: 'best-effort' });
+    const { slots } = native.openArena({ size: 4096, lock: 'best-effort', maxSealed: 0 });
     const handles = Array.from({ length: slots }, () => native.createKey('dek'));
     const none = new Uint8Array(0);
     const full = [
       () => native.createKey('raw'), () => native.readKey(0, 'raw', 1), () => native.deriveKey(handles[0], none, none, 1),
       () => native.unwrapKey(handles[0], 1, none, none, 'dek'),
     ].map(codeOf);
-    const used = native.arenaStatus().slotsUsed;
+    const { slotsUsed: used, free } = native.arenaStatus();
     for (const handle of handles) native.freeKey(handle);
-    const empty = native.arenaStatus().slotsUsed;
+    const empty = native.arenaStatus();
     const again = Array.from({ length: slots }, () => native.createKey('raw'));
-    return { slots, full, used, empty, distinct: new Set([...handles, ...again]).size, stale: handles.map((h) => codeOf(() => native.freeKey(h))) }`);
+    return { slots, full, used, free, empty: [empty.slotsUsed, empty.free], distinct: new Set([...handles, ...again]).size, stale: handles.map((h) => codeOf(() => native.freeKey(h))) }`);
   t.deepEqual(child.value, {
-    slots: 13,
+    slots: 11,
     full: ['ERR_NO_MEMORY', 'ERR_NO_MEMORY', 'ERR_WRONG_KIND', 'ERR_NO_MEMORY'],
-    used: 13,
-    empty: 0,
-    distinct: 26,
-    stale: Array(13).fill('ERR_STALE_HANDLE'),
+    used: 11,
+    free: 0,
+    empty: [0, 11],
+    distinct: 22,
+    stale: Array(11).fill('ERR_STALE_HANDLE'),
   });
 });

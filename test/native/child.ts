@@ -17,13 +17,13 @@ export interface ChildResult {
   value: unknown;
 }
 
-/** Runs `script` (a function body; the addon is `native`) in a process of its own, which has an arena of its own. */
+/** Runs `script` (a function body, which may return a promise; the addon is `native`) in a process of its own, which has an arena of its own. */
 export function runChild(script: string, options: ChildOptions = {}): ChildResult {
   const source = `const native = require(${JSON.stringify(options.addon ?? ADDON)});
     const fs = require('node:fs');
     const codeOf = (call) => { try { call(); } catch (error) { return error.code; } };
     const value = (() => { ${script} })();
-    fs.writeSync(1, JSON.stringify(value ?? null));`;
+    Promise.resolve(value).then((settled) => fs.writeSync(1, JSON.stringify(settled ?? null)));`;
   const [command, ...prefix] = limited(options.lockLimitKiB);
   const child = spawnSync(command!, [...prefix, '-e', source], { encoding: 'utf8' });
   return {

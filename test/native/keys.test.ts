@@ -125,21 +125,23 @@ test('a freed handle is stale for every call, also when its slot is in use again
 
 test('what frees, zeroes', (t) => {
   const child = runChild(`
-    native.openArena({ size: 4096, lock: 'best-effort', avoidSecretMemory: true });
+    const { slots } = native.openArena({ size: 4096, lock: 'best-effort', avoidSecretMemory: true, maxSealed: 0 });
     const line = fs.readFileSync('/proc/self/smaps', 'utf8').split(/\\n(?=[0-9a-f]+-[0-9a-f]+ )/)
       .find((part) => / rw-/.test(part) && /^Size: +4 kB/m.test(part) && /VmFlags:.*\\bdc\\b/.test(part));
     const at = parseInt(line, 16), page = Buffer.alloc(4096), mem = fs.openSync('/proc/self/mem', 'r');
-    const used = () => { fs.readSync(mem, page, 0, 4096, at); return page.subarray(64).some((byte) => byte !== 0); };
+    const slot = (index) => page.subarray(1152 + 256 * index, 1152 + 256 * (index + 1));
+    /* Of a free slot, all but its generation and the free list. */
+    const used = () => { fs.readSync(mem, page, 0, 4096, at); return Array.from({ length: slots }, (_, i) => slot(i)).some((bytes) => [...bytes.subarray(8, 28), ...bytes.subarray(32)].some((byte) => byte !== 0)); };
     const before = used();
     const [dek, raw] = [native.createKey('dek'), native.createKey('raw')];
     native.sealDataKey(dek, 1, page, 0, 1024, null, Buffer.alloc(1100), 0);
     native.unwrapKey(raw, 1, native.wrapKey(raw, 1, dek, page.subarray(0, 0)), page.subarray(0, 0), 'dek');
-    const scratch = page.subarray(64, 1088).some((byte) => byte !== 0);
     const during = used();
+    const rooms = page.subarray(128, 1152).some((byte) => byte !== 0);
     codeOf(() => native.unwrapKey(raw, 1, Buffer.alloc(72), page, 'dek'));
     for (const slot of [0, 1, 2]) native.freeKey(2 ** 20 + slot);
-    return { before, during, scratch, after: used() }`);
-  t.deepEqual(child.value, { before: false, during: true, scratch: false, after: false });
+    return { before, during, rooms, after: used() }`);
+  t.deepEqual(child.value, { before: false, during: true, rooms: false, after: false });
 });
 
 test('hmac and hmacVerify', (t) => {

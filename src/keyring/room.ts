@@ -75,7 +75,6 @@ export class Room {
   }
 
   #free(): number {
-    const { slots, slotsUsed } = arenaStatus();
-    return slots - slotsUsed - this.#promised;
+    return arenaStatus().free - this.#promised;
   }
 }

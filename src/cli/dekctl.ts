@@ -2,7 +2,6 @@ import { addKeyringCommands, addLookingCommands } from './agent-commands.ts';
 import { addDataCommands } from './data-commands.ts';
 import { addKeyCommands } from './key-commands.ts';
 import { addKeystoreCommands } from './keystore-commands.ts';
-import { addKeystoreCommands } from './keystore-commands.ts';
 import { program, runProgram } from './program.ts';
 import { packageVersion } from './version.ts';
 
@@ -22,7 +21,6 @@ addDataCommands(dekctl);
 addLookingCommands(dekctl);
 addKeyCommands(dekctl);
 addKeyringCommands(dekctl);
-addKeystoreCommands(dekctl);
 addKeystoreCommands(dekctl);
 
 process.exitCode = await runProgram(dekctl, process.argv.slice(2));

@@ -1,7 +1,7 @@
 import { arenaStatus } from '../crypto/native.ts';
 import { DekdError } from '../errors.ts';
 
-/** Slots that new DEKs leave free: what is held must go on being refreshed, and an upstream's own keys need room too. */
+/** Places that new DEKs leave free, of both tiers: what is held must go on being refreshed. */
 const SPARE_SLOTS = 8;
 /** Slots that even a DEK which a ciphertext brings leaves free, or a flood of ciphertexts would stop the refreshes. */
 const REFRESH_SLOTS = 4;
@@ -16,7 +16,7 @@ export interface Evictions {
 
 /**
  * Secret memory for DEKs on their way: slots are promised before an upstream is asked, so that concurrent misses do not count on the same
- * ones. A second tier comes later: here decrypting DEKs make way, then encrypting ones of whoever has more than its share. `mayEvict` false
+ * ones. When both tiers are full, decrypting DEKs make way, then encrypting ones of whoever has more than its share. `mayEvict` false
  * = the upstream is out, so that what made way could be neither replaced nor loaded again.
  */
 export class Room {

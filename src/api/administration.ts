@@ -107,7 +107,7 @@ export interface Administration {
   flush(keyrings: readonly Keyring[], partition: EncryptionContext | undefined, by: string): number;
   /** Returns how many DEKs were made. */
   warm(keyring: Keyring, partition: EncryptionContext, by: string): Promise<number>;
-  /** A copy of a store ("" = the only one), in at most `maxBytes`. Throws INVALID_REQUEST, MESSAGE_TOO_LARGE. */
+  /** A copy of a store ("" = the only one) of at most `maxBytes`. Throws INVALID_REQUEST, MESSAGE_TOO_LARGE. */
   backup(
     upstream: string,
     maxBytes: number,

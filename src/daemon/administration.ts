@@ -149,7 +149,7 @@ export class DaemonAdministration implements Administration {
     const { name, upstream } = this.#localUpstream(upstreamName);
     const store = await ownFailures(upstream.backup());
     if (store.length > maxBytes) {
-      const text = `the keystore of upstream ${name} has ${store.length} bytes, and ${maxBytes} fit into one answer; stop dekd and copy its directory instead`;
+      const text = `the keystore of upstream ${name} has ${store.length} bytes, the caller takes ${maxBytes}; \`dekctl keystore backup\` takes 64 MiB (max_bytes), and once dekd is stopped its directory can be copied`;
       throw new DekdError('MESSAGE_TOO_LARGE', text, { metadata: { upstream: name } });
     }
     this.#log(EVENTS.backup, { upstream: name, bytes: store.length, by }, 'a keystore was backed up');

@@ -15,8 +15,10 @@ interface BackupKeystoreResponse {
   readonly store: Uint8Array;
 }
 
-/** A store of some million KEK versions. */
-const MAX_BACKUP_BYTES = 1024 * 1024 * 1024;
+/** The most that an agent sends: a store of some hundred thousand KEK versions. */
+const MAX_BACKUP_BYTES = 64 * 1024 * 1024;
+/** Of the answer, beside the store. */
+const FRAMING_BYTES = 1024;
 
 export async function backupKeystore(flags: BackupFlags): Promise<void> {
   const { out, upstream = '', force = false } = flags;
@@ -27,8 +29,8 @@ export async function backupKeystore(flags: BackupFlags): Promise<void> {
       socket: 'admin',
       service: 'dekd.v1.KeyAdmin',
       method: 'BackupKeystore',
-      request: { upstream },
-      maxAnswerBytes: MAX_BACKUP_BYTES,
+      request: { upstream, max_bytes: MAX_BACKUP_BYTES },
+      maxAnswerBytes: MAX_BACKUP_BYTES + FRAMING_BYTES,
     });
     file.write(store);
     const keks = await verified(out, file.path);

@@ -33,7 +33,7 @@ export class RecordChecker {
   }
 
   /** The sound ones of `table.select`'s rows. */
-  check<Row>(table: Table<Row>, rows: readonly (readonly Field[])[]): Row[] {
+  check<Row>(table: Pick<Table<Row>, 'name' | 'fromRow' | 'idOf'>, rows: readonly (readonly Field[])[]): Row[] {
     return rows.flatMap((columns) => {
       const row = columns.slice(0, -1);
       const id = table.idOf(row);

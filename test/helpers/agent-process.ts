@@ -1,9 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { ExecutionContext } from 'ava';
 import { createClient, type DekdClient } from './client.ts';
-import type { Place } from './place.ts';
+import type { Place, Teardown } from './place.ts';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const DEKD = fileURLToPath(new URL('../../src/cli/dekd.ts', import.meta.url));
@@ -45,7 +44,7 @@ export interface Agent {
 }
 
 /** An agent that is ready; ended, at the latest, with the test. Throws what it wrote when it does not start. */
-export async function startAgent(t: ExecutionContext, place: Place, options: AgentOptions = {}): Promise<Agent> {
+export async function startAgent(t: Teardown, place: Place, options: AgentOptions = {}): Promise<Agent> {
   const startedAtMs = performance.now();
   const running = run(t, place, options);
   await ready(running);
@@ -75,7 +74,7 @@ export async function startAgent(t: ExecutionContext, place: Place, options: Age
 }
 
 /** Runs an agent that is expected to refuse, and waits for its end. */
-export function runAgent(t: ExecutionContext, place: Place, options: AgentOptions = {}): Promise<Exit> {
+export function runAgent(t: Teardown, place: Place, options: AgentOptions = {}): Promise<Exit> {
   return run(t, place, options).exited();
 }
 
@@ -85,7 +84,7 @@ interface Running {
   exited(): Promise<Exit>;
 }
 
-function run(t: ExecutionContext, place: Place, options: AgentOptions): Running {
+function run(t: Teardown, place: Place, options: AgentOptions): Running {
   const { child: childFlags, prefix = [], cwd = ROOT, args = ['--config', place.configFile] } = options;
   const script = childFlags === undefined ? [DEKD] : [AGENT_CHILD, ...childFlags];
   const [command = '', ...rest] = [...prefix, process.execPath, ...NODE_FLAGS, ...script, ...args];

@@ -15,15 +15,7 @@ process.setuid?.(caller.uid);
 
 const client = createClient(socket, service);
 const outcomes: CallOutcome[] = [];
-for (const [rpc, request] of calls) {
-  try {
-    const { message } = await client.call(rpc, request);
-    outcomes.push({ code: 0, reason: '', text: '', message });
-  } catch {
-    const { code, reason, message } = await client.failure(rpc, request);
-    outcomes.push({ code, reason, text: message, message: undefined });
-  }
-}
+for (const [rpc, request] of calls) outcomes.push(await client.outcome(rpc, request));
 client.close();
 process.stdout.write(JSON.stringify(outcomes));
 

@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { loadSync, type MethodDefinition, type ServiceDefinition } from '@grpc/proto-loader';
+import type { CallOutcome } from './call-as.ts';
 
 /** What a stock client loads: the project's .proto files, without anything of src/. */
 export const PROTOS = loadSync(['dekd/v1/agent.proto', 'dekd/v1/admin.proto', 'google/rpc/error_details.proto'], {
@@ -41,6 +42,8 @@ export interface Failure {
 export interface DekdClient {
   readonly definition: ServiceDefinition;
   call(rpc: string, request: object, options?: CallOptions): Promise<Answer>;
+  /** What came of a call, whatever it was. */
+  outcome(rpc: string, request: object): Promise<CallOutcome>;
   /** The failure of a call that must fail. */
   failure(rpc: string, request: object, options?: CallOptions): Promise<Failure>;
   /** The same with a message of these bytes. */
@@ -66,6 +69,12 @@ export function createClient(socket: string, service: string): DekdClient {
       const sent = await send(rpc, method(rpc).requestSerialize, request, options);
       if (sent.error !== undefined) throw sent.error;
       return { message: sent.message, headers: sent.headers };
+    },
+    outcome: async (rpc, request) => {
+      const sent = await send(rpc, method(rpc).requestSerialize, request, {});
+      if (sent.error === undefined) return { code: 0, reason: '', text: '', message: sent.message };
+      const { code, reason, message: text } = failureOf(sent);
+      return { code, reason, text, message: undefined };
     },
     failure: async (rpc, request, options = {}) => {
       return failureOf(await send(rpc, method(rpc).requestSerialize, request, options));

@@ -4,6 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 
+/** What ends things with a test; a file whose tests share an agent has one of its own. */
+export type Teardown = Pick<ExecutionContext, 'teardown'>;
+
 /** A directory with a configuration, a root key and room for sockets and keystore; gone when the test ends. */
 export interface Place {
   readonly directory: string;
@@ -17,7 +20,7 @@ export interface Place {
 }
 
 /** By default a development agent with the key `default` for this user, on a keystore with a root key of its own. */
-export function makePlace(t: ExecutionContext, changes: Readonly<Record<string, unknown>> = {}): Place {
+export function makePlace(t: Teardown, changes: Readonly<Record<string, unknown>> = {}): Place {
   const directory = mkdtempSync(join(tmpdir(), 'dekd-e2e-'));
   t.teardown(() => rmSync(directory, { recursive: true, force: true }));
   const place = {

@@ -1,0 +1,136 @@
+import test from 'ava';
+import type { KekFollower } from '../../src/daemon/kek-follower.ts';
+import { KeyLifecycle } from '../../src/daemon/key-lifecycle.ts';
+import { DekdError } from '../../src/errors.ts';
+import type { Keyring } from '../../src/keyring/keyring.ts';
+import { UpstreamFailure } from '../../src/upstream/failure.ts';
+import type { KekDescription } from '../../src/upstream/provider.ts';
+import { LifecycleUpstream } from '../fakes/lifecycle-upstream.ts';
+
+const DAY = 86_400_000;
+const TENANT = new Map([['tenant', 'acme']]);
+
+/** A key with a standby in `spare`, an authority in `store`, one for recovery, and one in a cloud. */
+function lifecycle() {
+  const order: string[] = [];
+  const upstreams = { store: new LifecycleUpstream('orders'), spare: new LifecycleUpstream('spare') };
+  const recipient = (upstreamName: string, upstream: object, uri: string, role: string) => ({
+    kek: { upstreamName, upstream, uri },
+    role,
+  });
+  const keyring = {
+    options: {
+      name: 'orders',
+      recipients: [
+        recipient('spare', upstreams.spare, 'local:a/spare', 'standby'),
+        recipient('cloud', { type: 'aws-kms' }, 'aws-kms:x', 'authority'),
+        recipient('store', upstreams.store, 'local:a/orders', 'authority'),
+        recipient('vault', new LifecycleUpstream('escrow'), 'local:a/escrow', 'recovery'),
+      ],
+    },
+    purgePartition: (partition: ReadonlyMap<string, string>) => {
+      order.push(`purge ${[...partition.values()].join()}`);
+      return 3;
+    },
+  } as unknown as Keyring;
+  const follower = {
+    changed: (upstream: string, kek: KekDescription) => void order.push(`${upstream} ${kek.uri} ${kek.state}`),
+    rotate: async (upstream: string, uri: string, rotate: () => Promise<KekDescription>) => {
+      order.push(`rotate ${upstream} ${uri}`);
+      return rotate();
+    },
+  } as unknown as KekFollower;
+  return { ...upstreams, keyring, order, lifecycle: new KeyLifecycle(follower) };
+}
+
+const cloudOnly = {
+  options: {
+    name: 'orders',
+    recipients: [{ kek: { upstreamName: 'kms', upstream: { type: 'aws-kms' } }, role: 'authority' }],
+  },
+} as unknown as Keyring;
+
+test('restricting begins with the authorities, permitting ends with them, recovery is left alone', async (t) => {
+  const { lifecycle: work, keyring, store, spare, order } = lifecycle();
+  await work.change(keyring, 'disable', 'uid 1');
+  t.deepEqual(order.splice(0), ['store local:a/orders disabled', 'spare local:a/spare disabled']);
+  await work.change(keyring, 'enable', 'uid 2');
+  t.deepEqual(order.splice(0), ['spare local:a/spare active', 'store local:a/orders active']);
+  await work.change(keyring, 'archive', 'uid 2');
+  t.deepEqual(order.splice(0), ['store local:a/orders archived', 'spare local:a/spare archived']);
+  t.deepEqual(store.calls, [
+    'disable local:a/orders uid 1',
+    'enable local:a/orders uid 2',
+    'archive local:a/orders uid 2',
+  ]);
+  t.is(spare.calls.length, 3);
+});
+
+test('a failure in the middle names what is done, and the same call completes it', async (t) => {
+  const { lifecycle: work, keyring, spare, order } = lifecycle();
+  spare.fail.set('disable', new UpstreamFailure('unreachable', 'keystore /x: no space left on the device'));
+  const error = await t.throwsAsync(() => work.change(keyring, 'disable', 'uid 1'), { instanceOf: DekdError });
+  t.is(error.reason, 'UPSTREAM_UNAVAILABLE');
+  t.is(
+    error.message,
+    'keystore /x: no space left on the device; done before that: KEK local:a/orders; ask for the same again',
+  );
+  // The authority refuses already.
+  t.deepEqual(order.splice(0), ['store local:a/orders disabled']);
+  await work.change(keyring, 'disable', 'uid 1');
+  t.deepEqual(order, ['store local:a/orders disabled', 'spare local:a/spare disabled']);
+});
+
+test('the first KEK’s failure changes nothing and says no more than the upstream', async (t) => {
+  const { lifecycle: work, keyring, store, order } = lifecycle();
+  const refusal = new DekdError('KEY_DESTROYED', 'KEK orders is destroyed');
+  store.fail.set('disable', refusal);
+  t.is(await t.throwsAsync(() => work.change(keyring, 'disable', 'uid 1')), refusal);
+  t.deepEqual(order, []);
+});
+
+test('deletion is in effect when it is for every KEK; the later time counts', async (t) => {
+  const { lifecycle: work, keyring, order, spare } = lifecycle();
+  const request = { waitingPeriodMs: 7 * DAY, by: 'uid 1', custodians: 2 };
+  t.deepEqual(await work.scheduleDeletion(keyring, request), {
+    requestedBy: ['uid 1'],
+    waitingPeriodMs: 7 * DAY,
+    at: undefined,
+  });
+  spare.fail.set('schedule', new UpstreamFailure('unreachable', 'no space'));
+  await t.throwsAsync(() => work.scheduleDeletion(keyring, { ...request, by: 'uid 2' }), { message: /same again/ });
+  t.is(order.at(-1), 'store local:a/orders pending-deletion');
+  const { at, requestedBy } = await work.scheduleDeletion(keyring, { ...request, by: 'uid 3' });
+  t.is(at, 1_000 + 7 * DAY);
+  t.deepEqual(requestedBy, ['uid 1', 'uid 2', 'uid 3']);
+  order.length = 0;
+  await work.cancelDeletion(keyring, 'uid 4');
+  t.deepEqual(order, ['spare local:a/spare disabled', 'store local:a/orders disabled']);
+});
+
+test('a partition: refused on disk first, then its DEKs are zeroed, KEK by KEK', async (t) => {
+  const { lifecycle: work, keyring, store, spare, order } = lifecycle();
+  spare.fail.set('disable partition', new UpstreamFailure('unreachable', 'no space'));
+  await t.throwsAsync(() => work.changePartition(keyring, TENANT, 'disable', 'uid 1'), {
+    message: /done before that: KEK local:a.orders/,
+  });
+  t.deepEqual(store.calls, ['disable orders [["tenant","acme"]] local:a/orders uid 1']);
+  t.deepEqual(order.splice(0), ['purge acme']);
+  t.is(await work.changePartition(keyring, TENANT, 'disable', 'uid 1'), 6);
+  t.is(await work.changePartition(keyring, TENANT, 'enable', 'uid 2'), 0);
+  t.is(spare.calls.at(-1), 'enable orders [["tenant","acme"]] local:a/spare uid 2');
+});
+
+test('rotation: each KEK, the first authority’s version in the answer; nothing for a key that lives elsewhere', async (t) => {
+  const { lifecycle: work, keyring, order } = lifecycle();
+  t.deepEqual(await work.rotate(keyring), { uri: 'local:a/orders', version: '2' });
+  t.deepEqual(order, ['rotate store local:a/orders', 'rotate spare local:a/spare']);
+  t.is(await work.rotate(cloudOnly), undefined);
+});
+
+test('a key without a KEK that could be changed here is told where to', async (t) => {
+  const { lifecycle: work } = lifecycle();
+  await t.throwsAsync(() => work.change(cloudOnly, 'disable', 'uid 1'), {
+    message: 'key: orders has no KEK in a local upstream; change it at its upstream kms (aws-kms)',
+  });
+});

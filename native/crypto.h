@@ -54,16 +54,17 @@ fault aead_open(const struct suite *suite, const uint8_t key[KEY_BYTES], const u
                 struct bytes sealed, uint8_t *out);
 
 /*
- * The same in steps, for a key that should go at once: the thread's context holds it from aead_start until one of the
- * others ends. A step that fails ends the message.
+ * The same in steps, for a key that should go at once: this thread's context holds it from aead_start until another step
+ * ends the message, as a failure does.
  */
-fault aead_start(const struct suite *suite, const uint8_t key[KEY_BYTES], const uint8_t *nonce, bool seals);
-fault aead_seal_started(struct bytes aad, struct bytes plaintext, uint8_t *out);
-fault aead_open_started(struct bytes aad, struct bytes sealed, uint8_t *out);
+fault aead_start(const struct suite *suite, const uint8_t key[KEY_BYTES], const uint8_t *nonce, bool seals,
+                 EVP_CIPHER_CTX **out);
+fault aead_seal_started(EVP_CIPHER_CTX *ctx, struct bytes aad, struct bytes plaintext, uint8_t *out);
+fault aead_open_started(EVP_CIPHER_CTX *ctx, struct bytes aad, struct bytes sealed, uint8_t *out);
 /* Sealing piece by piece: first the associated data, with `out` NULL. */
-fault aead_add(struct bytes in, uint8_t *out);
-fault aead_finish_seal(uint8_t tag[TAG_BYTES]);
-void aead_abandon(void);
+fault aead_add(EVP_CIPHER_CTX *ctx, struct bytes in, uint8_t *out);
+fault aead_finish_seal(EVP_CIPHER_CTX *ctx, uint8_t tag[TAG_BYTES]);
+void aead_abandon(EVP_CIPHER_CTX *ctx);
 
 /* RFC 2104 with SHA-256, over the parts as if they were one. */
 bool hmac_sha256(struct bytes key, const struct bytes *parts, size_t count, uint8_t out[MAC_BYTES]);

@@ -6,10 +6,11 @@
 
 #define MAX_DATA_KEY_BYTES 1024
 
-static fault start_aead(struct pin pin, uint64_t use, const struct suite *suite, const uint8_t *nonce, bool seals);
+static fault start_aead(struct pin pin, uint64_t use, const struct suite *suite, const uint8_t *nonce, bool seals,
+                        EVP_CIPHER_CTX **ctx);
 static fault seal_new_key(struct pin pin, const struct suite *suite, struct bytes aad, size_t length,
                           uint8_t *plaintext_out, uint8_t *out);
-static fault add_new_key(size_t length, uint8_t *plaintext_out, uint8_t *out);
+static fault add_new_key(EVP_CIPHER_CTX *ctx, size_t length, uint8_t *plaintext_out, uint8_t *out);
 static napi_value new_length(napi_env env, size_t length);
 
 ENTRY_POINT(js_seal) {
@@ -111,23 +112,26 @@ fault seal_pinned(struct pin pin, uint64_t use, const struct suite *suite, struc
   if (!random_fill(out, suite->nonce_bytes)) {
     return FAULT_RANDOM;
   }
-  fault why = start_aead(pin, use, suite, out, true);
-  return why == FAULT_NONE ? aead_seal_started(aad, plaintext, out + suite->nonce_bytes) : why;
+  EVP_CIPHER_CTX *ctx;
+  fault why = start_aead(pin, use, suite, out, true, &ctx);
+  return why == FAULT_NONE ? aead_seal_started(ctx, aad, plaintext, out + suite->nonce_bytes) : why;
 }
 
 fault open_pinned(struct pin pin, uint64_t use, const struct suite *suite, const uint8_t *nonce, struct bytes aad,
                   struct bytes body, uint8_t *out) {
-  fault why = start_aead(pin, use, suite, nonce, false);
-  return why == FAULT_NONE ? aead_open_started(aad, body, out) : why;
+  EVP_CIPHER_CTX *ctx;
+  fault why = start_aead(pin, use, suite, nonce, false, &ctx);
+  return why == FAULT_NONE ? aead_open_started(ctx, aad, body, out) : why;
 }
 
 /* A sealed DEK's keys are in a room no longer than this takes. */
-static fault start_aead(struct pin pin, uint64_t use, const struct suite *suite, const uint8_t *nonce, bool seals) {
+static fault start_aead(struct pin pin, uint64_t use, const struct suite *suite, const uint8_t *nonce, bool seals,
+                        EVP_CIPHER_CTX **ctx) {
   const struct keys *keys;
   fault why = keys_open(pin, &keys);
   if (why == FAULT_NONE) {
     const uint8_t *key = use == USE_MESSAGE ? keys->message : use == USE_DATA_KEY ? keys->data_key : keys->raw;
-    why = aead_start(suite, key, nonce, seals);
+    why = aead_start(suite, key, nonce, seals, ctx);
     keys_close(keys);
   }
   return why;
@@ -139,11 +143,12 @@ static fault seal_new_key(struct pin pin, const struct suite *suite, struct byte
   if (why != FAULT_NONE) {
     return why;
   }
+  EVP_CIPHER_CTX *ctx;
   uint8_t *ciphertext = out + suite->nonce_bytes;
-  why = random_fill(out, suite->nonce_bytes) ? start_aead(pin, USE_DATA_KEY, suite, out, true) : FAULT_RANDOM;
-  why = why == FAULT_NONE ? aead_add(aad, NULL) : why;
-  why = why == FAULT_NONE ? add_new_key(length, plaintext_out, ciphertext) : why;
-  why = why == FAULT_NONE ? aead_finish_seal(ciphertext + length) : why;
+  why = random_fill(out, suite->nonce_bytes) ? start_aead(pin, USE_DATA_KEY, suite, out, true, &ctx) : FAULT_RANDOM;
+  why = why == FAULT_NONE ? aead_add(ctx, aad, NULL) : why;
+  why = why == FAULT_NONE ? add_new_key(ctx, length, plaintext_out, ciphertext) : why;
+  why = why == FAULT_NONE ? aead_finish_seal(ctx, ciphertext + length) : why;
   if (why != FAULT_NONE && plaintext_out != NULL) {
     OPENSSL_cleanse(plaintext_out, length);
   }
@@ -151,17 +156,17 @@ static fault seal_new_key(struct pin pin, const struct suite *suite, struct byte
 }
 
 /* A room's length at a time, each made and sealed there. */
-static fault add_new_key(size_t length, uint8_t *plaintext_out, uint8_t *out) {
+static fault add_new_key(EVP_CIPHER_CTX *ctx, size_t length, uint8_t *plaintext_out, uint8_t *out) {
   struct keys *room = room_take();
   fault why = FAULT_NONE;
   for (size_t done = 0; why == FAULT_NONE && done < length; done += RAW_BYTES) {
     struct bytes fresh = {room->raw, length - done < RAW_BYTES ? length - done : RAW_BYTES};
     if (!random_fill(fresh.data, fresh.length)) {
-      aead_abandon();
+      aead_abandon(ctx);
       why = FAULT_RANDOM;
       break;
     }
-    why = aead_add(fresh, out + done);
+    why = aead_add(ctx, fresh, out + done);
     if (plaintext_out != NULL) {
       memcpy(plaintext_out + done, fresh.data, fresh.length);
     }

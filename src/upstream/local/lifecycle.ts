@@ -212,7 +212,7 @@ export class Lifecycle {
     try {
       store.write(change);
     } catch (error) {
-      throw writingFailure(options.directory, error);
+      throw error instanceof DekdError ? error : writingFailure(options.directory, error);
     }
   }
 

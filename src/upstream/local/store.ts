@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
+import { DekdError } from '../../errors.ts';
 import { createSchema, type KeystoreDatabase, readRows, transaction } from './database.ts';
 import { keystoreFault } from './errors.ts';
 import { DAMAGED, type Head, type Manifest, readHead, writeHead } from './head.ts';
@@ -108,8 +109,9 @@ export class Keystore {
     return this.#keks.get(name);
   }
 
-  /** Puts a change on disk, all or nothing. Throws what node:sqlite throws; memory is then as what is on disk. */
+  /** Puts a change on disk, all or nothing. Throws what node:sqlite throws, and DekdError; memory is then what is on disk. */
   write(change: Change): void {
+    this.#refuseUnsettled();
     const commit = { keys: this.#keys, head: this.#head, manifest: new Map(this.#manifest), change };
     this.#commit(commit, () => this.#writeChange(commit));
   }
@@ -119,6 +121,7 @@ export class Keystore {
    * former ones. Throws what node:sqlite and the native addon throw; nothing is changed then.
    */
   rekey(keys: StoreKeys, kdf: RootKeyKdf): void {
+    this.#refuseUnsettled();
     const entries = [...this.#keks.values()];
     const versions = entries.flatMap((entry) => [...entry.versions.values()]);
     const change = {
@@ -167,8 +170,14 @@ export class Keystore {
     this.#database.connection.close();
   }
 
+  /** What the caller wants was made from memory as it was before. */
+  #refuseUnsettled(): void {
+    if (!this.#settle()) return;
+    const problem = 'an earlier change that seemed to fail is on the disk after all; look at the key, and try again';
+    throw new DekdError('UPSTREAM_UNAVAILABLE', `keystore ${this.#database.directory}: ${problem}`);
+  }
+
   #commit(commit: Commit, work: () => void): void {
-    this.#settle();
     try {
       transaction(this.#database.connection, work);
       this.#adopt(commit);

@@ -7,9 +7,15 @@ import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
 import { openArena } from '../../../src/crypto/native.ts';
+import { type KeystoreDatabase, openDatabase } from '../../../src/upstream/local/database.ts';
+import { readRootKeyKdf } from '../../../src/upstream/local/head.ts';
 import { openLocal } from '../../../src/upstream/local/open.ts';
 import type { LocalOptions } from '../../../src/upstream/local/options.ts';
 import type { LocalUpstream } from '../../../src/upstream/local/provider.ts';
+import type { KekRecord, VersionRecord } from '../../../src/upstream/local/records.ts';
+import { RAW } from '../../../src/upstream/local/root-key-kdf.ts';
+import { createStore, type Keystore, loadStore } from '../../../src/upstream/local/store.ts';
+import { freeStoreKeys, openStoreKeys, type StoreKeys } from '../../../src/upstream/local/store-keys.ts';
 import { MovableClock } from '../../helpers/movable-clock.ts';
 
 /** A place for a keystore and a root key, both gone when the test ends. The keystore's directory is not made yet. */
@@ -74,4 +80,37 @@ export function runChild(scene: string, options: LocalOptions, limits = ':'): un
   });
   if (run.status !== 0) throw new Error(`the child ended with ${run.status ?? run.signal}: ${run.stderr}`);
   return JSON.parse(run.stdout);
+}
+
+/** The store itself, made when `place` has none, without the upstream around it; closed when the test ends. */
+export function openStore(
+  t: ExecutionContext,
+  place: Place,
+): { store: Keystore; database: KeystoreDatabase; keys: StoreKeys } {
+  const database = openDatabase(place.directory);
+  t.teardown(() => {
+    if (database.connection.isOpen) database.connection.close();
+  });
+  const { directory, isNew } = database;
+  const kdf = isNew ? RAW : readRootKeyKdf(database);
+  const keys = openStoreKeys(place.options.rootKey, { directory, kdf, isNew });
+  t.teardown(() => freeStoreKeys(keys));
+  try {
+    const store = isNew ? createStore(database, keys, { ...RAW, createdAt: 1 }) : loadStore(database, keys);
+    return { store, database, keys };
+  } catch (error) {
+    database.connection.close();
+    throw error;
+  }
+}
+
+export function kekRecord(name: string, changes: Partial<KekRecord> = {}): KekRecord {
+  const times = { createdAt: 1, changedAt: 1, changedBy: 'creation' };
+  return { name, state: 'active', stateBefore: null, ...times, labels: new Map(), deletion: null, ...changes };
+}
+
+/** With random bytes in the place of a wrapped key. */
+export function versionRecord(kek: string, version = 1, changes: Partial<VersionRecord> = {}): VersionRecord {
+  const times = { createdAt: 1, changedAt: 1, changedBy: 'creation' };
+  return { kek, version, state: 'active', ...times, wrappedKey: new Uint8Array(randomBytes(72)), ...changes };
 }

@@ -2,11 +2,7 @@ import { createHmac, hkdfSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import test, { type ExecutionContext } from 'ava';
-import { openDatabase } from '../../../src/upstream/local/database.ts';
 import { openLocal } from '../../../src/upstream/local/open.ts';
-import { RAW } from '../../../src/upstream/local/root-key-kdf.ts';
-import { createStore, loadStore } from '../../../src/upstream/local/store.ts';
-import { freeStoreKeys, openStoreKeys } from '../../../src/upstream/local/store-keys.ts';
 import { edit, makePlace, makeStore, openPlace, type Place } from './fixture.ts';
 
 /** Opens an edited store: refused with a message that has all of `parts`, and the file left exactly as it was found. */
@@ -240,40 +236,6 @@ test('the root key is nowhere in the keystore', async (t) => {
     for (const text of [key, key.toString('hex'), key.toString('base64')]) t.is(file.indexOf(text), -1, label);
   }
   t.true(file.includes(rootKeyId(rootKey)));
-});
-
-test('a change that does not fit on the disk changes nothing, in the file or in memory', (t) => {
-  const place = makePlace(t);
-  const database = openDatabase(place.directory);
-  const keys = openStoreKeys(place.options.rootKey, { directory: place.directory, kdf: RAW, isNew: true });
-  const store = createStore(database, keys, { ...RAW, createdAt: 1 });
-  const kek = (name: string) => ({
-    name,
-    state: 'active' as const,
-    stateBefore: null,
-    createdAt: 1,
-    changedAt: 1,
-    changedBy: 'creation',
-    labels: new Map([['note', 'x'.repeat(200)]]),
-    deletion: null,
-  });
-  store.write({ keks: [kek('first')], versions: [] });
-  const { page_count: pages } = database.connection.prepare('PRAGMA page_count').get() as { page_count: number };
-  database.connection.exec(`PRAGMA max_page_count = ${pages}`);
-  const many = Array.from({ length: 100 }, (_, index) => kek(`kek-${index}`));
-  t.throws(() => store.write({ keks: many, versions: [] }), { message: /full/ });
-  t.false(database.connection.isTransaction);
-  t.is(store.kek('kek-0'), undefined);
-  t.is(store.kek('first')?.record.name, 'first');
-  store.write({ keks: [{ ...kek('first'), state: 'disabled', stateBefore: 'active' }], versions: [] });
-  store.close();
-
-  const again = openDatabase(place.directory);
-  const reloaded = loadStore(again, keys);
-  t.is(reloaded.kek('first')?.record.state, 'disabled');
-  t.is(reloaded.kek('kek-0'), undefined);
-  reloaded.close();
-  freeStoreKeys(keys);
 });
 
 const SALT = 'dekd keystore v1';

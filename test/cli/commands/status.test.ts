@@ -1,53 +1,85 @@
-import test from 'ava';
-import { fakeAgent } from '../fake-agent.ts';
-import { dekctl } from '../run.ts';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { status as codes } from '@grpc/grpc-js';
+import test, { type ExecutionContext } from 'ava';
+import { fakeAgent, refuse } from '../fake-agent.ts';
+import { cleanEnvironment, dekctl, run, sourcePath } from '../run.ts';
 
 const span = (seconds: number) => ({ seconds, nanos: 0 });
+const dek = (id: string, more: object = {}) => ({ dek_id: id.repeat(32), class: 'decrypting', age: span(1), ...more });
+let calls = 0;
+let failNext = false;
 const agent = fakeAgent(test, {
-  GetStatus: () => ({
-    version: '0.1.0',
-    node_version: 'v26.10.0',
-    profile: 'production',
-    started_at: span(0),
-    memory: { kind: 'memfd_secret', size: 4096, requested: 8192, slots: 16, slots_used: 3 },
-    upstreams: [
-      { upstream: 'store', type: 'local', state: 'ok', as_of: span(1), calls: 5, failures: 1, warnings: ['careful'] },
-      { upstream: 'idle', type: 'local' },
-    ],
-    keys: [
-      {
-        key: 'orders',
-        cache_mode: 'session',
-        deks: [
-          {
-            dek_id: 'ab'.repeat(32),
-            class: 'encrypting',
-            partition: { tenant: 'acme' },
-            age: span(90),
-            verification_age: span(2),
-            messages: 12,
-            rotation_overdue: true,
-            refusal_pending: true,
-          },
-        ],
-        counters: { hits: 3, misses: 0 },
-      },
-    ],
-    warnings: ['memory is short'],
-  }),
+  GetStatus: ({ page_token: token }) => {
+    calls++;
+    if (failNext) {
+      failNext = false;
+      refuse(codes.UNAVAILABLE, 'not now', 'UPSTREAM_UNAVAILABLE');
+    }
+    const first = token === '';
+    return {
+      version: '0.1.0',
+      node_version: 'v26.10.0',
+      profile: 'production',
+      started_at: span(0),
+      as_of: span(5),
+      memory: { kind: 'memfd_secret', size: 4096, slots: 16, slots_used: 3, sealed: 7, max_sealed: 100 },
+      upstreams: [
+        { upstream: 'store', type: 'local', state: 'ok', as_of: span(1), calls: 5, failures: 1, warnings: ['careful'] },
+        { upstream: 'idle', type: 'local' },
+      ].map((upstream) => ({ ...upstream, since: span(1) })),
+      keys: [
+        {
+          key: 'orders',
+          state: 'KEY_STATE_ACTIVE',
+          cache_mode: 'session',
+          deks: first
+            ? [
+                {
+                  ...dek('ab'),
+                  class: 'encrypting',
+                  partition: { tenant: 'acme' },
+                  age: span(90),
+                  verification_age: span(2),
+                  messages: 12,
+                  rotation_overdue: true,
+                  refusal_pending: true,
+                  in_grace: true,
+                  archived: true,
+                  rotation_in: span(60),
+                },
+                ...Array.from({ length: 10 }, () => dek('cd')),
+              ]
+            : [dek('ef')],
+          encrypting_deks: 1,
+          decrypting_deks: 11,
+          deks_in_grace: 1,
+          rotations_overdue: 2,
+          refusals_pending: 3,
+          oldest_verification_age: span(7),
+          counters: { hits: 3, misses: 0 },
+        },
+        { key: 'idle', state: 'KEY_STATE_DISABLED', cache_mode: 'none', deks: first ? [] : [dek('99')] },
+      ],
+      warnings: ['memory is short'],
+      next_page_token: first ? '12' : '',
+    };
+  },
 });
 
-test.serial('for people', async (t) => {
+test.serial('for people: what is wrong, and the first DEKs', async (t) => {
+  calls = 0;
   const { stdout } = await dekctl(['status', ...agent.flags]);
-  t.is(
-    stdout.toString(),
-    `dekd     0.1.0 on Node v26.10.0, profile production
+  const text = stdout.toString();
+  t.true(
+    text.startsWith(`dekd     0.1.0 on Node v26.10.0, profile production
 started  1970-01-01T00:00:00.000Z
-memory   memfd_secret, 4096 bytes, 3 of 16 slots used
+as of    1970-01-01T00:00:05.000Z
+memory   memfd_secret, 4096 bytes, 3 of 16 slots used, second tier 7 of 100
 warning  memory is short
 
 upstream   store (local)
-  state    ok as of 1970-01-01T00:00:01.000Z
+  state    ok as of 1970-01-01T00:00:01.000Z, since 1970-01-01T00:00:01.000Z
   calls    5, 1 failed
   warning  careful
 
@@ -55,16 +87,106 @@ upstream  idle (local)
   state   not called yet
   calls   0, 0 failed
 
-key           orders (cache session)
+key           orders (active, cache session)
+  DEKs        1 encrypting, 11 decrypting, verified at most 7s ago, 1 in grace, 2 overdue for rotation, 3 with a refusal pending
   counters    hits=3
-  encrypting  DEK abababababababab, tenant=acme, age 90s, verified 2s ago, 12 messages, rotation overdue, refusal pending
-`,
+  encrypting  DEK abababababababab, tenant=acme, age 90s, verified 2s ago, 12 messages, successor in 1m, in grace, archived, rotation overdue, refusal pending
+  decrypting  DEK cdcdcdcdcdcdcdcd, age 1s, verified unknown ago, 0 messages
+`),
+    text,
   );
+  t.true(
+    text.endsWith(
+      `  more        2 DEKs; --json lists all\n\nkey     idle (disabled, cache none)\n  DEKs  0 encrypting, 0 decrypting\n`,
+    ),
+  );
+  t.is(calls, 1);
 });
 
-test.serial('for programs', async (t) => {
+test.serial('for programs: the DEKs of every page', async (t) => {
   const document = JSON.parse((await dekctl(['status', '--json', ...agent.flags])).stdout.toString());
   t.is(document.memory.slots_used, '3');
   t.is(document.keys[0].deks[0].age, '90s');
-  t.is(document.started_at, '1970-01-01T00:00:00.000Z');
+  t.is(document.upstreams[0].since, '1970-01-01T00:00:01.000Z');
+  t.deepEqual(
+    document.keys.map(({ deks }: { deks: { dek_id: string }[] }) =>
+      deks.map(({ dek_id: id }) => id.slice(0, 2)).join(),
+    ),
+    ['ab,cd,cd,cd,cd,cd,cd,cd,cd,cd,cd,ef', '99'],
+  );
+});
+
+function watching(
+  t: ExecutionContext,
+  ...args: string[]
+): { child: ChildProcess; lines: (count: number) => Promise<string> } {
+  const command = [
+    sourcePath('src/cli/dekctl.ts'),
+    'status',
+    '--watch',
+    '--interval',
+    '100ms',
+    ...args,
+    ...agent.flags,
+  ];
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...command], {
+    env: cleanEnvironment(),
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  let text = '';
+  let look = () => {};
+  child.stdout.on('data', (chunk: Buffer) => {
+    text += chunk.toString();
+    look();
+  });
+  const lines = (count: number) =>
+    new Promise<string>((resolve) => {
+      look = () => {
+        if (text.split('\n').length > count) resolve(text);
+      };
+      look();
+    });
+  return { child, lines };
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  test.serial(`--watch --json: a document a line, until ${signal} ends it with 0`, async (t) => {
+    const { child, lines } = watching(t, '--json');
+    const [one = '', two = ''] = (await lines(2)).split('\n');
+    t.is(JSON.parse(one).version, '0.1.0');
+    t.is(JSON.parse(two).keys[0].deks.length, 12);
+    child.kill(signal);
+    t.deepEqual(await once(child, 'close'), [0, null]);
+  });
+}
+
+test.serial('--watch goes on when the agent fails in between, and says so', async (t) => {
+  const { child, lines } = watching(t, '--json');
+  let errors = '';
+  child.stderr?.on('data', (chunk: Buffer) => {
+    errors += chunk.toString();
+  });
+  await lines(1);
+  failNext = true;
+  await lines(6);
+  t.is(errors, 'dekctl: note: UPSTREAM_UNAVAILABLE: not now\n');
+  child.kill('SIGINT');
+  await once(child, 'close');
+});
+
+test.serial('--watch ends at once when the first look fails', async (t) => {
+  const { code, stderr } = await dekctl(['status', '--watch', '--admin-socket', '/nowhere/s']);
+  t.is(code, 3);
+  t.regex(stderr, /^dekctl: no agent listens on \/nowhere\/s;/);
+  const interval = await dekctl(['status', '--watch', '--interval', 'soon', ...agent.flags]);
+  t.is(interval.stderr, 'dekctl: --interval soon: expected a duration such as 30s, 12h or 30d\n');
+});
+
+test.serial('on a terminal each look is drawn over the last one', async (t) => {
+  const command = `timeout -s INT 5 "${process.execPath}" --disable-warning=ExperimentalWarning ${sourcePath('src/cli/dekctl.ts')} status --watch --interval 100ms ${agent.flags.join(' ')}`;
+  const { stdout } = await run('script', ['-qec', command, '/dev/null']);
+  const looks = stdout.toString().split('\u001b[H\u001b[J');
+  t.true(looks.length > 2);
+  t.is(looks[0], '');
+  for (const look of looks.slice(1)) t.regex(look, /^dekd +0\.1\.0/);
 });

@@ -1,13 +1,18 @@
 import test from 'ava';
 import * as binding from '../../src/crypto/native.ts';
 import { createKey } from '../../src/crypto/native.ts';
-import { codeOf, openTestArena } from './load-key.ts';
+import { codeOf, codeOfJob, openTestArena } from './load-key.ts';
 
 type Call = (...values: unknown[]) => unknown;
 
 openTestArena();
 
 const addon = binding as unknown as Record<string, Call>;
+
+/** What a call throws, or with a job's promise, what that rejects with. */
+function outcome(name: string, call: () => unknown): Promise<string | undefined> {
+  return name.endsWith('Async') ? codeOfJob(call as () => Promise<unknown>) : Promise.resolve(codeOf(call));
+}
 
 /** Per entry point, arguments that work, and what each one is. */
 function entryPoints(): Record<string, { call: Call; good: unknown[]; types: string[] }> {
@@ -52,6 +57,8 @@ function entryPoints(): Record<string, { call: Call; good: unknown[]; types: str
       5,
       Buffer.alloc(300),
     ),
+    entry('sealAsync', 'number number number bytes number bytes bytes', dek, 1, 1, bytes(), 200, bytes(), bytes()),
+    entry('openAsync', 'number number number bytes number bytes number', dek, 1, 1, bytes(), 200, bytes(), 5),
     entry(
       'sealDataKey',
       'number number bytes number number bytes bytes number',
@@ -139,31 +146,24 @@ const wrong: Record<string, unknown[]> = {
 };
 
 for (const [name, { call, good, types }] of Object.entries(entryPoints())) {
-  test(`${name}: every argument of a wrong type is ERR_INVALID_ARG`, (t) => {
-    types.forEach((type, at) => {
+  test(`${name}: every argument of a wrong type is ERR_INVALID_ARG`, async (t) => {
+    for (const [at, type] of types.entries()) {
       for (const value of wrong[type]!) {
         const values = good.with(at, value);
         t.is(
-          codeOf(() => call(...values)),
+          await outcome(name, () => call(...values)),
           'ERR_INVALID_ARG',
           `argument ${at}: ${String(Object.prototype.toString.call(value))}`,
         );
       }
-    });
+    }
   });
 
-  test(`${name}: missing arguments are ERR_INVALID_ARG, surplus ones do no harm`, (t) => {
+  test(`${name}: missing arguments are ERR_INVALID_ARG, surplus ones do no harm`, async (t) => {
     for (let count = 0; count < good.length; count++) {
-      t.is(
-        codeOf(() => call(...good.slice(0, count))),
-        'ERR_INVALID_ARG',
-        `${count} arguments`,
-      );
+      t.is(await outcome(name, () => call(...good.slice(0, count))), 'ERR_INVALID_ARG', `${count} arguments`);
     }
-    t.not(
-      codeOf(() => call(...good, null, {}, 1, 'x', 5, 6, 7, 8, 9)),
-      'ERR_INVALID_ARG',
-    );
+    t.not(await outcome(name, () => call(...good, null, {}, 1, 'x', 5, 6, 7, 8, 9)), 'ERR_INVALID_ARG');
   });
 }
 
@@ -204,6 +204,20 @@ test('offsets and lengths past the end', (t) => {
   t.is(seal(dek, 1, 1, b(10), 0, b(10), b(50), 0), 50, 'exactly enough is enough');
 });
 
+test('jobs: offsets and lengths past the end', async (t) => {
+  const { sealAsync, openAsync } = binding;
+  const dek = createKey('dek');
+  const b = (length: number) => Buffer.alloc(length);
+  t.is(await codeOfJob(() => sealAsync(dek, 1, 1, b(10), 11, b(10), b(0))), 'ERR_INVALID_ARG');
+  t.is(await codeOfJob(() => openAsync(dek, 1, 1, b(10), 11, b(50), 0)), 'ERR_INVALID_ARG');
+  t.is(await codeOfJob(() => openAsync(dek, 1, 1, b(10), 10, b(50), 51)), 'ERR_INVALID_ARG');
+  t.is(
+    await codeOfJob(() => openAsync(dek, 1, 1, b(10), 10, b(50), 11)),
+    'ERR_AUTHENTICATION',
+    'a byte short of a tag',
+  );
+});
+
 test('options of openArena', (t) => {
   const open = (options: unknown) => codeOf(() => binding.openArena(options as binding.ArenaOptions));
   for (const size of [0, -1, 1.5, NaN, '4096', undefined, 2 ** 28 + 1, 2 ** 53]) {
@@ -213,7 +227,10 @@ test('options of openArena', (t) => {
   for (const avoidSecretMemory of [null, 1, 'true']) {
     t.is(open({ size: 1, lock: 'best-effort', avoidSecretMemory }), 'ERR_INVALID_ARG');
   }
-  t.is(open({ size: 1, lock: 'best-effort', avoidSecretMemory: undefined }), undefined);
+  for (const maxSealed of [null, -1, 0.5, '5', true, 2 ** 20 + 1]) {
+    t.is(open({ size: 1, lock: 'best-effort', maxSealed }), 'ERR_INVALID_ARG');
+  }
+  t.is(open({ size: 1, lock: 'best-effort', avoidSecretMemory: undefined, maxSealed: undefined }), undefined);
   t.throws(
     () =>
       binding.openArena({

@@ -35,3 +35,17 @@ export function codeOf(call: () => unknown): string | undefined {
     return (error as { code?: string }).code ?? `no code: ${error}`;
   }
 }
+
+/** The same for what it rejects with; a call that throws instead of rejecting is told as such. */
+export async function codeOfJob(call: () => Promise<unknown>): Promise<string | undefined> {
+  let job: Promise<unknown>;
+  try {
+    job = call();
+  } catch (error) {
+    return `thrown: ${error}`;
+  }
+  return job.then(
+    () => undefined,
+    (error: { code?: string }) => error.code ?? `no code: ${error}`,
+  );
+}

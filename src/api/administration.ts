@@ -73,6 +73,8 @@ export interface Administration {
   readonly startedAtMs: number;
   /** Of the process; each upstream has its own. */
   readonly warnings: readonly string[];
+  /** Of the configuration; they name keys and KEKs. */
+  readonly configurationWarnings: readonly string[];
   readonly upstreams: readonly UpstreamFacts[];
   memory(): MemoryFacts;
   /**

@@ -34,7 +34,7 @@ export function agentStatus(request: GetStatusRequest, call: Call, parts: Parts)
       ...health(upstream.name, keyrings.keks()),
     })),
     keys: visible.map((keyring) => keyStatus(keyring, page)),
-    warnings: administration.warnings,
+    warnings: [...administration.warnings, ...shownWarnings(call, parts)],
     next_page_token: page.nextToken,
   };
 }
@@ -66,6 +66,12 @@ function shownUpstreams(
     ]),
   );
   return administration.upstreams.filter(({ name }) => names.has(name));
+}
+
+/** The configuration's warnings name keys: they are for who may see them all, or has a rule for the agent as a whole. */
+function shownWarnings(call: Call, { administration, policy }: Parts): readonly string[] {
+  const all = policy.administers(call.principal) || policy.seesEveryKey(call.principal);
+  return all ? administration.configurationWarnings : [];
 }
 
 /** Of the upstream's KEKs the worst state, since an operator looks for what is wrong. */

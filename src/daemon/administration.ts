@@ -41,6 +41,7 @@ export class DaemonAdministration implements Administration {
   readonly custodians: number;
   readonly startedAtMs = Date.now();
   readonly warnings: readonly string[];
+  readonly configurationWarnings: readonly string[];
   readonly #parts: AdministrationParts;
   readonly #lifecycle: KeyLifecycle;
 
@@ -50,6 +51,7 @@ export class DaemonAdministration implements Administration {
     this.profile = parts.config.profile;
     this.custodians = parts.config.profile === 'development' ? 1 : 2;
     this.warnings = parts.warnings;
+    this.configurationWarnings = parts.config.warnings;
     this.#lifecycle = new KeyLifecycle(parts.follower);
   }
 

@@ -82,7 +82,7 @@ async function stopAll(closers: Closers, logger: Logger): Promise<void> {
 
 /** Before any secret exists: no core dump, no debugger, locked memory. */
 function secureProcess(config: Config, logger: Logger): string[] {
-  const warnings = [...config.warnings];
+  const warnings: string[] = [];
   hardenProcess();
   const { lock, sizeBytes } = config.memory;
   const arena = openSecretMemory(lock, sizeBytes);
@@ -92,7 +92,7 @@ function secureProcess(config: Config, logger: Logger): string[] {
   if (arena.size < arena.requested) {
     warnings.push(`secret memory: ${arena.size} of ${arena.requested} bytes; raise RLIMIT_MEMLOCK for more`);
   }
-  for (const warning of warnings) logger.warn({ event: EVENTS.warning }, warning);
+  for (const warning of [...config.warnings, ...warnings]) logger.warn({ event: EVENTS.warning }, warning);
   return warnings;
 }
 

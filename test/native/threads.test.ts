@@ -1,61 +1,88 @@
 import { spawnSync } from 'node:child_process';
-import { Worker } from 'node:worker_threads';
 import test from 'ava';
-import { createKey, dekId, freeKey, type SlotHandle } from '../../src/crypto/native.ts';
-import { ADDON } from './child.ts';
-import { codeOf, openTestArena } from './load-key.ts';
+import { ADDON, runChild } from './child.ts';
 
-test.before(openTestArena);
-
-/* Each thread has handles of its own, the shared one, and one that is freed under it. */
+/* Each thread has keys of its own, one that all share, and one that is freed under it: in calls, and in jobs. */
 const WORK = `
   const { workerData, parentPort } = require('node:worker_threads');
   const native = require(workerData.addon);
-  const aad = Buffer.alloc(30), plaintext = Buffer.alloc(256, workerData.id), out = Buffer.alloc(400), back = Buffer.alloc(300);
+  const none = Buffer.alloc(0), aad = Buffer.alloc(30), plaintext = Buffer.alloc(256, workerData.id), out = Buffer.alloc(400), back = Buffer.alloc(300);
   const results = {};
   const count = (what) => { results[what] = (results[what] ?? 0) + 1; };
-  for (let i = 0; i < 3000; i++) {
-    const own = native.createKey('dek');
-    for (const [name, handle] of [['own', own], ['shared', workerData.shared], ['doomed', workerData.doomed]]) {
-      try {
-        const written = native.seal(handle, 1, 1 + i % 2, aad, aad.length, plaintext, out, 0);
-        const length = native.open(handle, 1, 1 + i % 2, aad, aad.length, out.subarray(0, written), 0, back);
-        count(name + (back.subarray(0, length).equals(plaintext) ? ' same' : ' DIFFERENT'));
-        native.sealDataKey(handle, 1, aad, 0, 32, null, out, 0);
-      } catch (error) { count(name + ' ' + error.code); }
+  const id = native.dekId(workerData.shared), mac = native.blockMac(workerData.shared, aad), block = Buffer.concat([aad, mac]);
+  const use = (name, handle, suite) => {
+    const written = native.seal(handle, 1, suite, aad, aad.length, plaintext, out, 0);
+    const length = native.open(handle, 1, suite, aad, aad.length, out.subarray(0, written), 0, back);
+    count(name + (back.subarray(0, length).equals(plaintext) ? ' same' : ' DIFFERENT'));
+    native.sealDataKey(handle, 1, aad, 0, 200, null, out, 0);
+    const copy = native.unwrapKey(workerData.kek, suite, native.wrapKey(workerData.kek, suite, handle, aad), aad, 'dek');
+    if (!native.dekId(copy).equals(native.dekId(handle))) count(name + ' COPY');
+    native.freeKey(copy);
+  };
+  const job = async (name, handle) => {
+    const sealed = await native.sealAsync(handle, 1, 1, aad, aad.length, plaintext, none);
+    const opened = await native.openAsync(handle, 1, 1, aad, aad.length, sealed, 0);
+    count(name + (opened.equals(plaintext) ? ' job' : ' DIFFERENT JOB'));
+  };
+  (async () => {
+    for (let i = 0; i < 2000; i++) {
+      const own = native.createKey('dek');
+      const jobs = [];
+      for (const [name, handle] of [['own', own], ['shared', workerData.shared], ['doomed', workerData.doomed]]) {
+        try { use(name, handle, 1 + i % 2); } catch (error) { count(name + ' ' + error.code); }
+        if (i % 20 === 0) jobs.push(job(name, handle).catch((error) => count(name + ' ' + error.code)));
+      }
+      if (!native.blockVerify(workerData.shared, id, block)) count('shared MAC');
+      if (i === 1000 && workerData.id === 0) native.freeKey(workerData.doomed);
+      await Promise.all(jobs);
+      native.freeKey(own);
     }
-    if (i === 1000 && workerData.id === 0) native.freeKey(workerData.doomed);
-    native.freeKey(own);
-  }
-  parentPort.postMessage(results);`;
+    parentPort.postMessage(results);
+  })();`;
 
-function work(data: object): Promise<Record<string, number>> {
-  return new Promise((resolve, reject) => {
-    const worker = new Worker(WORK, { eval: true, workerData: { addon: ADDON, ...data } });
-    worker.once('message', resolve).once('error', reject);
+/* Of 251 slots DEKs leave 64 to raw keys: with 184 of theirs taken, what comes changes between the tiers all the time. */
+for (const [tier, options, taken] of [
+  ['first', { size: 1 << 16, maxSealed: 0 }, 0],
+  ['second', { size: 4096 }, 0],
+  ['first and the second', { size: 1 << 16 }, 184],
+] as const) {
+  test(`four threads work in the ${tier} tier at once, with a key that is freed under them`, (t) => {
+    const child = runChild(`
+      const { Worker } = require('node:worker_threads');
+      native.openArena({ lock: 'best-effort', ...${JSON.stringify(options)} });
+      const taken = Array.from({ length: ${taken} }, () => native.createKey('dek'));
+      const [kek, shared, doomed] = [native.createKey('raw'), native.createKey('dek'), native.createKey('dek')];
+      const work = (id) => new Promise((resolve, reject) => {
+        const worker = new Worker(${JSON.stringify(WORK)}, { eval: true, workerData: { addon: ${JSON.stringify(ADDON)}, id, kek, shared, doomed } });
+        let results;
+        worker.on('message', (message) => { results = message; }).once('error', reject).once('exit', () => resolve(results));
+      });
+      return Promise.all([0, 1, 2, 3].map(work)).then((results) => {
+        const stale = codeOf(() => native.dekId(doomed)), shares = native.dekId(shared).length;
+        for (const handle of [kek, shared, ...taken]) native.freeKey(handle);
+        const { slotsUsed, sealed } = native.arenaStatus();
+        return { results, stale, shares, left: slotsUsed + sealed };
+      })`);
+    const value = child.value as {
+      results: Record<string, number>[];
+      stale: string;
+      shares: number;
+      left: number;
+    };
+    t.is(child.status, 0, child.stderr);
+    const expected = ['own same', 'shared same', 'doomed same', 'own job', 'shared job', 'doomed job'];
+    for (const result of value.results) {
+      const surprises = Object.keys(result).filter(
+        (key) => !expected.includes(key) && key !== 'doomed ERR_STALE_HANDLE',
+      );
+      t.deepEqual(surprises, []);
+      t.deepEqual([result['own same'], result['shared same']], [2000, 2000]);
+      t.deepEqual([result['own job'], result['shared job']], [100, 100]);
+    }
+    t.true(value.results[0]!['doomed ERR_STALE_HANDLE']! >= 999);
+    t.deepEqual([value.stale, value.shares, value.left], ['ERR_STALE_HANDLE', 32, 0]);
   });
 }
-
-test('four threads use one arena at once, and a key that is freed under them', async (t) => {
-  const [shared, doomed] = [createKey('dek'), createKey('dek')] as [SlotHandle, SlotHandle];
-  const results = await Promise.all([0, 1, 2, 3].map((id) => work({ id, shared, doomed })));
-  for (const result of results) {
-    const keys = Object.keys(result);
-    t.deepEqual(
-      keys.filter((key) => !['own same', 'shared same', 'doomed same', 'doomed ERR_STALE_HANDLE'].includes(key)),
-      [],
-    );
-    t.is(result['own same'], 3000);
-    t.is(result['shared same'], 3000);
-  }
-  t.true(results[0]!['doomed ERR_STALE_HANDLE']! >= 1999);
-  t.is(dekId(shared).length, 32);
-  t.is(
-    codeOf(() => dekId(doomed)),
-    'ERR_STALE_HANDLE',
-  );
-  freeKey(shared);
-});
 
 test('the arena outlives the thread that loaded the addon first', (t) => {
   const script = `

@@ -169,4 +169,23 @@ test('limits that no test can wait for: 2^32 messages, 2^32 generations', (t) =>
     end: 'ERR_NO_MEMORY',
     used: 3,
   });
+  const sealed = runChild(
+    `native.openArena({ size: 4096, lock: 'best-effort', maxSealed: 10 });
+     const none = new Uint8Array(0), out = Buffer.alloc(80), dek = native.createKey('dek');
+     const messages = [2, 2, 1, 2].map((suite) => codeOf(() => native.seal(dek, 1, suite, none, 0, none, out, 0)) ?? 'sealed');
+     let created = 0;
+     for (; codeOf(() => native.freeKey(native.createKey('dek'))) === undefined; created++);
+     return native.sealAsync(dek, 1, 2, none, 0, none, none).then(() => native.sealAsync(dek, 1, 2, none, 0, none, none)).catch((error) => {
+       const { sealed, free } = native.arenaStatus();
+       return { messages, job: error.code, lives: created / 9, sealed, free };
+     });`,
+    { addon: join(root, 'native', 'build', 'dekd.node') },
+  );
+  t.deepEqual(sealed.value, {
+    messages: Array(4).fill('sealed'),
+    job: 'ERR_MESSAGE_LIMIT',
+    lives: 3,
+    sealed: 1,
+    free: 0,
+  });
 });

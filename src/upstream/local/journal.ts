@@ -3,8 +3,8 @@ import { closeSync, openSync, readSync } from 'node:fs';
 const MAGIC = Buffer.from('d9d505f920a163d7', 'hex');
 
 /**
- * Whether `file` is a rollback journal of a transaction that did not end (sqlite.org/fileformat2.html, "The Rollback Journal"). In exclusive
- * locking mode SQLite keeps the file from one transaction to the next and zeroes its header when one ends.
+ * Whether `file` is the rollback journal of a transaction that did not end (sqlite.org/fileformat2.html, "The Rollback Journal"). SQLite writes its
+ * magic number before the first change of the database, and zeroes it at the end: in exclusive locking mode the file stays.
  */
 export function isHotJournal(file: string): boolean {
   let descriptor: number;

@@ -4,6 +4,7 @@ import { arenaStatus, createKey, freeKey, openArena } from '../../../src/crypto/
 import { openLocal } from '../../../src/upstream/local/open.ts';
 import type { LocalOptions } from '../../../src/upstream/local/options.ts';
 import { live, wrapContext } from '../../contract/upstream-context.ts';
+import { MovableClock } from '../../helpers/movable-clock.ts';
 
 const NOBODY = 65534;
 const CONTEXT = wrapContext({ 'dekd:key': 'orders' });
@@ -53,6 +54,21 @@ const SCENES: Record<string, (options: LocalOptions) => Promise<unknown>> = {
     const wrongKey = { file: `${dirname(options.directory)}/wrong.key` };
     await openLocal('store', { ...options, rootKey: wrongKey }).catch(() => undefined);
     return { before, open, after: arenaStatus().slotsUsed };
+  },
+  /** Slots in use before and after a KEK that was used is destroyed. */
+  destroy: async (options) => {
+    const clock = new MovableClock();
+    const upstream = await openLocal('store', { ...options, clock });
+    const { uri } = await upstream.createKek('orders', new Map());
+    const dek = createKey('dek');
+    await upstream.wrap(uri, dek, CONTEXT, live());
+    const request = { by: 'uid 2001', waitingPeriodMs: 7 * 86_400_000, custodians: 1 };
+    await upstream.scheduleKekDeletion(uri, request);
+    const before = arenaStatus().slotsUsed;
+    await clock.advance(60_000);
+    clock.suspend(request.waitingPeriodMs);
+    await clock.advance(60_000);
+    return { before, after: arenaStatus().slotsUsed };
   },
 };
 

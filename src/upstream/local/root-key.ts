@@ -88,9 +88,20 @@ function readPassphrase(file: SecretFile, { salt, logN, r, p }: ScryptParams): S
     try {
       return native.readPassphraseKey(descriptor, salt, logN, r, p);
     } catch (error) {
-      if ((error as { code?: unknown }).code !== 'ERR_KEY_LENGTH') throw fromNative(error);
-      const bounds = `${MIN_PASSPHRASE_BYTES} to ${MAX_PASSPHRASE_BYTES} bytes`;
-      throw secretFault(file.name, `must have ${bounds}, and a line feed at its end at most`, error);
+      const { code, syscall } = error as NodeJS.ErrnoException;
+      if (code === 'ERR_KEY_LENGTH') {
+        const bounds = `${MIN_PASSPHRASE_BYTES} to ${MAX_PASSPHRASE_BYTES} bytes`;
+        throw secretFault(file.name, `must have ${bounds}, and at most one line feed behind them`, error);
+      }
+      if (code === 'ERR_SYSTEM' && syscall === 'mmap') {
+        const size = (128 * r * 2 ** logN) / 2 ** 20;
+        throw secretFault(
+          file.name,
+          `scrypt needs ${size} MiB of memory for a moment; raise the process's limit`,
+          error,
+        );
+      }
+      throw fromNative(error);
     }
   });
 }

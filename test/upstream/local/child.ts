@@ -1,4 +1,6 @@
 // What only another process can show; started by runChild. Prints one line of JSON.
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { arenaStatus, createKey, freeKey, openArena } from '../../../src/crypto/native.ts';
 import { openLocal } from '../../../src/upstream/local/open.ts';
@@ -15,6 +17,13 @@ const SCENES: Record<string, (options: LocalOptions) => Promise<unknown>> = {
     const upstream = await openLocal('store', options);
     await upstream.close();
     return 'opened';
+  },
+  /** Where 64 MiB more is all that the process may have. */
+  'open with little memory': async (options) => {
+    const dataKiB = Number(/^VmData:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]);
+    const limit = (dataKiB + 65_536) * 1024;
+    execFileSync('prlimit', ['--pid', String(process.pid), `--data=${limit}`]);
+    return SCENES['open']?.(options);
   },
   /** Root passes over every permission: becomes a user who does not. */
   'open as nobody': async (options) => {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { createHmac } from 'node:crypto';
+import { createHmac, scryptSync } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
@@ -7,7 +7,6 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -16,7 +15,7 @@ import test, { type ExecutionContext } from 'ava';
 import { freeKey, hmac } from '../../../src/crypto/native.ts';
 import { openRootKey } from '../../../src/upstream/local/root-key.ts';
 import { RAW, type RootKeyKdf } from '../../../src/upstream/local/root-key-kdf.ts';
-import { makePlace, type Place, runChild } from './fixture.ts';
+import { makePlace, openPlace, type Place, runChild } from './fixture.ts';
 
 const openFor = ({ directory, options }: Place, isNew: boolean, kdf: RootKeyKdf = RAW) =>
   openRootKey(options.rootKey, { directory, kdf, isNew });
@@ -84,19 +83,6 @@ test('a missing root key of an existing store is not to be made anew', (t) => {
   refused(t, place, /does not exist; put back the root key that the store was made with/, false);
 });
 
-test('a file that others can read or write is refused with the chmod', (t) => {
-  const place = makePlace(t);
-  for (const mode of [0o644, 0o604, 0o602, 0o660, 0o620, 0o601]) {
-    chmodSync(place.rootKeyFile, mode);
-    const text = `mode 0${mode.toString(8)}`;
-    refused(
-      t,
-      place,
-      `root key ${place.rootKeyFile}: can be read or written by others (${text}); run: chmod 600 ${place.rootKeyFile}`,
-    );
-  }
-});
-
 test('only where root owns it may the group read it, as Kubernetes fsGroup makes it', (t) => {
   const place = makePlace(t);
   chmodSync(place.rootKeyFile, 0o440);
@@ -106,16 +92,6 @@ test('only where root owns it may the group read it, as Kubernetes fsGroup makes
   refused(t, place, /belongs to uid 65534, who can read it; run: chown 0 \S+/);
   chmodSync(place.rootKeyFile, 0o600);
   refused(t, place, /belongs to uid 65534/);
-});
-
-test('directories and pipes are refused, without waiting for a writer', (t) => {
-  const place = makePlace(t);
-  rmSync(place.rootKeyFile);
-  mkdirSync(place.rootKeyFile);
-  refused(t, place, /is not a regular file; make one with/);
-  rmSync(place.rootKeyFile, { recursive: true });
-  t.is(spawnSync('mkfifo', ['-m', '600', place.rootKeyFile]).status, 0);
-  refused(t, place, /is not a regular file/);
 });
 
 test('a file that this user cannot open is refused with the user', (t) => {
@@ -142,19 +118,114 @@ test('a development root key is made with a new store, once, and never for an ex
   );
   t.deepEqual(readdirSync(place.directory), []);
 
-  // What a crash left of an earlier attempt is no obstacle.
-  writeFileSync(`${file}.new`, 'half');
   holds(t, development, file);
   const key = readFileSync(file);
-  t.is(key.length, 32);
-  t.true(new Set(key).size > 8);
-  t.is(statSync(file).mode & 0o777, 0o600);
   t.deepEqual(readdirSync(place.directory), ['root.key']);
-
   holds(t, development, file);
   holds(t, development, file, false);
   t.deepEqual(readFileSync(file), key);
 
   chmodSync(file, 0o644);
   refused(t, development, /can be read or written by others \(mode 0644\); run: chmod 600/);
+});
+
+const SALT = Buffer.alloc(16, 7);
+const SCRYPT: RootKeyKdf = { rootKeyKdf: 'scrypt', rootKeyParams: Buffer.concat([SALT, Buffer.of(17, 8, 1)]) };
+
+function withPassphrase(t: ExecutionContext, passphrase: string | Uint8Array): Place {
+  const place = makePlace(t);
+  const file = `${place.rootKeyFile}.passphrase`;
+  writeFileSync(file, passphrase, { mode: 0o600 });
+  return { ...place, options: { ...place.options, rootKey: { passphrase: { file } } } };
+}
+
+test('a passphrase becomes the key that scrypt of RFC 7914 makes of it, without the line feed', (t) => {
+  const message = Buffer.from('message');
+  const key = scryptSync('correct horse', SALT, 32, { N: 2 ** 17, r: 8, p: 1, maxmem: 2 ** 28 });
+  const expected = createHmac('sha256', key).update(message).digest();
+  for (const text of ['correct horse', 'correct horse\n']) {
+    const handle = openFor(withPassphrase(t, text), false, SCRYPT);
+    t.deepEqual(hmac(handle, message), expected, text);
+    freeKey(handle);
+  }
+});
+
+test('a passphrase has 8 to 1,024 bytes', (t) => {
+  for (const text of ['', 'seven b', 'seven b\n', 'x'.repeat(1025), 'x'.repeat(5000)]) {
+    const place = withPassphrase(t, text);
+    t.throws(() => openFor(place, true, SCRYPT), {
+      name: 'DekdError',
+      message: /^passphrase \S+: must have 8 to 1024 bytes, and at most one line feed behind them$/,
+    });
+  }
+  freeKey(openFor(withPassphrase(t, `${'x'.repeat(1024)}\n`), true, SCRYPT));
+});
+
+test('a missing passphrase is told apart for a new store and for one that needs a certain one', (t) => {
+  const place = withPassphrase(t, 'correct horse');
+  const { file } = (place.options.rootKey as { passphrase: { file: string } }).passphrase;
+  rmSync(file);
+  t.throws(() => openFor(place, true, SCRYPT), {
+    message: `passphrase ${file}: does not exist; write the passphrase into it, then: chmod 600 ${file}`,
+  });
+  t.throws(() => openFor(place, false, SCRYPT), {
+    message: `passphrase ${file}: does not exist; put back the passphrase that the store was made with: nothing else opens its KEKs`,
+  });
+});
+
+test('raw bytes for a store with a passphrase, and the reverse, are refused', (t) => {
+  const place = makePlace(t);
+  const { directory, rootKeyFile } = place;
+  const raw = `root key ${rootKeyFile}: is not what opens the keystore ${directory}: its root key is made from a passphrase; name the passphrase's file or credential`;
+  t.throws(() => openFor(place, false, SCRYPT), { message: raw });
+  const development = { ...place, options: { ...place.options, rootKey: { development: true as const } } };
+  t.throws(() => openFor(development, false, SCRYPT), { message: /is made from a passphrase/ });
+  const passphrase = withPassphrase(t, 'correct horse');
+  t.throws(() => openFor(passphrase, false, RAW), {
+    message: `keystore ${passphrase.directory}: a passphrase does not open it: its root key is 32 raw bytes; name their file or credential`,
+  });
+});
+
+test('scrypt never sees the parameters of an edited store', (t) => {
+  for (const [logN, r, p] of [
+    [1, 8, 1],
+    [30, 8, 1],
+    [17, 255, 255],
+  ] as const) {
+    const kdf: RootKeyKdf = { rootKeyKdf: 'scrypt', rootKeyParams: Buffer.concat([SALT, Buffer.of(logN, r, p)]) };
+    t.throws(() => openFor(withPassphrase(t, 'correct horse'), false, kdf), {
+      message: /the store record was changed outside dekd: it asks scrypt for what no dekd writes; put back a backup$/,
+    });
+  }
+});
+
+test('too little memory for scrypt is told', async (t) => {
+  const place = withPassphrase(t, 'correct horse');
+  await (await openPlace(t, place.options)).close();
+  t.is(runChild('open', place.options), 'opened');
+  const message = String(runChild('open with little memory', place.options));
+  t.regex(
+    message,
+    /^upstream store: passphrase \S+: scrypt needs 128 MiB of memory for a moment; raise the process's limit$/,
+  );
+});
+
+test.serial('both kinds come from systemd credentials too', (t) => {
+  const place = withPassphrase(t, 'correct horse');
+  process.env['CREDENTIALS_DIRECTORY'] = dirname(place.rootKeyFile);
+  t.teardown(() => delete process.env['CREDENTIALS_DIRECTORY']);
+  const raw = { ...place, options: { ...place.options, rootKey: { credential: 'test-root.key' } } };
+  holds(t, raw, place.rootKeyFile);
+  const credential = {
+    ...place,
+    options: { ...place.options, rootKey: { passphrase: { credential: 'test-root.key.passphrase' } } },
+  };
+  const handle = openFor(place, false, SCRYPT);
+  const again = openFor(credential, false, SCRYPT);
+  t.deepEqual(hmac(again, SALT), hmac(handle, SALT));
+  freeKey(handle);
+  freeKey(again);
+  t.throws(() => openFor({ ...place, options: { ...place.options, rootKey: { credential: 'none' } } }, true), {
+    message: /^root key credential "none": does not exist; add LoadCredentialEncrypted=none:FILE/,
+  });
 });

@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Config } from '../config/config.ts';
 import type { RunningDaemon } from '../daemon/daemon.ts';
+import { EVENTS } from '../telemetry/names.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { CliError, note, reportStart, systemProblem } from './messages.ts';
 import { program, runProgram } from './program.ts';
@@ -68,7 +69,7 @@ async function serve(config: Config): Promise<void> {
   stopOnSignals(starting);
   const daemon = await starting.catch((error: unknown) => process.exit(reportStart('dekd', error)));
   process.once('uncaughtException', (error) => {
-    logger.fatal({ err: error }, 'internal error');
+    logger.fatal({ event: EVENTS.internalError, err: error }, 'internal error');
     process.exit(EXIT.failure);
   });
   if (config.file === undefined) process.stdout.write(banner(daemon));

@@ -5,15 +5,16 @@ import test from 'ava';
 import { createKey, dekId, freeKey } from '../../../src/crypto/native.ts';
 import { openLocal } from '../../../src/upstream/local/open.ts';
 import { hasLifecycle } from '../../../src/upstream/provider.ts';
+import { lifecycleContract } from '../../contract/lifecycle-contract.ts';
 import { live, wrapContext } from '../../contract/upstream-context.ts';
-import { fails, upstreamContract } from '../../contract/upstream-contract.ts';
+import { type Backend, fails, upstreamContract } from '../../contract/upstream-contract.ts';
 import { MovableClock } from '../../helpers/movable-clock.ts';
 import { makePlace, openPlace } from './fixture.ts';
 
 const CONTEXT = wrapContext({ 'dekd:key': 'orders', tenant: 'acme' });
 const DAY_MS = 86_400_000;
 
-upstreamContract('local', async () => {
+async function setUp(): Promise<Backend> {
   const directory = mkdtempSync(join(tmpdir(), 'dekd-local-'));
   const upstream = await openLocal('store', { type: 'local', directory, rootKey: { development: true } });
   const { uri: kek } = await upstream.createKek('orders', new Map());
@@ -33,7 +34,10 @@ upstreamContract('local', async () => {
       rmSync(directory, { recursive: true });
     },
   };
-});
+}
+
+upstreamContract('local', setUp);
+lifecycleContract('local', setUp);
 
 test('a new KEK has one active version, its labels and its time', async (t) => {
   const clock = new MovableClock();

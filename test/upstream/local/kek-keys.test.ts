@@ -1,8 +1,8 @@
 import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import test from 'ava';
-import { createKey, dekId, freeKey } from '../../../src/crypto/native.ts';
-import { KekKeys } from '../../../src/upstream/local/kek-keys.ts';
+import { createKey, dekId, freeKey, hmac } from '../../../src/crypto/native.ts';
+import { KekKeys, rewrapKek } from '../../../src/upstream/local/kek-keys.ts';
 import { live, wrapContext } from '../../contract/upstream-context.ts';
 import { edit, makePlace, openPlace } from './fixture.ts';
 
@@ -22,8 +22,33 @@ test('a key opens in its own place only, and is loaded once', (t) => {
   });
   const handle = keys.load('orders', 1, wrapped);
   t.is(keys.load('orders', 1, wrapped), handle);
-  keys.freeAll();
+  const other = keys.load('carts', 1, keys.create('carts', 1));
+  keys.free('orders');
   t.throws(() => freeKey(handle), { code: 'ERR_STALE_HANDLE' });
+  keys.free('orders');
+  t.not(keys.load('orders', 1, wrapped), handle);
+  keys.freeAll();
+  t.throws(() => freeKey(other), { code: 'ERR_STALE_HANDLE' });
+  keys.freeAll();
+});
+
+test('a key is wrapped under another key from slot to slot, and stays the same', (t) => {
+  makePlace(t);
+  const [from, to] = [createKey('raw'), createKey('raw')] as const;
+  t.teardown(() => {
+    freeKey(from);
+    freeKey(to);
+  });
+  const former = new KekKeys(STORE, from);
+  const next = new KekKeys(STORE, to);
+  const wrappedKey = former.create('orders', 1);
+  const rewrapped = rewrapKek(STORE, { kek: 'orders', version: 1, wrappedKey }, from, to);
+  t.throws(() => next.load('orders', 1, wrappedKey), { code: 'ERR_AUTHENTICATION' });
+  const message = Buffer.from('message');
+  t.deepEqual(hmac(next.load('orders', 1, rewrapped), message), hmac(former.load('orders', 1, wrappedKey), message));
+  t.throws(() => rewrapKek(STORE, { kek: 'orders', version: 2, wrappedKey }, from, to), { code: 'ERR_AUTHENTICATION' });
+  former.freeAll();
+  next.freeAll();
 });
 
 test('code that knows only docs/upstreams/local.md gets from the root key to the DEK; no key lies in the file', async (t) => {

@@ -4,12 +4,13 @@ import { join } from 'node:path';
 import test from 'ava';
 import { createKey, dekId, freeKey } from '../../../src/crypto/native.ts';
 import { openLocal } from '../../../src/upstream/local/open.ts';
+import { LocalUpstream } from '../../../src/upstream/local/provider.ts';
 import { hasLifecycle } from '../../../src/upstream/provider.ts';
 import { lifecycleContract } from '../../contract/lifecycle-contract.ts';
 import { live, wrapContext } from '../../contract/upstream-context.ts';
 import { type Backend, fails, upstreamContract } from '../../contract/upstream-contract.ts';
 import { MovableClock } from '../../helpers/movable-clock.ts';
-import { makePlace, openPlace } from './fixture.ts';
+import { makePlace, makeStore, openPlace, openStore } from './fixture.ts';
 
 const CONTEXT = wrapContext({ 'dekd:key': 'orders', tenant: 'acme' });
 const DAY_MS = 86_400_000;
@@ -179,4 +180,45 @@ test('a closed upstream makes and rotates nothing', async (t) => {
   await upstream.close();
   await fails(t, upstream.createKek('carts', new Map()), 'unreachable');
   await fails(t, upstream.rotateKek(uri), 'unreachable');
+});
+
+for (const state of ['archived', 'disabled', 'pending-deletion', 'destroyed'] as const) {
+  test(`a version that is ${state} ${state === 'archived' ? 'unwraps' : 'refuses'}, the KEK's other versions go on`, async (t) => {
+    const place = await makeStore(t);
+    const dek = createKey('dek');
+    t.teardown(() => freeKey(dek));
+    const before = await openPlace(t, place.options);
+    const kek = before.resolve('local:orders');
+    const wrapped = await before.wrap(kek, dek, CONTEXT, live());
+    await before.close();
+    const { store } = openStore(t, place);
+    const version = store.kek('orders')!.versions.get(2)!;
+    store.write({ versions: [{ ...version, state, wrappedKey: state === 'destroyed' ? null : version.wrappedKey }] });
+    store.close();
+
+    const upstream = await openPlace(t, place.options);
+    if (state === 'archived') {
+      freeKey(await upstream.unwrap(kek, wrapped, CONTEXT, live()));
+    } else {
+      const failure = await fails(t, upstream.unwrap(kek, wrapped, CONTEXT, live()), 'refused', 'version');
+      t.is(failure?.condition, state);
+    }
+    const failure = await fails(t, upstream.wrap(kek, dek, CONTEXT, live()), 'refused', 'kek');
+    t.regex(failure?.message ?? '', /has no active version; rotate it$/);
+    await upstream.rotateKek(kek);
+    t.is((await upstream.wrap(kek, dek, CONTEXT, live())).kekVersion, '3');
+  });
+}
+
+test('a store that refuses a backup says why', async (t) => {
+  const place = makePlace(t);
+  const { store, database, keys } = openStore(t, place);
+  const upstream = new LocalUpstream(place.options, store, keys, false);
+  await upstream.createKek('orders', new Map());
+  t.is((await upstream.backup()).subarray(0, 13).toString(), 'SQLite format');
+  database.connection.exec(`UPDATE kek SET changed_by = 'somebody'`);
+  await t.throwsAsync(upstream.backup(), {
+    name: 'DekdError',
+    message: /^keystore \S+: the record of KEK "orders" was changed outside dekd; put back a backup of the directory$/,
+  });
 });

@@ -7,10 +7,10 @@ import { schema } from './schema.ts';
 
 /**
  * The configuration of `dekd --development`, with all state in `stateDirectory`: one key `default` on an embedded keystore with a
- * development root key; this user holds every role. Throws DekdError when the directory's path is too long for sockets.
+ * development root key; `uid`, by default this user's, holds every role. Throws DekdError when the directory's path is too long for sockets,
+ * and for the uid that stands for anybody.
  */
-export function developmentConfig(stateDirectory: string): Config {
-  const uid = process.getuid?.() ?? 0;
+export function developmentConfig(stateDirectory: string, uid = process.getuid?.() ?? 0): Config {
   const parsed = schema.safeParse({
     profile: 'development',
     // The banner says what a person needs; lines of JSON beside it would not help.

@@ -30,3 +30,9 @@ test('a state directory too long for sockets is refused with the way out', (t) =
   const error = t.throws(() => developmentConfig(`/tmp/${'d'.repeat(195)}`), { instanceOf: DekdError });
   t.regex(error.message, /: the path has 211 bytes, a Unix socket's at most 107; choose a shorter directory/);
 });
+
+test('the uid that stands for anybody is refused with the way out', (t) => {
+  const error = t.throws(() => developmentConfig('./.dekd', 65_534), { instanceOf: DekdError });
+  t.is(error.message, 'uid 65534 stands for anybody: run dekd as a user of its own');
+  t.deepEqual(developmentConfig('./.dekd', 1234).admin, [{ uid: 1234, roles: ['custodian', 'operator'] }]);
+});

@@ -237,11 +237,11 @@ test('a record does not open in the place of another, nor an earlier one in its 
   });
 });
 
-for (const [where, maxSealed] of [
-  ['sealed', 1],
-  ['in a slot', 0],
+for (const [what, maxSealed] of [
+  ['nothing is left of a sealed DEK', 1],
+  ['nothing is left of a DEK but its slot', 0],
 ] as const) {
-  test(`of a DEK ${where}, what is left in readable memory after every use`, async (t) => {
+  test(`after every use ${what}`, async (t) => {
     const dek = randomBytes(32);
     /* All of the arena is readable here. */
     const script = `const native = require(${JSON.stringify(ADDON)});

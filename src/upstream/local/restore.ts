@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { DekdError } from '../../errors.ts';
 import { checkFile, type KeystoreReport, refuseDamaged } from './check.ts';
+import { readRows } from './database.ts';
 import { checkDatabaseFile, DATABASE_FILE, makeDirectory, syncDirectory } from './directory.ts';
 import { isDamage, keystoreFault, openingError } from './errors.ts';
 import { isHotJournal } from './journal.ts';
@@ -31,29 +32,76 @@ export interface Restored {
  * Throws DekdError: for a damaged backup, another root key, and a store that is there already or that an agent has open.
  */
 export function restoreKeystore(options: RestoreOptions): Restored {
-  const { from, directory, rootKey } = options;
+  const { directory } = options;
   const database = join(directory, DATABASE_FILE);
-  const incoming = `${database}.restoring`;
   try {
     makeDirectory(directory);
-    if (hasStore(database) && !options.replace) throw storeExists(directory);
-    // What is verified is the copy that is put in place, so that the backup may change meanwhile.
-    copyBackup(from, incoming);
-    const report = checkFile({ name: from, file: incoming, directory }, rootKey);
-    refuseDamaged(from, report, 'nothing was restored');
-    const replaced = existsSync(database) ? replace(options, database, incoming) : install(options, database, incoming);
-    syncDirectory(directory);
-    return { report, replaced };
+    if (!existsSync(database)) return install(options, database);
+    checkDatabaseFile(directory, database);
+    const held = lock(database);
+    try {
+      return replace(options, database, held);
+    } finally {
+      held?.close();
+    }
   } catch (error) {
     throw openingError(directory, error);
-  } finally {
-    rmSync(incoming, { force: true });
   }
 }
 
-/** A start that failed may have left an empty file. */
-function hasStore(database: string): boolean {
-  return (statSync(database, { throwIfNoEntry: false })?.size ?? 0) > 0;
+/** Where no database is: a hard link, since it does not take the place of one that an agent makes at this moment. */
+function install(options: RestoreOptions, database: string): Restored {
+  return withVerifiedCopy(options, database, (incoming) => {
+    setJournalAside(database, replacedName(database, options.now));
+    try {
+      linkSync(incoming, database);
+    } catch (error) {
+      throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? storeExists(options.directory) : error;
+    }
+    return undefined;
+  });
+}
+
+/** The old store gets a second name before the new one takes the first: there is a whole store under it at any moment. */
+function replace(options: RestoreOptions, database: string, held: DatabaseSync | undefined): Restored {
+  const isStore = held === undefined || hasTables(held);
+  if (isStore && !options.replace) throw storeExists(options.directory);
+  return withVerifiedCopy(options, database, (incoming) => {
+    const name = replacedName(database, options.now);
+    if (isStore) linkSync(database, name);
+    if (held === undefined) setJournalAside(database, name);
+    renameSync(incoming, database);
+    return isStore ? name : undefined;
+  });
+}
+
+/** A start that failed may have left a database without any. What cannot be read is to be kept. */
+function hasTables(connection: DatabaseSync): boolean {
+  try {
+    return readRows(connection, 'SELECT 1 FROM sqlite_schema').length > 0;
+  } catch (error) {
+    if (isDamage(error)) return true;
+    throw error;
+  }
+}
+
+/** What is verified is the copy that is put in place, so that the backup may change meanwhile. */
+function withVerifiedCopy(
+  { from, directory, rootKey }: RestoreOptions,
+  database: string,
+  putInPlace: (incoming: string) => string | undefined,
+): Restored {
+  const incoming = `${database}.restoring`;
+  try {
+    copyBackup(from, incoming);
+    const report = checkFile({ name: from, file: incoming, directory }, rootKey);
+    refuseDamaged(from, report, 'nothing was restored');
+    const replaced = putInPlace(incoming);
+    syncDirectory(directory);
+    return { report, replaced };
+  } finally {
+    rmSync(incoming, { force: true });
+  }
 }
 
 function storeExists(directory: string): DekdError {
@@ -80,31 +128,6 @@ function readBackup(from: string): Buffer {
     const { code } = error as NodeJS.ErrnoException;
     const problem = code === 'ENOENT' ? 'does not exist' : `cannot be read by uid ${process.geteuid?.()} (${code})`;
     throw new DekdError('INVALID_REQUEST', `backup ${from}: ${problem}`, { cause: error });
-  }
-}
-
-/** Where no database is: a hard link, since it does not take the place of one that an agent makes at this moment. */
-function install({ directory, now }: RestoreOptions, database: string, incoming: string): undefined {
-  setJournalAside(database, replacedName(database, now));
-  try {
-    linkSync(incoming, database);
-  } catch (error) {
-    throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? storeExists(directory) : error;
-  }
-}
-
-/** The old store gets a second name before the new one takes the first: there is a whole store under it at any moment. */
-function replace({ directory, now }: RestoreOptions, database: string, incoming: string): string | undefined {
-  checkDatabaseFile(directory, database);
-  const held = lock(database);
-  try {
-    const replaced = hasStore(database) ? replacedName(database, now) : undefined;
-    if (replaced !== undefined) linkSync(database, replaced);
-    if (held === undefined) setJournalAside(database, replaced ?? replacedName(database, now));
-    renameSync(incoming, database);
-    return replaced;
-  } finally {
-    held?.close();
   }
 }
 

@@ -3,6 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { arenaStatus, createKey, freeKey, openArena } from '../../../src/crypto/native.ts';
+import { changeRootKey } from '../../../src/upstream/local/change-root-key.ts';
+import { checkKeystore } from '../../../src/upstream/local/check.ts';
 import { openLocal } from '../../../src/upstream/local/open.ts';
 import type { LocalOptions } from '../../../src/upstream/local/options.ts';
 import { live, wrapContext } from '../../contract/upstream-context.ts';
@@ -45,6 +47,29 @@ const SCENES: Record<string, (options: LocalOptions) => Promise<unknown>> = {
     const { name, class: failureClass, message } = failure as { name: string; class: string; message: string };
     await upstream.close();
     return { name, class: failureClass, message };
+  },
+  /** Slots that the offline tools leave in use, whether they succeed or fail. */
+  'tools leave slots': async ({ directory, rootKey }) => {
+    const { slotsUsed } = arenaStatus();
+    const [wrong, next] = ['wrong.key', 'next.key'].map((name) => ({ file: `${dirname(directory)}/${name}` }));
+    const attempts = [
+      () => checkKeystore(directory, rootKey),
+      () => checkKeystore(directory, wrong!),
+      () => changeRootKey(directory, wrong!, next!),
+      () => changeRootKey(directory, rootKey, { file: '/nowhere' }),
+      () => changeRootKey(directory, rootKey, rootKey),
+      () => changeRootKey(directory, rootKey, next!),
+      () => checkKeystore(directory, next!),
+    ];
+    const outcomes = attempts.map((attempt) => {
+      try {
+        attempt();
+        return 'ok';
+      } catch {
+        return 'refused';
+      }
+    });
+    return { outcomes, left: arenaStatus().slotsUsed - slotsUsed };
   },
   /** Slots in use after everything that takes some. */
   leaks: async (options) => {

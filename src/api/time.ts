@@ -25,7 +25,7 @@ export interface WireDuration {
   readonly nanos: number;
 }
 
-/** Milliseconds of a span; a hostile number of seconds stays a number, however far from any limit. */
+/** Whole milliseconds of a span, cut; a hostile number of seconds stays a number, however far from any limit. */
 export function durationMs({ seconds, nanos }: WireDuration): number {
-  return Number(seconds) * 1_000 + nanos / 1e6;
+  return Number(seconds) * 1_000 + Math.trunc(nanos / 1e6);
 }

@@ -16,6 +16,8 @@ test('what the agent holds, of the caller’s keys, and never a key byte', async
   const [tenants] = status.keys.slice(-1);
   t.is(tenants.cache_mode, 'session');
   t.is(tenants.counters.encrypt_misses, '1');
+  t.like(tenants, { state: 'KEY_STATE_ACTIVE', encrypting_deks: '1', decrypting_deks: '0', deks_in_grace: '0' });
+  t.is(status.next_page_token, '');
   t.is(tenants.deks.length, 1);
   t.like(tenants.deks[0], {
     dek_id: ciphertext.toString('hex', 8, 40),
@@ -26,7 +28,29 @@ test('what the agent holds, of the caller’s keys, and never a key byte', async
     bytes: '0',
     rotation_overdue: false,
     refusal_pending: false,
+    in_grace: false,
+    archived: false,
   });
+  t.true(Number(tenants.deks[0].rotation_in.seconds) > 60_000);
+  t.true(Number(status.memory.free) > 0);
+  t.true(Math.abs(Number(tenants.deks[0].created_at.seconds) - Date.now() / 1_000) < 60);
+});
+
+test('more DEKs than were asked for: the next page has the others', async (t) => {
+  const api = await makeApi(t);
+  for (const tenant of ['a', 'b', 'c']) {
+    await api.call('Encrypt', { key: 'tenants', encryption_context: { tenant } });
+  }
+  const seen: string[] = [];
+  let token = '';
+  do {
+    const page = await api.call('GetStatus', { max_deks: 2, page_token: token }, makeCall(AUDITOR));
+    for (const { partition } of page.keys.at(-1).deks) seen.push(partition.tenant);
+    t.is(page.keys.at(-1).encrypting_deks, '3');
+    token = page.next_page_token;
+  } while (token !== '');
+  t.deepEqual(seen.sort(), ['a', 'b', 'c']);
+  t.like(await api.failure('GetStatus', { page_token: 'x' }, makeCall(AUDITOR)), { metadata: { field: 'page_token' } });
 });
 
 test('a user of keys may not ask', async (t) => {
@@ -48,6 +72,11 @@ test('upstreams and their warnings are those of the caller’s keys; a rule of `
     const names = status.upstreams.map(({ upstream }: { upstream: string }) => upstream);
     return [names, status.upstreams.flatMap(({ warnings }: { warnings: string[] }) => warnings), status.warnings];
   };
+  Object.defineProperty(api.administration, 'configurationWarnings', { value: ['keys.hidden: hm'] });
   t.deepEqual(await shown(AUDITOR), [['store'], ['is here'], ['a warning']]);
-  t.deepEqual(await shown(CUSTODIAN), [['store', 'spare'], ['is here', 'is there'], ['a warning']]);
+  t.deepEqual(await shown(CUSTODIAN), [
+    ['store', 'spare'],
+    ['is here', 'is there'],
+    ['a warning', 'keys.hidden: hm'],
+  ]);
 });

@@ -10,6 +10,7 @@ import type { Parts } from '../../src/api/parts.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { openArena } from '../../src/crypto/native.ts';
 import { DaemonAdministration } from '../../src/daemon/administration.ts';
+import { KekFollower } from '../../src/daemon/kek-follower.ts';
 import { Keks, keyOptions } from '../../src/daemon/key-options.ts';
 import { logKeyringEvents } from '../../src/daemon/log-events.ts';
 import { DekdError } from '../../src/errors.ts';
@@ -26,6 +27,7 @@ export const USER = 1000;
 export const OPERATOR = 2000;
 export const CUSTODIAN = 2001;
 export const AUDITOR = 2002;
+export const SECOND_CUSTODIAN = 2003;
 export const STRANGER = 3000;
 
 const PROTOS = loadProtos();
@@ -54,12 +56,16 @@ export interface Api extends Parts {
 }
 
 /** Keys `orders` and `carts`, `tenants` (partitioned by tenant) and `hidden` (nobody of the fixture may use it), all with a KEK. */
-export async function makeApi(t: ExecutionContext, profile: 'production' | 'development' = 'production'): Promise<Api> {
+export async function makeApi(
+  t: ExecutionContext,
+  profile: 'production' | 'development' = 'production',
+  moreKeys: object = {},
+): Promise<Api> {
   openArena({ size: 1 << 20, lock: 'best-effort' });
   const directory = mkdtempSync(join(tmpdir(), 'dekd-api-'));
   t.teardown(() => rmSync(directory, { recursive: true, force: true }));
   writeFileSync(join(directory, 'root.key'), randomBytes(32), { mode: 0o600 });
-  const config = parseConfig(JSON.stringify(configuration(directory, profile)), 'test.yaml');
+  const config = parseConfig(JSON.stringify(configuration(directory, profile, moreKeys)), 'test.yaml');
   const upstreams = new Map<string, Upstream>();
   for (const [name, options] of config.upstreams) upstreams.set(name, await openUpstream(name, options));
   const logger = createLogger('silent');
@@ -73,6 +79,7 @@ export async function makeApi(t: ExecutionContext, profile: 'production' | 'deve
   const rules = new Map([...config.keys].map(([name, key]) => [name, key.allow]));
   const policy = compilePolicy({ keys: rules, admin: config.admin, profile, ownUid: 4000 });
   const warnings = ['a warning'];
+  const follower = new KekFollower(keyrings, logger);
   const administration = new DaemonAdministration({
     config,
     version: '1.2.3',
@@ -81,9 +88,12 @@ export async function makeApi(t: ExecutionContext, profile: 'production' | 'deve
     keks,
     keyrings,
     policy,
+    follower,
     logger,
   });
+  await follower.follow(upstreams);
   t.teardown(async () => {
+    follower.stop();
     keyrings.close();
     for (const upstream of upstreams.values()) await upstream.close();
   });
@@ -91,8 +101,10 @@ export async function makeApi(t: ExecutionContext, profile: 'production' | 'deve
 }
 
 function callers(parts: Parts): Pick<Api, 'call' | 'failure' | 'callRaw'> {
-  const handlers = { ...adminHandlers(parts), ...agentHandlers(parts) };
-  const definitions = { ...definition('dekd.v1.KeyAdmin'), ...definition('dekd.v1.KeyAgent') };
+  // DescribeKey is an RPC of both services: `KeyAdmin/DescribeKey` is that of the administration.
+  const handlers = { ...prefixed(adminHandlers(parts)), ...adminHandlers(parts), ...agentHandlers(parts) };
+  const admin = definition('dekd.v1.KeyAdmin');
+  const definitions: ServiceDefinition = { ...prefixed(admin), ...admin, ...definition('dekd.v1.KeyAgent') };
   const run = async (
     rpc: string,
     decode: (method: ServiceDefinition[string]) => object,
@@ -122,17 +134,22 @@ function callers(parts: Parts): Pick<Api, 'call' | 'failure' | 'callRaw'> {
   };
 }
 
+function prefixed<T>(byName: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(Object.entries(byName).map(([name, value]) => [`KeyAdmin/${name}`, value]));
+}
+
 function definition(service: string): ServiceDefinition {
   return PROTOS[service] as ServiceDefinition;
 }
 
-function configuration(directory: string, profile: string): object {
+function configuration(directory: string, profile: string, moreKeys: object): object {
   const recipients = (name: string) => [{ upstream: 'store', kek: `local:${name}`, role: 'authority' }];
   const allow = [
     { uid: USER, roles: ['user'] },
     { uid: OPERATOR, roles: ['operator'] },
     { uid: CUSTODIAN, roles: ['custodian'] },
     { uid: AUDITOR, roles: ['auditor'] },
+    { uid: SECOND_CUSTODIAN, roles: ['custodian'] },
   ];
   return {
     profile,
@@ -150,7 +167,11 @@ function configuration(directory: string, profile: string): object {
       carts: { recipients: recipients('carts'), allow },
       tenants: { recipients: recipients('tenants'), allow, partition_by: ['tenant'] },
       hidden: { recipients: recipients('hidden'), allow: [{ uid: 5000, roles: ['user'] }] },
+      ...moreKeys,
     },
-    admin: [{ uid: CUSTODIAN, roles: ['custodian'] }],
+    admin: [
+      { uid: CUSTODIAN, roles: ['custodian'] },
+      { uid: OPERATOR, roles: ['operator'] },
+    ],
   };
 }

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { duration, timestamp } from '../../src/api/time.ts';
+import { duration, durationMs, timestamp } from '../../src/api/time.ts';
 
 test('instants', (t) => {
   t.deepEqual(timestamp(0), { seconds: '0', nanos: 0 });
@@ -18,4 +18,10 @@ test('nanoseconds never reach a second', (t) => {
     t.true(duration(ms).nanos < 1e9, `duration(${ms})`);
     t.true(timestamp(ms).nanos < 1e9, `timestamp(${ms})`);
   }
+});
+
+test('spans of a request, cut to milliseconds, however hostile', (t) => {
+  t.is(durationMs({ seconds: '604800', nanos: 1_999_999 }), 604_800_001);
+  t.is(durationMs({ seconds: '-1', nanos: -1_000_000 }), -1_001);
+  t.true(Number.isFinite(durationMs({ seconds: '9223372036854775807', nanos: 2_147_483_647 })));
 });

@@ -1,0 +1,57 @@
+import test from 'ava';
+import { AUDITOR, CUSTODIAN, makeApi, makeCall, OPERATOR, SECOND_CUSTODIAN, STRANGER, USER } from './parts.ts';
+
+const auditor = makeCall(AUDITOR);
+
+test('a key with every version of its KEK', async (t) => {
+  const api = await makeApi(t);
+  await api.call('CreateKey', { key: 'labelled', labels: { team: 'payments' } }, makeCall(CUSTODIAN));
+  await api.call('RotateKey', { key: 'orders' }, makeCall(OPERATOR));
+  const { key, keks } = await api.call('KeyAdmin/DescribeKey', { key: 'orders' }, auditor);
+  t.like(key, { key: 'orders', state: 'KEY_STATE_ACTIVE', suite: 'SUITE_XAES_256_GCM' });
+  t.is(keks.length, 1);
+  t.like(keks[0], {
+    upstream: 'store',
+    role: 'RECIPIENT_ROLE_AUTHORITY',
+    state: 'KEY_STATE_ACTIVE',
+    deletion: null,
+    expires_at: null,
+    next_rotation_at: null,
+    problem: '',
+  });
+  t.regex(keks[0].kek, /^local:[0-9a-f]{16}\/orders$/);
+  const [old, present] = keks[0].versions;
+  t.like(old, { version: '1', state: 'KEK_VERSION_STATE_DECRYPT_ONLY', destroyed_at: null, destroyed_by: '' });
+  t.like(present, { version: '2', state: 'KEK_VERSION_STATE_ACTIVE' });
+  t.true(Math.abs(Number(present.created_at.seconds) - Date.now() / 1_000) < 60);
+  t.true(Number(present.age.seconds) < 60);
+});
+
+test('who asked for a deletion, and when it takes place', async (t) => {
+  const api = await makeApi(t);
+  const deletion = async () => {
+    const { key, keks } = await api.call('KeyAdmin/DescribeKey', { key: 'orders' }, auditor);
+    return [key.state, keks[0].deletion];
+  };
+  await api.call('ScheduleKeyDeletion', { key: 'orders' }, makeCall(CUSTODIAN));
+  const [state, asked] = await deletion();
+  t.is(state, 'KEY_STATE_ACTIVE');
+  t.like(asked, { waiting_period: { seconds: '2592000', nanos: 0 }, deletion_at: null });
+  t.deepEqual(asked.requested_by, ['uid 2001']);
+  await api.call('ScheduleKeyDeletion', { key: 'orders' }, makeCall(SECOND_CUSTODIAN));
+  const [ending, scheduled] = await deletion();
+  t.is(ending, 'KEY_STATE_PENDING_DELETION');
+  t.true(Math.abs(Number(scheduled.deletion_at.seconds) - Date.now() / 1_000 - 2_592_000) < 60);
+});
+
+test('every role of the key may ask; nobody else', async (t) => {
+  const api = await makeApi(t);
+  for (const uid of [USER, OPERATOR, CUSTODIAN, AUDITOR]) {
+    t.is((await api.call('KeyAdmin/DescribeKey', { key: 'orders' }, makeCall(uid))).key.key, 'orders');
+  }
+  t.is((await api.failure('KeyAdmin/DescribeKey', { key: 'orders' }, makeCall(STRANGER))).reason, 'POLICY_DENIED');
+  for (const key of ['hidden', 'absent']) {
+    t.is((await api.failure('KeyAdmin/DescribeKey', { key }, auditor)).reason, 'POLICY_DENIED');
+  }
+  t.like(await api.failure('KeyAdmin/DescribeKey', { key: 'a b' }, auditor), { metadata: { field: 'key' } });
+});

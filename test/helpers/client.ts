@@ -123,18 +123,28 @@ interface StatusDetails {
   readonly details: readonly { readonly type_url: string; readonly value: Buffer }[];
 }
 
+interface ErrorInfo {
+  readonly reason: string;
+  readonly domain: string;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** What a google.rpc.Status says of its cause; all empty when it says nothing. */
+export function errorInfo(details: StatusDetails['details']): ErrorInfo {
+  return decode<ErrorInfo>('google.rpc.ErrorInfo', detail(details, 'ErrorInfo') ?? Buffer.alloc(0));
+}
+
+function detail(details: StatusDetails['details'], name: string): Buffer | undefined {
+  return details.find(({ type_url }) => type_url === `type.googleapis.com/google.rpc.${name}`)?.value;
+}
+
 /** Decodes `grpc-status-details-bin` with the .proto files alone. */
 function failureOf({ error, message, headers }: Sent): Failure {
   if (error === undefined) throw new Error(`the call succeeded: ${JSON.stringify(message)}`);
   const [encoded] = error.metadata.get('grpc-status-details-bin');
   const details = encoded === undefined ? [] : decode<StatusDetails>('google.rpc.Status', encoded as Buffer).details;
-  const detail = (name: string): Buffer | undefined =>
-    details.find(({ type_url }) => type_url === `type.googleapis.com/google.rpc.${name}`)?.value;
-  const info = decode<{ reason: string; domain: string; metadata: Record<string, string> }>(
-    'google.rpc.ErrorInfo',
-    detail('ErrorInfo') ?? Buffer.alloc(0),
-  );
-  const retry = detail('RetryInfo');
+  const info = errorInfo(details);
+  const retry = detail(details, 'RetryInfo');
   return {
     code: error.code,
     message: error.details,

@@ -1,45 +1,26 @@
-import type { handleBidiStreamingCall, Server, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { loadSync, type PackageDefinition, type ServiceDefinition } from '@grpc/proto-loader';
-import { ReflectionService } from '@grpc/reflection';
-import { protoPath as healthProtoPath } from 'grpc-health-check';
+import type { Server } from '@grpc/grpc-js';
+import type { PackageDefinition } from '@grpc/proto-loader';
 import { fileDescriptors } from '../descriptors.ts';
+import { addLazyService, requirePackage, servicesOf } from './lazy-service.ts';
 
-type StreamHandler = handleBidiStreamingCall<unknown, unknown>;
+const METHODS = ['v1', 'v1alpha'].map((version) => ({
+  path: `/grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`,
+  requestStream: true,
+  responseStream: true,
+}));
 
-const RPC = 'ServerReflectionInfo';
-
-/** Serves grpc.reflection v1 and v1alpha for `services`. What it shows is built by the first who asks: that takes 70 ms of a cold start. */
+/** Serves grpc.reflection v1 and v1alpha for `services`. Library and descriptors cost a cold start 90 ms: the first who asks pays. */
 export function addReflection(server: Server, definitions: PackageDefinition, services: readonly string[]): void {
-  let handlers: Map<string, StreamHandler> | undefined;
-  for (const [path, { definition }] of reflectionServices([], [])) {
-    const answer: StreamHandler = (stream) => {
-      handlers ??= new Map(
-        [...reflectionServices(files(definitions), services)].map(([key, { handler }]) => [key, handler]),
-      );
-      handlers.get(path)?.(stream);
-    };
-    server.addService(definition, { [RPC]: answer });
-  }
-}
-
-/** What @grpc/reflection would add to a server, by the path of its one RPC. */
-function reflectionServices(
-  fileDescriptorProtos: Buffer[],
-  services: readonly string[],
-): Map<string, { definition: ServiceDefinition; handler: StreamHandler }> {
-  const found = new Map<string, { definition: ServiceDefinition; handler: StreamHandler }>();
-  // Of a package definition it reads the files alone.
-  const service = new ReflectionService({ files: { fileDescriptorProtos } } as unknown as PackageDefinition, {
-    services: [...services],
+  addLazyService(server, METHODS, () => {
+    const { ReflectionService } = requirePackage('@grpc/reflection') as typeof import('@grpc/reflection');
+    // Of a package definition it reads the files alone.
+    const shown = { files: { fileDescriptorProtos: files(definitions) } } as unknown as PackageDefinition;
+    return servicesOf(new ReflectionService(shown, { services: [...services] }));
   });
-  service.addToServer({
-    addService: (definition: ServiceDefinition, implementation: UntypedServiceImplementation) => {
-      found.set(definition[RPC]!.path, { definition, handler: implementation[RPC] as StreamHandler });
-    },
-  } as Pick<Server, 'addService'>);
-  return found;
 }
 
 function files(definitions: PackageDefinition): Buffer[] {
-  return fileDescriptors({ ...definitions, ...loadSync(healthProtoPath) });
+  const { protoPath } = requirePackage('grpc-health-check') as typeof import('grpc-health-check');
+  const { loadSync } = requirePackage('@grpc/proto-loader') as typeof import('@grpc/proto-loader');
+  return fileDescriptors({ ...definitions, ...loadSync(protoPath) });
 }

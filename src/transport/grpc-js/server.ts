@@ -8,7 +8,6 @@ import {
   type ServerInterceptingCallInterface,
 } from '@grpc/grpc-js';
 import type { ServiceDefinition } from '@grpc/proto-loader';
-import { HealthImplementation } from 'grpc-health-check';
 import { MessageTables } from '../message-table.ts';
 import {
   type CreateServer,
@@ -19,6 +18,7 @@ import {
   UnimplementedMethod,
 } from '../transport.ts';
 import { Connections } from './connections.ts';
+import { Health } from './health.ts';
 import { IncomingMessage } from './incoming-message.ts';
 import { MessageDecoder } from './message-decoder.ts';
 import { OpenCalls } from './open-calls.ts';
@@ -52,7 +52,7 @@ class GrpcJsServer implements TransportServer {
   readonly #injector: ConnectionInjector;
   readonly #connections: Connections;
   readonly #routes: ReadonlyMap<string, Route>;
-  readonly #health = new HealthImplementation();
+  readonly #health = new Health();
   /** Calls of health and reflection, some of which never end by themselves. */
   readonly #libraryCalls = new Set<ServerInterceptingCallInterface>();
   readonly #open: OpenCalls;
@@ -72,7 +72,7 @@ class GrpcJsServer implements TransportServer {
     });
     const tables = new MessageTables(options.packageDefinition);
     for (const { definition } of options.services) this.#server.addService(checkedDefinition(definition, tables), {});
-    this.#health.addToServer(this.#server);
+    this.#health.addTo(this.#server);
     addReflection(this.#server, options.packageDefinition, serviceNames(options));
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
   }
@@ -82,7 +82,7 @@ class GrpcJsServer implements TransportServer {
   }
 
   setHealth(service: string, serving: boolean): void {
-    this.#health.setStatus(service, serving ? 'SERVING' : 'NOT_SERVING');
+    this.#health.set(service, serving);
   }
 
   drain(timeoutMs: number): Promise<void> {

@@ -95,12 +95,6 @@ export class Keystore {
     return this.#head.storeId;
   }
 
-  /** How the root key comes about. */
-  get kdf(): RootKeyKdf {
-    const { rootKeyKdf, rootKeyParams } = this.#head;
-    return { rootKeyKdf, rootKeyParams };
-  }
-
   names(): string[] {
     return [...this.#keks.keys()].sort();
   }

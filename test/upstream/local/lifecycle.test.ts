@@ -1,9 +1,14 @@
 import test from 'ava';
 import { createKey, dekId, freeKey } from '../../../src/crypto/native.ts';
+import { KekKeys } from '../../../src/upstream/local/kek-keys.ts';
+import { Lifecycle } from '../../../src/upstream/local/lifecycle.ts';
+import { canonicalPairs } from '../../../src/upstream/local/partitions.ts';
+import { LocalUpstream } from '../../../src/upstream/local/provider.ts';
 import type { KekDescription } from '../../../src/upstream/provider.ts';
 import { live, wrapContext } from '../../contract/upstream-context.ts';
 import { fails } from '../../contract/upstream-contract.ts';
-import { edit } from './fixture.ts';
+import { MovableClock } from '../../helpers/movable-clock.ts';
+import { edit, makePlace, openStore } from './fixture.ts';
 import {
   CONTEXT,
   DAY_MS,
@@ -201,4 +206,41 @@ test('a closed upstream changes nothing and looks at nothing', async (t) => {
   ]) {
     await fails(t, call, 'unreachable');
   }
+});
+
+test('a store takes 10,000 disabled partitions and no more', async (t) => {
+  const place = makePlace(t);
+  const { store, keys } = openStore(t, place);
+  const upstream = new LocalUpstream(place.options, store, keys, false);
+  const { uri: kek } = await upstream.createKek('orders', new Map());
+  const tenant = (name: string) => new Map([['tenant', name]]);
+  const partitions = Array.from({ length: 9_999 }, (_, index) => ({
+    kek: 'orders',
+    keyName: 'orders',
+    pairs: canonicalPairs(tenant(`tenant-${index}`)),
+    disabledAt: 1,
+    disabledBy: 'uid 2001',
+  }));
+  store.write({ partitions });
+  await upstream.changePartition(kek, 'orders', tenant('one'), 'disable', 'uid 2001');
+  const another = () => upstream.changePartition(kek, 'orders', tenant('two'), 'disable', 'uid 2001');
+  t.is(await reasonOf(t, another()), 'QUOTA_EXCEEDED');
+  await upstream.changePartition(kek, 'orders', tenant('one'), 'disable', 'uid 2001');
+  await upstream.changePartition(kek, 'orders', tenant('tenant-7'), 'enable', 'uid 2001');
+  await another();
+  t.is(store.kek('orders')?.partitions.size, 10_000);
+});
+
+test('no slot for a new key is an error of the agent, and nothing is made', (t) => {
+  const place = makePlace(t);
+  const { store, keys } = openStore(t, place);
+  const kekKeys = new KekKeys(store.id, keys.kekWrap);
+  kekKeys.create = () => {
+    throw Object.assign(new Error('no free slot'), { code: 'ERR_NO_MEMORY' });
+  };
+  const onChange = () => t.fail('nothing was changed');
+  const lifecycle = new Lifecycle({ options: place.options, clock: new MovableClock(), store, kekKeys, onChange });
+  const error = t.throws(() => lifecycle.create('orders', new Map()), { name: 'DekdError' });
+  t.is((error as unknown as { reason: string }).reason, 'SECRET_MEMORY_EXHAUSTED');
+  t.deepEqual(store.names(), []);
 });

@@ -5,28 +5,23 @@ import { makePlace, type Place } from '../helpers/place.ts';
 import { grpcFrame, openRawCall } from '../helpers/raw-call.ts';
 
 const CODES = { INVALID_ARGUMENT: 3, DEADLINE_EXCEEDED: 4, NOT_FOUND: 5, ALREADY_EXISTS: 6, UNIMPLEMENTED: 12 };
-const SERVED = ['Encrypt', 'Decrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext', 'DescribeKey'];
-const SERVED_ADMIN = ['CreateKey', 'ListKeys', 'RotateKey', 'GetStatus'];
+/** Declared, and served by no version yet. */
+const UNSERVED = ['StartDrill', 'StopDrill', 'ReloadConfig'];
 
 async function start(t: ExecutionContext): Promise<{ agent: Agent; place: Place }> {
   const place = makePlace(t);
   return { agent: await startAgent(t, place), place };
 }
 
-test('every call of both services answers: it is served, or UNIMPLEMENTED with its reason', async (t) => {
+test('every call of both services is served, save those that say UNIMPLEMENTED', async (t) => {
   const { agent } = await start(t);
-  const both = [
-    [agent.client, SERVED],
-    [agent.admin, SERVED_ADMIN],
-  ] as const;
-  for (const [client, served] of both) {
-    const unserved = Object.keys(client.definition).filter((rpc) => !served.includes(rpc));
-    t.true(unserved.length > 0);
-    t.deepEqual(
-      served.filter((rpc) => client.definition[rpc] === undefined),
-      [],
-    );
-    for (const rpc of unserved) {
+  for (const client of [agent.client, agent.admin]) {
+    for (const rpc of Object.keys(client.definition)) {
+      if (!UNSERVED.includes(rpc)) {
+        // An empty request is good for some and bad for others: either way somebody looked at it.
+        await client.call(rpc, {}).catch(({ code }) => t.is(code, CODES.INVALID_ARGUMENT, rpc));
+        continue;
+      }
       const failure = await client.failure(rpc, {});
       t.like(failure, { code: CODES.UNIMPLEMENTED, reason: 'UNIMPLEMENTED', domain: 'dekd' }, rpc);
       t.regex(failure.message, new RegExp(`/${rpc} is not served by this version`));

@@ -1,3 +1,4 @@
+import { DekdError } from '../../errors.ts';
 import { callAgent } from '../client.ts';
 import { EXIT } from '../exit-codes.ts';
 import type { GlobalFlags } from '../flags.ts';
@@ -43,13 +44,25 @@ export async function backupKeystore(flags: BackupFlags): Promise<void> {
   }
 }
 
-/** Reads back what is on disk. Without the root key nobody can tell more than that it is a whole store. */
+/** Reads back what is on disk. Without the root key nobody can tell more than that it is a whole store. Returns how many KEKs it has. */
 async function verified(out: string, path: string): Promise<number> {
   const { readSnapshot } = await import('../../upstream/local/snapshot.ts');
   const { KEKS } = await import('../../upstream/local/records.ts');
-  const { damages, head, rows } = readSnapshot(out, path);
+  const { damages, head, rows } = attempt(out, () => readSnapshot(out, path));
   const [damage] = damages;
-  if (damage === undefined && head !== undefined) return rows.get(KEKS.name)?.length ?? 0;
-  const problem = damage === undefined ? 'has no store record' : `${damage.what} ${damage.problem}`;
-  throw new CliError(EXIT.failure, `${out}: not written: what the agent sent is no whole keystore (${problem})`);
+  if (damage !== undefined) throw noKeystore(out, `${damage.what} ${damage.problem}`);
+  if (head === undefined) throw noKeystore(out, 'the store record is missing');
+  return rows.get(KEKS.name)?.length ?? 0;
+}
+
+function attempt<Result>(out: string, work: () => Result): Result {
+  try {
+    return work();
+  } catch (error) {
+    throw error instanceof DekdError ? noKeystore(out, error.message) : error;
+  }
+}
+
+function noKeystore(out: string, problem: string): CliError {
+  return new CliError(EXIT.failure, `${out}: not written: what the agent sent is no whole keystore (${problem})`);
 }

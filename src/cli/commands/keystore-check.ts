@@ -20,7 +20,7 @@ export function checkKeystoreCommand(flags: CheckFlags): void {
   const found = length === 1 ? '1 damage' : `${length} damages`;
   throw new CliError(
     EXIT.failure,
-    `keystore ${flags.directory}: ${found}; put back a backup with: dekctl keystore restore`,
+    `keystore ${flags.directory}: ${found}; put back a backup with: dekctl keystore restore --replace`,
   );
 }
 
@@ -54,7 +54,7 @@ export function reportText(report: KeystoreReport): string {
     ['root key', `${rootKeyId}, ${rootKeyKdf === 'raw' ? '32 raw bytes' : 'made from a passphrase with scrypt'}`],
     ...keks.map(({ name, state, versions }): [string, string] => [
       `KEK ${name}`,
-      `${state}; ${versions.map((version) => `${version.version} ${version.state}`).join(', ')}`,
+      `${state}; ${versions.map((version) => `${version.version} ${version.state}`).join(', ') || 'no version'}`,
     ]),
     ['partitions', disabledPartitions === 0 ? undefined : `${disabledPartitions} disabled`],
     ...damages.map(({ what, problem }): [string, string] => ['DAMAGED', `${what} ${problem}`]),

@@ -11,6 +11,7 @@ static fault start_aead(struct pin pin, uint64_t use, const struct suite *suite,
 static fault seal_new_key(struct pin pin, const struct suite *suite, struct bytes aad, size_t length,
                           uint8_t *plaintext_out, uint8_t *out);
 static fault add_new_key(EVP_CIPHER_CTX *ctx, size_t length, uint8_t *plaintext_out, uint8_t *out);
+static bool take_key(napi_env env, napi_value value, uint64_t *handle);
 static napi_value new_length(napi_env env, size_t length);
 
 ENTRY_POINT(js_seal) {
@@ -18,7 +19,7 @@ ENTRY_POINT(js_seal) {
   uint64_t handle, use;
   const struct suite *suite;
   struct bytes aad, plaintext, out;
-  if (!take_arguments(env, info, 8, argv) || !take_handle(env, argv[0], "handle", &handle) ||
+  if (!take_arguments(env, info, 8, argv) || !take_key(env, argv[0], &handle) ||
       !take_integer(env, argv[1], "use", USE_RAW, USE_DATA_KEY, &use) || !take_suite(env, argv[2], &suite) ||
       !take_prefix(env, argv[3], argv[4], "aad", &aad) || !take_bytes(env, argv[5], "plaintext", &plaintext) ||
       !take_suffix(env, argv[6], argv[7], "out", &out)) {
@@ -45,7 +46,7 @@ ENTRY_POINT(js_open) {
   uint64_t handle, use;
   const struct suite *suite;
   struct bytes aad, sealed, out;
-  if (!take_arguments(env, info, 8, argv) || !take_handle(env, argv[0], "handle", &handle) ||
+  if (!take_arguments(env, info, 8, argv) || !take_key(env, argv[0], &handle) ||
       !take_integer(env, argv[1], "use", USE_RAW, USE_DATA_KEY, &use) || !take_suite(env, argv[2], &suite) ||
       !take_prefix(env, argv[3], argv[4], "aad", &aad) || !take_suffix(env, argv[5], argv[6], "sealed", &sealed) ||
       !take_bytes(env, argv[7], "out", &out)) {
@@ -79,7 +80,7 @@ ENTRY_POINT(js_seal_data_key) {
   struct bytes aad, plaintext, out;
   bool handed_out;
   const struct bytes none = {NULL, 0};
-  if (!take_arguments(env, info, 8, argv) || !take_handle(env, argv[0], "handle", &handle) ||
+  if (!take_arguments(env, info, 8, argv) || !take_key(env, argv[0], &handle) ||
       !take_suite(env, argv[1], &suite) || !take_prefix(env, argv[2], argv[3], "aad", &aad) ||
       !take_integer(env, argv[4], "length", 1, MAX_DATA_KEY_BYTES, &length) ||
       !take_bytes_or_null(env, argv[5], "plaintextOut", &plaintext, &handed_out) ||
@@ -173,6 +174,14 @@ static fault add_new_key(EVP_CIPHER_CTX *ctx, size_t length, uint8_t *plaintext_
   }
   room_return(room);
   return why;
+}
+
+static bool take_key(napi_env env, napi_value value, uint64_t *handle) {
+  if (!take_handle(env, value, "handle", handle)) {
+    return false;
+  }
+  slot_prefetch(*handle);
+  return true;
 }
 
 static napi_value new_length(napi_env env, size_t length) {

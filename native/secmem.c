@@ -77,6 +77,10 @@ static inline bool is_sealed(uint32_t index) { return index >= arena.slot_count;
 
 static inline struct record *record_at(uint32_t index) { return &arena.records[index - arena.slot_count]; }
 
+static inline bool exists(uint32_t index) {
+  return !is_sealed(index) || index - arena.slot_count < arena.records_made;
+}
+
 static inline struct pin pin_at(uint32_t index) {
   struct control *control = is_sealed(index) ? &record_at(index)->control : &arena.start->slots[index].control;
   return (struct pin){.control = control, .index = index};
@@ -246,13 +250,25 @@ void slot_discard(struct draft draft) {
   recycle(draft.pin);
 }
 
+void slot_prefetch(uint64_t handle) {
+  uint32_t index = handle & (MAX_KEYS - 1);
+  if (!arena.is_open || !exists(index)) {
+    return;
+  }
+  const uint8_t *start = (const uint8_t *)pin_at(index).control;
+  __builtin_prefetch(start, 1);
+  for (size_t at = CACHE_LINE; is_sealed(index) && at < sizeof(struct record); at += CACHE_LINE) {
+    __builtin_prefetch(start + at);
+  }
+}
+
 fault slot_pin(uint64_t handle, struct pin *out) {
   if (!arena.is_open) {
     return FAULT_NOT_OPEN;
   }
   uint32_t index = handle & (MAX_KEYS - 1);
   uint64_t generation = handle >> INDEX_BITS;
-  if (is_sealed(index) && index - arena.slot_count >= arena.records_made) {
+  if (!exists(index)) {
     return FAULT_STALE_HANDLE;
   }
   *out = pin_at(index);

@@ -112,6 +112,8 @@ fault slot_draft(uint32_t kind, struct draft *out);
 fault slot_publish(struct draft draft, uint32_t raw_length, uint64_t *handle);
 void slot_discard(struct draft draft);
 
+/* Asks the processor for what slot_pin and keys_open will touch, so that it comes while other arguments are checked. */
+void slot_prefetch(uint64_t handle);
 fault slot_pin(uint64_t handle, struct pin *out);
 void slot_unpin(struct pin pin);
 fault slot_free(uint64_t handle);

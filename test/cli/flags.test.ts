@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { associatedData, parseInteger, parsePairs, timeoutMs } from '../../src/cli/flags.ts';
+import { associatedData, parseInteger, parsePairs, parseSpan, timeoutMs } from '../../src/cli/flags.ts';
 import { CliError } from '../../src/cli/messages.ts';
 import { temporaryDirectory } from './run.ts';
 
@@ -64,4 +64,18 @@ test('whole numbers in decimal, within bounds', (t) => {
       `--bytes ${text}: expected a whole number from 1 to 1024`,
     );
   }
+});
+
+test('spans have a unit', (t) => {
+  t.is(parseSpan('--waiting-period', '30d'), 30 * 86_400_000);
+  for (const text of ['30', '', '1w', '-7d', '1.5d']) {
+    const error = t.throws(() => parseSpan('--waiting-period', text), usage);
+    t.is(error.message, `--waiting-period ${text}: expected a duration such as 30s, 12h or 30d`);
+    t.is(error.exitCode, 2);
+  }
+});
+
+test('associated data of the source has flags of its own', (t) => {
+  const both = t.throws(() => associatedData({ aad: 'x', aadFile: 'y' }, '--source-aad'), usage);
+  t.is(both.message, '--source-aad and --source-aad-file: give one of the two');
 });

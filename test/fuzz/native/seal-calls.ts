@@ -15,6 +15,7 @@ export const SEAL_CALLS: Readonly<Record<string, EntryPoint>> = {
 };
 
 const CANARY = 0xa5;
+const NOTHING = new Uint8Array(0);
 const SEAL_ROLES = ['suite', 'bytes', 'number', 'bytes', 'bytes', 'number'] as const;
 
 interface Choice {
@@ -53,6 +54,12 @@ function seal(model: Model): Case | undefined {
     ],
     roles: [role(choice.use), 'use', ...SEAL_ROLES],
     outputs: [out],
+    overlapping: () => {
+      const shared = Buffer.alloc(400);
+      const [from, to] = model.random.chance(1, 2) ? [0, 31] : [50, 0];
+      const source = shared.subarray(from, from + 32);
+      return [choice.key.handle, choice.use, choice.suite, NOTHING, 0, source, shared.subarray(to), 0];
+    },
     check: (written: number) => {
       expectEqual(written, overhead(choice.suite) + plaintext.length, 'bytes written');
       expect(isCanary(out.subarray(0, offset)) && isCanary(out.subarray(offset + written)), 'wrote beside its output');
@@ -75,6 +82,20 @@ function open(model: Model): Case | undefined {
     args: [message.key.handle, message.use, message.suite, aad, aad.length, oddView(bytes, model), offset, out],
     roles: [role(message.use), 'use', 'suite', 'bytes', 'number', 'bytes', 'number', 'bytes'],
     outputs: [out],
+    overlapping: () => {
+      const shared = Buffer.alloc(400);
+      const start = model.random.below(100);
+      return [
+        message.key.handle,
+        message.use,
+        message.suite,
+        NOTHING,
+        0,
+        shared.subarray(50, 150),
+        0,
+        shared.subarray(start),
+      ];
+    },
     fails: isAltered ? 'ERR_AUTHENTICATION' : undefined,
     checkFailure: () => expect(!holds(out, message.plaintext), 'a plaintext stays after a failure'),
     check: (written: number) => {
@@ -133,6 +154,10 @@ function sealDataKey(model: Model): Case | undefined {
     args: [choice.key.handle, choice.suite, choice.aadArgument, choice.aad.length, length, plaintext, out, offset],
     roles: ['dek', 'suite', 'bytes', 'number', 'number', 'bytesOrNull', 'bytes', 'number'],
     outputs: plaintext === null ? [out] : [out, plaintext],
+    overlapping: () => {
+      const shared = Buffer.alloc(400);
+      return [choice.key.handle, choice.suite, NOTHING, 0, 32, shared.subarray(0, 32), shared, random.below(32)];
+    },
     check: (written: number) => {
       expectEqual(written, overhead(choice.suite) + length, 'bytes written');
       expect(isCanary(out.subarray(0, offset)) && isCanary(out.subarray(offset + written)), 'wrote beside its output');

@@ -16,7 +16,7 @@ export class Counters {
   refresh_failures = 0;
   refusals_seen = 0;
   refusals_confirmed = 0;
-  /** DEKs zeroed because of a refusal. */
+  /** DEKs zeroed because of a refusal, or because somebody disabled or flushed them. */
   purged = 0;
   /** DEKs zeroed to make room, and because their time was over. */
   evicted = 0;

@@ -1,5 +1,7 @@
+import type { EncryptionContext } from '../crypto/context.ts';
 import type { Cancel, Clock } from './clock.ts';
 import type { Dek } from './dek.ts';
+import { partitionKey } from './partition.ts';
 
 /** A DEK that nobody could use yet stays so long for a retry; no retry prolongs it, so that it can't outlive a revocation. */
 const LINGER_MS = 5_000;
@@ -13,6 +15,8 @@ export interface Load {
   waiting: number;
   /** A request has opened its payload with it. */
   proven: boolean;
+  /** A flush came: it does not enter the cache. */
+  flushed: boolean;
   /** Nobody joins it any more. */
   over: boolean;
   stopLingering: Cancel | undefined;
@@ -56,6 +60,7 @@ export class DekLoads {
       dek: undefined,
       waiting: 1,
       proven: false,
+      flushed: false,
       over: false,
       stopLingering: undefined,
     };
@@ -86,6 +91,18 @@ export class DekLoads {
     return false;
   }
 
+  /** Zeroes what is loaded, of one partition or of all, once nobody is using it. What is not loaded yet is not touched. */
+  flush(partition: EncryptionContext | undefined): void {
+    const name = partition === undefined ? undefined : partitionKey(partition);
+    for (const load of [...this.#loads.values()]) {
+      const { dek } = load;
+      if (dek === undefined || (name !== undefined && dek.partitionKey !== name)) continue;
+      load.flushed = true;
+      this.#forget(load);
+      this.#settle(load, dek);
+    }
+  }
+
   /** Zeroes what lingers now, and whatever is loaded later when its requests are done. */
   close(): void {
     this.#closed = true;
@@ -94,10 +111,10 @@ export class DekLoads {
 
   #settle(load: Load, dek: Dek): void {
     if (load.waiting > 0) return;
-    if (load.proven && !this.#closed) {
+    if (load.proven && !load.flushed && !this.#closed) {
       this.#forget(load);
       this.#cache(dek);
-    } else if (this.#closed || load.over) {
+    } else if (this.#closed || load.over || load.flushed) {
       this.#discard(load, dek);
     }
   }

@@ -10,6 +10,7 @@ import type { Counters } from './counters.ts';
 import type { Kek } from './kek.ts';
 import { type KeyOptions, MAX_ALIASES } from './options.ts';
 import { partitionKey } from './partition.ts';
+import { keyState } from './standing.ts';
 
 /** A recipient of a block that this key's configuration names: what may be called to unwrap the DEK. */
 export interface DekRecipient {
@@ -48,6 +49,8 @@ export class Dek {
   readonly handle: SlotHandle;
   readonly options: KeyOptions;
   readonly generation: number;
+  /** The key is archived, or every block of this DEK that is known is wrapped for an authority under what is archived. */
+  archived = false;
 
   readonly #otherValues: readonly string[];
   /** The next DEK of the same chain in the index. */
@@ -77,7 +80,7 @@ export class Dek {
   wrapRefusals = 0;
   cancelTimer: Cancel | undefined;
   #prefix: EnvelopePrefix | undefined;
-  #aliases: Buffer[] | undefined;
+  #aliases: Alias[] | undefined;
 
   /** `block` is one of this key, well-formed and verified; it is copied. */
   constructor(handle: SlotHandle, id: Buffer, block: Buffer, options: KeyOptions, counters: Counters, nowMs: number) {
@@ -99,6 +102,7 @@ export class Dek {
     this.recipients = knownRecipients(parsed, options);
     this.loadedAtMs = nowMs;
     this.verifiedAtMs = nowMs;
+    this.noteStanding();
   }
 
   get keyName(): string {
@@ -155,7 +159,7 @@ export class Dek {
    */
   accepts(block: Buffer): boolean {
     if (block.equals(this.block)) return true;
-    for (const alias of this.#aliases ?? []) if (block.equals(alias)) return true;
+    for (const alias of this.#aliases ?? []) if (block.equals(alias.block)) return true;
     if (!verifyDekBlock(this.handle, this.id, block)) return false;
     // A copy: the request's bytes are zeroed after the call.
     const copy = Buffer.from(block);
@@ -168,10 +172,26 @@ export class Dek {
     if (!same) return false;
     this.#aliases ??= [];
     if (this.#aliases.length === MAX_ALIASES) this.#aliases.shift();
-    this.#aliases.push(copy);
-    this.recipients = unite(this.recipients, knownRecipients(other, this.options));
+    const recipients = knownRecipients(other, this.options);
+    this.#aliases.push({ block: copy, recipients });
+    this.recipients = unite(this.recipients, recipients);
+    this.noteStanding();
     this.counters.aliases++;
     return true;
+  }
+
+  /**
+   * Sets `archived`; called when a KEK's standing changed. Who has a block that is not archived can open all of this DEK's messages with it, so
+   * one such block is enough, and nobody who sends an old block takes the DEK from the others.
+   */
+  noteStanding(): void {
+    if (keyState(this.options) === 'archived') {
+      this.archived = true;
+      return;
+    }
+    const aliases = this.#aliases ?? [];
+    const own = aliases.length === 0 ? this.recipients : knownRecipients(parseDekBlock(this.block), this.options);
+    this.archived = isArchived(own) && aliases.every(({ recipients }) => isArchived(recipients));
   }
 
   isAuthority(kek: Kek): boolean {
@@ -210,6 +230,19 @@ export class Dek {
 }
 
 const NONE: readonly string[] = [];
+
+/** Another block of the same DEK, verified. */
+interface Alias {
+  readonly block: Buffer;
+  readonly recipients: readonly DekRecipient[];
+}
+
+function isArchived(recipients: readonly DekRecipient[]): boolean {
+  return recipients.some(({ kek: { standing }, role, wrapped }) => {
+    if (role !== 'authority') return false;
+    return standing.state === 'archived' || standing.archivedVersions.has(wrapped.kekVersion);
+  });
+}
 
 /** 0.8–0.9 of ttl, at least 2 s before its end, never before half of it. */
 export function refreshDelayMs(ttlMs: number, random: number): number {

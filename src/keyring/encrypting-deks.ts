@@ -5,12 +5,14 @@ import { UpstreamFailure } from '../upstream/failure.ts';
 import type { Counters } from './counters.ts';
 import { createDek, WrapFailure } from './create-dek.ts';
 import type { Dek } from './dek.ts';
-import { fromUpstream, tooMany } from './failures.ts';
+import { fromUpstream, keyRefused, tooMany } from './failures.ts';
 import { type KeyOptions, MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
 import { partitionKey } from './partition.ts';
 import { drop, type Shared } from './shared.ts';
 import { SingleFlight } from './single-flight.ts';
+import { keyState } from './standing.ts';
 import { withDeadline } from './timing.ts';
+import type { Underway } from './underway.ts';
 
 /** A successor is made between these shares of `rotate_after`, so that a fleet does not rotate at once. */
 const ROTATE_FROM = 0.8;
@@ -29,6 +31,7 @@ export class EncryptingDeks {
   readonly #options: KeyOptions;
   readonly #counters: Counters;
   readonly #shared: Shared;
+  readonly #underway: Underway;
   readonly #deks: LRUCache<string, Dek>;
   readonly #creations = new SingleFlight<Dek>();
   /** Takes a DEK that no longer encrypts. */
@@ -39,10 +42,17 @@ export class EncryptingDeks {
   #uncached = 0;
   #closed = false;
 
-  constructor(options: KeyOptions, counters: Counters, shared: Shared, retired: (dek: Dek) => void) {
+  constructor(
+    options: KeyOptions,
+    counters: Counters,
+    shared: Shared,
+    underway: Underway,
+    retired: (dek: Dek) => void,
+  ) {
     this.#options = options;
     this.#counters = counters;
     this.#shared = shared;
+    this.#underway = underway;
     this.#retired = retired;
     this.#deks = new LRUCache({
       max: options.cache.maxPartitions,
@@ -96,21 +106,32 @@ export class EncryptingDeks {
   }
 
   async #make(partition: EncryptionContext): Promise<Dek> {
-    const { name, recipients } = this.#options;
-    const memory = `wrap ${name} ${partitionKey(partition)}`;
+    const name = partitionKey(partition);
+    const memory = `wrap ${this.#options.name} ${name}`;
     this.#shared.negatives.check(memory, this.#counters);
+    try {
+      return await this.#underway.run(
+        name,
+        () => this.#attempt(partition, name),
+        (dek) => dek.free(),
+      );
+    } catch (thrown) {
+      throw this.#explain(thrown, name, memory);
+    }
+  }
+
+  async #attempt(partition: EncryptionContext, partitionName: string): Promise<Dek> {
+    const { name, recipients } = this.#options;
+    const state = keyState(this.#options);
+    if (state !== 'active') throw keyRefused(name, state);
     for (const { kek } of recipients) {
-      if (!this.#shared.refusals.forbidsNew(kek, name, partitionKey(partition))) continue;
+      if (!this.#shared.refusals.forbidsNew(kek, name, partitionName)) continue;
       throw fromUpstream(name, kek.upstreamName, new UpstreamFailure('unreachable', 'a refusal is pending'));
     }
     const { clock } = this.#shared;
-    try {
-      return await this.#hold(partitionKey(partition), () =>
-        withDeadline(clock, MISS_MS, (signal) => createDek(this.#options, partition, clock, this.#counters, signal)),
-      );
-    } catch (thrown) {
-      throw this.#explain(thrown, partitionKey(partition), memory);
-    }
+    return this.#hold(partitionName, () =>
+      withDeadline(clock, MISS_MS, (signal) => createDek(this.#options, partition, clock, this.#counters, signal)),
+    );
   }
 
   #hold(partition: string, work: () => Promise<Dek>): Promise<Dek> {

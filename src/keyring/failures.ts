@@ -1,5 +1,6 @@
 import { DekdError, type Reason } from '../errors.ts';
 import type { FailureClass, KekCondition, UpstreamFailure } from '../upstream/failure.ts';
+import type { KekState } from '../upstream/provider.ts';
 import { PROBE_INTERVAL_MS } from './options.ts';
 
 const UNAVAILABLE: Record<Exclude<FailureClass, 'refused' | 'invalid'>, { reason: Reason; what: string }> = {
@@ -37,6 +38,20 @@ export function fromUpstream(keyName: string, upstreamName: string, failure: Ups
     metadata,
     retryAfterMs: failure.retryAfterMs ?? PROBE_INTERVAL_MS,
   });
+}
+
+const STATE_TEXTS: Record<Exclude<KekState, 'active'>, string> = {
+  disabled: 'is disabled; a custodian enables it with `dekctl keys enable`',
+  archived:
+    'is archived: it decrypts only, for callers whose rule says `archived: true`; a custodian brings it back with `dekctl keys enable`',
+  'pending-deletion': 'waits for its destruction; a custodian stops that with `dekctl keys cancel-deletion`',
+  destroyed: 'is destroyed; what it encrypted cannot be read any more',
+};
+
+/** What a caller hears of a key whose state, led here, does not allow the call. `active` is INTERNAL: nobody refuses that. */
+export function keyRefused(keyName: string, state: KekState): DekdError {
+  if (state === 'active') throw new DekdError('INTERNAL', 'internal error: an active key was refused');
+  return new DekdError(CONDITIONS[state], `key ${keyName} ${STATE_TEXTS[state]}`, { metadata: { key: keyName } });
 }
 
 /** So many DEKs of one key are under way that another must wait; `what` is what happens to them. */

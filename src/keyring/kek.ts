@@ -5,6 +5,7 @@ import { type FailureClass, type KekCondition, UpstreamFailure } from '../upstre
 import type { KekDescription, Upstream, UpstreamCallOptions, WrapContext, WrappedDek } from '../upstream/provider.ts';
 import type { Clock } from './clock.ts';
 import { ATTEMPT_MS, MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
+import { ACTIVE_STANDING, type KekStanding } from './standing.ts';
 import { settlesWithin } from './timing.ts';
 
 /** What is known of a KEK's upstream from the last attempts at it. */
@@ -27,6 +28,7 @@ export class Kek {
   readonly upstream: Upstream;
   readonly #clock: Clock;
   #health: KekHealth = { state: 'unknown', atMs: 0, sinceMs: 0, condition: undefined };
+  #standing = ACTIVE_STANDING;
   calls = 0;
   failures = 0;
   /** Called after each attempt that got no answer, and when one is answered after failures, whatever the answer. */
@@ -42,6 +44,18 @@ export class Kek {
 
   get health(): KekHealth {
     return this.#health;
+  }
+
+  get standing(): KekStanding {
+    return this.#standing;
+  }
+
+  /** Its life, led here, went on: an older refusal says nothing any more. */
+  stands(standing: KekStanding): void {
+    this.#standing = standing;
+    if (this.#health.state !== 'refused') return;
+    const atMs = this.#clock.bootMs();
+    this.#health = { state: 'unknown', atMs, sinceMs: atMs, condition: undefined };
   }
 
   /** The last attempt got no answer and is so fresh that another would only cost time. */

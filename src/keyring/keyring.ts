@@ -3,22 +3,27 @@ import { isKeyName } from '../crypto/dek-block.ts';
 import { unauthentic } from '../crypto/invalid-ciphertext.ts';
 import { invalidField } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
+import type { KekDescription, KekState } from '../upstream/provider.ts';
 import { Counters } from './counters.ts';
 import { decide, rotationOverdue, type Verdict } from './decide.ts';
 import { DecryptingDeks } from './decrypting-deks.ts';
 import type { Dek } from './dek.ts';
+import { DekUnwrapper } from './dek-unwrapper.ts';
 import { EncryptingDeks } from './encrypting-deks.ts';
-import { fromUpstream } from './failures.ts';
+import { fromUpstream, keyRefused } from './failures.ts';
+import type { Kek } from './kek.ts';
 import type { InlineEnvelope, Located } from './located.ts';
 import { GRACE_WAIT_MS, type KeyOptions } from './options.ts';
 import { partitionKey, partitionOf } from './partition.ts';
 import { settle, unavailable } from './settle.ts';
 import { drop, type Shared } from './shared.ts';
 import { useOnce, type Waiter, waitFor } from './single-flight.ts';
+import { isDead, keyState } from './standing.ts';
 import { settlesWithin } from './timing.ts';
+import { Underway } from './underway.ts';
 
-/** Works with a DEK while it is certain to be held; synchronous. */
-export type UseDek<T> = (dek: Dek, servedInGrace: boolean) => T;
+/** Works with a DEK while it is certain to be held: its handle is pinned before this returns, also when it returns a promise. */
+export type UseDek<T> = (dek: Dek, servedInGrace: boolean) => T | Promise<T>;
 
 /** A DEK can be purged while a request waits for it; more often than this in a row is not a coincidence. */
 const MAX_ROUNDS = 4;
@@ -31,8 +36,11 @@ export class Keyring {
   readonly counters = new Counters();
   readonly encrypting: EncryptingDeks;
   readonly decrypting: DecryptingDeks;
+  /** Of the key, as far as its KEKs' life is led here: active encrypts and decrypts, archived decrypts, the rest refuse at once. */
+  state: KekState;
   readonly #shared: Shared;
   readonly #caches: boolean;
+  readonly #underway = new Underway();
 
   constructor(options: KeyOptions, shared: Shared) {
     if (!isKeyName(options.name)) throw invalidField('keys', `"${options.name}" is not a key name`);
@@ -40,12 +48,17 @@ export class Keyring {
     this.options = { ...options, partitionBy: options.partitionBy.toSorted(compareUtf8) };
     this.#shared = shared;
     this.#caches = options.cache.mode === 'session' || options.cache.mode === 'startup';
-    this.decrypting = new DecryptingDeks(this.options, this.counters, shared);
-    this.encrypting = new EncryptingDeks(this.options, this.counters, shared, (dek) => this.#retired(dek));
+    this.state = keyState(this.options);
+    const unwrapper = new DekUnwrapper(this.options, this.counters, shared, this.#underway);
+    this.decrypting = new DecryptingDeks(this.options, this.counters, shared, unwrapper);
+    this.encrypting = new EncryptingDeks(this.options, this.counters, shared, this.#underway, (dek) =>
+      this.#retired(dek),
+    );
   }
 
   /** Runs `use` with the DEK that encrypts for this context's partition. `bytes` counts against the DEK's limit. */
   encrypt<T>(context: EncryptionContext, bytes: number, use: UseDek<T>, waiter: Waiter): T | Promise<T> {
+    if (this.state !== 'active') throw keyRefused(this.options.name, this.state);
     const partition = partitionOf(context, this.options.partitionBy, this.options.name);
     if (!this.#caches) {
       this.counters.encrypt_misses++;
@@ -73,6 +86,7 @@ export class Keyring {
 
   /** Runs `open` with the envelope's DEK. */
   decrypt<T>(located: Located, context: EncryptionContext, open: UseDek<T>, waiter: Waiter): T | Promise<T> {
+    if (this.state !== 'active' && isDead(this.state)) throw keyRefused(this.options.name, this.state);
     const { envelope, held, exact } = located;
     if (held === undefined) return this.#decryptMiss(envelope, context, open, waiter);
     if (!exact && !held.accepts(envelope.block)) throw unauthentic(new Error('the block is not the DEK’s'));
@@ -88,27 +102,59 @@ export class Keyring {
   /** For a dry run of Encrypt: also that the context has what the key partitions by (INVALID_REQUEST). */
   async checkState(context: EncryptionContext, signal: AbortSignal): Promise<void> {
     partitionOf(context, this.options.partitionBy, this.options.name);
-    await this.checkKeks(signal);
+    const state = await this.checkKeks(signal);
+    if (state !== 'active') throw keyRefused(this.options.name, state);
   }
 
-  /** That the authorities' KEKs may be used. Throws KEY_DISABLED and the like, UPSTREAM_*. */
-  async checkKeks(signal: AbortSignal): Promise<void> {
+  /** That the authorities' upstreams let what is there be decrypted. Throws KEY_DISABLED and the like, UPSTREAM_*. */
+  async checkKeks(signal: AbortSignal): Promise<'active' | 'archived'> {
+    let worst: 'active' | 'archived' = 'active';
     for (const { kek, role } of this.options.recipients) {
       if (role !== 'authority') continue;
-      try {
-        const { state } = await kek.describe(signal);
-        if (state !== 'active') throw new UpstreamFailure('refused', `KEK is ${state}`, { condition: state });
-      } catch (thrown) {
-        throw fromUpstream(this.options.name, kek.upstreamName, UpstreamFailure.from(thrown));
-      }
+      const { state } = await describe(kek, this.options.name, signal);
+      if (isDead(state)) throw keyRefused(this.options.name, state);
+      if (state === 'archived') worst = state;
     }
+    return worst;
   }
 
-  /** Makes the DEK that encrypts for a partition, unless there is one. */
-  async warm(partition: EncryptionContext): Promise<void> {
-    if (this.#caches && this.encrypting.current(partitionKey(partition)) === undefined) {
-      await this.encrypting.create(partition);
-    }
+  /** Makes the DEK that encrypts for a partition, unless there is one or none is kept. Returns how many it made. */
+  async warm(partition: EncryptionContext): Promise<number> {
+    if (this.state !== 'active') throw keyRefused(this.options.name, this.state);
+    if (!this.#caches || this.encrypting.current(partitionKey(partition)) !== undefined) return 0;
+    await this.encrypting.create(partition);
+    return 1;
+  }
+
+  /**
+   * Zeroes the DEKs of one partition, or of all; those that are being made or unwrapped meanwhile are not used either, and their callers get fresh
+   * ones. Returns how many were cached.
+   */
+  flush(partition?: EncryptionContext): number {
+    this.#underway.flush(partition);
+    this.decrypting.flush(partition);
+    const name = partition === undefined ? undefined : partitionKey(partition);
+    const doomed = [...this.all()].filter((dek) => name === undefined || dek.partitionKey === name);
+    for (const dek of doomed) this.remove(dek);
+    this.counters.purged += doomed.length;
+    return doomed.length;
+  }
+
+  /** For a partition that its upstream refuses from now on. Returns how many DEKs were zeroed. */
+  purgePartition(partition: EncryptionContext): number {
+    return this.flush(partition);
+  }
+
+  names(kek: Kek): boolean {
+    return this.options.recipients.some((one) => one.kek === kek) || this.options.decryptWith.includes(kek);
+  }
+
+  /** A KEK of this key changed: what is under way is done again with what is true now, and each DEK knows whether it is archived. */
+  kekChanged(): void {
+    this.state = keyState(this.options);
+    this.#underway.flush(undefined);
+    this.decrypting.flush(undefined);
+    for (const dek of this.all()) dek.noteStanding();
   }
 
   /**
@@ -137,7 +183,7 @@ export class Keyring {
     yield* this.decrypting.all();
   }
 
-  #encryptWith<T>(dek: Dek, bytes: number, use: UseDek<T>, grace: boolean): T {
+  #encryptWith<T>(dek: Dek, bytes: number, use: UseDek<T>, grace: boolean): T | Promise<T> {
     const result = use(dek, grace);
     dek.messages++;
     dek.bytes += bytes;
@@ -145,7 +191,7 @@ export class Keyring {
     return result;
   }
 
-  #decryptWith<T>(dek: Dek, open: UseDek<T>, grace: boolean): T {
+  #decryptWith<T>(dek: Dek, open: UseDek<T>, grace: boolean): T | Promise<T> {
     const result = open(dek, grace);
     if (grace) this.counters.grace_served++;
     return result;
@@ -230,6 +276,14 @@ export class Keyring {
   #touch(dek: Dek, nowMs: number): void {
     dek.touchedAtMs = Math.floor(nowMs);
     if (dek.place === 'decrypting') this.decrypting.touch(dek);
+  }
+}
+
+async function describe(kek: Kek, keyName: string, signal: AbortSignal): Promise<KekDescription> {
+  try {
+    return await kek.describe(signal);
+  } catch (thrown) {
+    throw fromUpstream(keyName, kek.upstreamName, UpstreamFailure.from(thrown));
   }
 }
 

@@ -1,6 +1,8 @@
+import type { EncryptionContext } from '../crypto/context.ts';
 import { parseDekBlock } from '../crypto/dek-block.ts';
 import type { Envelope } from '../crypto/envelope.ts';
 import { DekdError } from '../errors.ts';
+import type { KekDescription } from '../upstream/provider.ts';
 import { NegativeMemory } from './admission.ts';
 import type { Clock } from './clock.ts';
 import { graceMs } from './decide.ts';
@@ -12,9 +14,10 @@ import { Keyring } from './keyring.ts';
 import type { InlineEnvelope, Located } from './located.ts';
 import { CLOCK_STEP_MS, type KeyOptions, PROBE_INTERVAL_MS } from './options.ts';
 import { Refresher } from './refresher.ts';
-import { Refusals } from './refusals.ts';
+import { counts, Refusals } from './refusals.ts';
 import { Room } from './room.ts';
 import type { Shared } from './shared.ts';
+import { deadVersions, isDead, standingOf } from './standing.ts';
 
 /** All keyrings of the process, and what they share: the index, refusals, refreshes, the look at the clocks. */
 export class Keyrings {
@@ -100,6 +103,31 @@ export class Keyrings {
   /** A KEK was made or changed here: what an upstream said before is no longer true. */
   forgetAnswers(): void {
     this.#shared.negatives.forget();
+  }
+
+  /**
+   * What a KEK, whose life is led here, is from now on: each key's state follows at once. The DEKs of a KEK that ended, or of versions that did, are
+   * zeroed; what is under way is done again.
+   */
+  kekChanged(upstreamName: string, description: KekDescription): void {
+    const kek = this.keks().find((one) => one.upstreamName === upstreamName && one.uri === description.uri);
+    if (kek === undefined) return;
+    kek.stands(standingOf(description));
+    this.forgetAnswers();
+    for (const ring of this.#rings.values()) if (ring.names(kek)) ring.kekChanged();
+    const kekIsDead = isDead(description.state);
+    const dead = deadVersions(description);
+    const doomed = [...this.#index.values()].filter(
+      (dek) =>
+        counts(dek, kek) &&
+        (kekIsDead || dek.recipients.some((one) => one.kek === kek && dead.has(one.wrapped.kekVersion))),
+    );
+    for (const dek of doomed) this.#purge(dek);
+  }
+
+  /** Zeroes a key's DEKs, of one partition or of all, also those under way. Returns how many were cached; 0 for an unknown key. */
+  flush(keyName: string, partition?: EncryptionContext): number {
+    return this.#rings.get(keyName)?.flush(partition) ?? 0;
   }
 
   /** Refusals that are not settled, for status. */

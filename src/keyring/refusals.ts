@@ -182,8 +182,8 @@ function sameVersion(refusal: Refused, recipient: DekRecipient): boolean {
   return refusal.scope !== 'version' || recipient.wrapped.kekVersion === refusal.kekVersion;
 }
 
-/** Whether this KEK's refusal kills the DEK: an authority's does, a standby's while no authority answers or there is none. */
-function counts(dek: Dek, kek: Kek): boolean {
+/** Whether this KEK's refusal, or its end, kills the DEK: an authority's does, a standby's while no authority answers or there is none. */
+export function counts(dek: Dek, kek: Kek): boolean {
   if (dek.isAuthority(kek)) return true;
   return dek.uses(kek) && dek.recipients.every((one) => one.role !== 'authority' || one.kek.outage);
 }

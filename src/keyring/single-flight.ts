@@ -51,7 +51,7 @@ export function waitFor<T>(promise: Promise<T>, waiter: Waiter): Promise<T> {
 export async function useOnce<R, T>(
   making: Promise<R>,
   waiter: Waiter,
-  use: (made: R) => T,
+  use: (made: R) => T | Promise<T>,
   release: (made: R) => void,
 ): Promise<T> {
   try {

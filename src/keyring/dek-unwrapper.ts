@@ -1,0 +1,132 @@
+import { createHash } from 'node:crypto';
+import type { EncryptionContext } from '../crypto/context.ts';
+import { type DekBlock, parseDekBlock, wrapContext } from '../crypto/dek-block.ts';
+import { unauthentic } from '../crypto/invalid-ciphertext.ts';
+import { freeKey, type SlotHandle } from '../crypto/native.ts';
+import type { DekdError } from '../errors.ts';
+import { checkPartition } from './admission.ts';
+import type { Counters } from './counters.ts';
+import { Dek, type DekRecipient, knownRecipients } from './dek.ts';
+import { fromUpstream, keyRefused } from './failures.ts';
+import { type KeyOptions, MISS_MS } from './options.ts';
+import { partitionKey } from './partition.ts';
+import type { Shared } from './shared.ts';
+import { isDead } from './standing.ts';
+import { withDeadline } from './timing.ts';
+import type { Underway } from './underway.ts';
+import { type UnwrapOutcome, unwrap } from './unwrap.ts';
+
+/** A dek-block that a request brought and that no held DEK has verified. */
+export interface UnknownBlock {
+  readonly dekId: Buffer;
+  readonly block: Buffer;
+}
+
+/** A block for whose DEK an upstream may be asked. Copies: the work may outlive the request, whose bytes are zeroed. */
+export interface AdmittedBlock extends UnknownBlock {
+  /** Of the same dek_id and block, and of no other. */
+  readonly name: string;
+  readonly parsed: DekBlock;
+  readonly recipients: readonly DekRecipient[];
+}
+
+/** Unwraps the DEKs that ciphertexts of one key bring: admission before, and why it failed is remembered after. */
+export class DekUnwrapper {
+  readonly #options: KeyOptions;
+  readonly #counters: Counters;
+  readonly #shared: Shared;
+  readonly #underway: Underway;
+
+  constructor(options: KeyOptions, counters: Counters, shared: Shared, underway: Underway) {
+    this.#options = options;
+    this.#counters = counters;
+    this.#shared = shared;
+    this.#underway = underway;
+  }
+
+  /** Everything that can be said of a block without spending a call; `context` undefined = the caller needs none. */
+  admit(unknown: UnknownBlock, context: EncryptionContext | undefined): AdmittedBlock {
+    const block = Buffer.from(unknown.block);
+    const dekId = Buffer.from(unknown.dekId);
+    const parsed = parseDekBlock(block);
+    const recipients = knownRecipients(parsed, this.#options);
+    if (recipients.length === 0) throw unauthentic(new Error('no recipient is a KEK of this key'));
+    if (context !== undefined) checkPartition(parsed.partition, context);
+    this.#checkAuthorities(recipients);
+    const name = createHash('sha256').update(dekId).update(block).digest('latin1');
+    this.#shared.negatives.check(name, this.#counters);
+    return { name, dekId, block, parsed, recipients };
+  }
+
+  /** The DEK, verified (dek_id and MAC), the caller's to free. */
+  async unwrap(admitted: AdmittedBlock): Promise<Dek> {
+    const partition = partitionKey(admitted.parsed.partition);
+    const { outcome, startedAtMs } = await this.#underway.run(
+      partition,
+      () => this.#attempt(admitted),
+      ({ outcome: flushed }) => {
+        if (flushed.kind === 'opened') freeKey(flushed.handle);
+      },
+    );
+    if (outcome.kind !== 'opened') throw this.#explain(admitted, outcome);
+    return this.#dek(outcome.handle, admitted, outcome.by, startedAtMs);
+  }
+
+  async #attempt({ dekId, block, parsed, recipients }: AdmittedBlock): Promise<{
+    outcome: UnwrapOutcome;
+    startedAtMs: number;
+  }> {
+    // Again: the KEKs may have changed since the last round.
+    this.#checkAuthorities(recipients);
+    const { clock, room } = this.#shared;
+    const context = wrapContext(parsed.keyName, dekId, parsed.partition);
+    const counters = this.#counters;
+    const startedAtMs = clock.bootMs();
+    const mayEvict = !recipients.every(({ kek }) => kek.failedRecently(startedAtMs));
+    const outcome = await room.holdForLoad(mayEvict, () =>
+      withDeadline(clock, MISS_MS, (signal) => unwrap({ recipients, dekId, block, context, counters, signal })),
+    );
+    return { outcome, startedAtMs };
+  }
+
+  #dek(handle: SlotHandle, { dekId, block }: AdmittedBlock, by: DekRecipient, startedAtMs: number): Dek {
+    const dek = new Dek(handle, dekId, block, this.#options, this.#counters, startedAtMs);
+    dek.verified(startedAtMs, by.role, this.#shared.clock);
+    return dek;
+  }
+
+  #checkAuthorities(recipients: readonly DekRecipient[]): void {
+    for (const { kek, role } of recipients) {
+      const { state } = kek.standing;
+      if (role === 'authority' && isDead(state)) throw keyRefused(this.#options.name, state);
+    }
+  }
+
+  #explain(admitted: AdmittedBlock, outcome: Exclude<UnwrapOutcome, { kind: 'opened' }>): DekdError {
+    const { name, parsed, recipients } = admitted;
+    const keyName = this.#options.name;
+    switch (outcome.kind) {
+      case 'invalid': {
+        const error = unauthentic(new Error('no upstream could unwrap the DEK'));
+        this.#shared.negatives.invalid(name, error);
+        return error;
+      }
+      case 'refused': {
+        const { kek, wrapped } = outcome.by;
+        const scope = outcome.failure.scope ?? 'access';
+        const error = fromUpstream(keyName, kek.upstreamName, outcome.failure);
+        this.#shared.negatives.refused(name, error);
+        this.#shared.refusals.followUp({
+          kek,
+          scope,
+          kekVersion: wrapped.kekVersion,
+          keyName,
+          partitionKey: partitionKey(parsed.partition),
+        });
+        return error;
+      }
+      case 'unavailable':
+        return fromUpstream(keyName, recipients[0]?.kek.upstreamName ?? 'none', outcome.failure);
+    }
+  }
+}

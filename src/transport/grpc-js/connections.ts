@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Principal } from '../principal.ts';
+import type { ConnectionMemory } from '../request-memory.ts';
 import type { RefusedConnection, ServerOptions } from '../transport.ts';
 
 /** An idle connection costs some 100 KiB: so connections take 100 MiB at most, whoever opens them. */
@@ -16,14 +17,18 @@ export interface Peer {
   readonly principal: Principal;
   /** Whether a rule named it at accept. */
   readonly known: boolean;
+  /** What its requests are held in. */
+  readonly memory: ConnectionMemory;
 }
+
+type Options = Pick<ServerOptions, 'peerCredentials' | 'admits' | 'onConnectionRefused' | 'requestMemory'>;
 
 /**
  * The open connections and who is at their other end. grpc-js tells a call nothing of its socket but `remoteAddress`, which a
  * Unix socket leaves empty: it carries the connection's id here.
  */
 export class Connections {
-  readonly #options: Pick<ServerOptions, 'peerCredentials' | 'admits' | 'onConnectionRefused'>;
+  readonly #options: Options;
   readonly #peers = new Map<string, Peer>();
   readonly #sockets = new Set<Socket>();
   readonly #byUid = new Map<number, number>();
@@ -31,7 +36,7 @@ export class Connections {
   #lastId = 0;
   #refusalTold = Number.NEGATIVE_INFINITY;
 
-  constructor(options: Pick<ServerOptions, 'peerCredentials' | 'admits' | 'onConnectionRefused'>) {
+  constructor(options: Options) {
     this.#options = options;
   }
 
@@ -44,7 +49,8 @@ export class Connections {
       socket.destroy();
       return false;
     }
-    const peer = { principal, known: this.#options.admits(principal) };
+    const { admits, requestMemory } = this.#options;
+    const peer = { principal, known: admits(principal), memory: requestMemory.connection(principal.uid) };
     const excess = this.#excess(peer);
     if (excess !== undefined) {
       this.#tell(excess);

@@ -1,6 +1,6 @@
 import type { ServerHttp2Stream } from 'node:http2';
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
-import type { RequestMemory } from '../request-memory.ts';
+import type { ConnectionMemory } from '../request-memory.ts';
 
 /** Why a message is not read, as the text of the RESOURCE_EXHAUSTED that grpc-js makes of it. */
 export const NO_REQUEST_MEMORY = 'no memory is left for requests';
@@ -24,7 +24,7 @@ export function streamOf(call: ServerInterceptingCallInterface): ServerHttp2Stre
  * budget once its length is known, copies what comes into one piece, and zeroes what it copied.
  */
 export class MessageDecoder {
-  readonly #memory: RequestMemory;
+  readonly #memory: ConnectionMemory;
   readonly #maxMessageBytes: number;
   readonly #header = Buffer.alloc(HEADER_BYTES);
   #headerBytes = 0;
@@ -34,7 +34,7 @@ export class MessageDecoder {
   #takenBytes = 0;
   #closed = false;
 
-  constructor(memory: RequestMemory, maxMessageBytes: number) {
+  constructor(memory: ConnectionMemory, maxMessageBytes: number) {
     this.#memory = memory;
     this.#maxMessageBytes = maxMessageBytes;
   }
@@ -42,7 +42,7 @@ export class MessageDecoder {
   /** Before the call is started. */
   static install(
     call: ServerInterceptingCallInterface,
-    memory: RequestMemory,
+    memory: ConnectionMemory,
     maxMessageBytes: number,
   ): MessageDecoder {
     const decoder = new MessageDecoder(memory, maxMessageBytes);

@@ -1,4 +1,3 @@
-import type { RequestMemory } from '../request-memory.ts';
 import type { UnaryCall } from './unary-call.ts';
 
 /** A call must be complete this long after its headers: a caller on the same machine has no slow network to wait for. */
@@ -10,14 +9,12 @@ const CLOSE_TICKS = 1;
 
 /** The calls of a server, and one timer for all of them: a call has none of its own. */
 export class OpenCalls {
-  readonly memory: RequestMemory;
   readonly #calls = new Set<UnaryCall>();
   readonly #timer: NodeJS.Timeout;
   #tick = 0;
 
   /** `tickMs`: 1,000 but in tests; a time-out may come one tick late. */
-  constructor(memory: RequestMemory, tickMs: number) {
-    this.memory = memory;
+  constructor(tickMs: number) {
     this.#timer = setInterval(() => this.#sweep(), tickMs).unref();
   }
 

@@ -17,7 +17,7 @@ import {
   type TransportServer,
   UnimplementedMethod,
 } from '../transport.ts';
-import { Connections } from './connections.ts';
+import { Connections, type Peer } from './connections.ts';
 import { Health } from './health.ts';
 import { IncomingMessage } from './incoming-message.ts';
 import { MessageDecoder } from './message-decoder.ts';
@@ -60,7 +60,7 @@ class GrpcJsServer implements TransportServer {
 
   constructor(options: ServerOptions) {
     this.#connections = new Connections(options);
-    this.#open = new OpenCalls(options.requestMemory, options.tickMs ?? TICK_MS);
+    this.#open = new OpenCalls(options.tickMs ?? TICK_MS);
     this.#routes = routes(options, this.#open);
     this.#server = new Server({
       'grpc.max_receive_message_length': options.maxMessageBytes,
@@ -111,16 +111,16 @@ class GrpcJsServer implements TransportServer {
   }
 
   #intercept(path: string, base: ServerInterceptingCallInterface): ServerInterceptingCall {
-    const route = this.#routes.get(path);
-    if (route === undefined) return this.#libraryCall(base);
     const peer = this.#connections.peer(base.getConnectionInfo().remoteAddress);
     if (peer === undefined) return refusedCall(base);
-    return new UnaryCall(base, route, peer.principal, !this.#connections.admits(peer));
+    const route = this.#routes.get(path);
+    if (route === undefined) return this.#libraryCall(base, peer);
+    return new UnaryCall(base, route, peer, !this.#connections.admits(peer));
   }
 
-  #libraryCall(base: ServerInterceptingCallInterface): ServerInterceptingCall {
+  #libraryCall(base: ServerInterceptingCallInterface, { memory }: Peer): ServerInterceptingCall {
     this.#libraryCalls.add(base);
-    const decoder = MessageDecoder.install(base, this.#open.memory, MAX_LIBRARY_MESSAGE_BYTES);
+    const decoder = MessageDecoder.install(base, memory, MAX_LIBRARY_MESSAGE_BYTES);
     const onCancel = () => {
       this.#libraryCalls.delete(base);
       decoder.close();

@@ -37,7 +37,6 @@ export function libraryFailure(code: number, details: string, maxMessageBytes: n
 }
 
 function noRequestMemory(): DekdError {
-  const text =
-    'the requests under way hold all the memory that there is for them; send fewer, or smaller ones, at a time';
+  const text = 'your requests under way hold as much memory as they may now; send fewer, or smaller ones, at a time';
   return new DekdError('QUOTA_EXCEEDED', text, { retryAfterMs: ROOM_AGAIN_MS });
 }

@@ -4,6 +4,7 @@ import { status as codes, Metadata, ServerInterceptingCall, type ServerIntercept
 import { DekdError } from '../../errors.ts';
 import type { Principal } from '../principal.ts';
 import { type Call, type Handler, MalformedMessage, type RpcStatus } from '../transport.ts';
+import type { Peer } from './connections.ts';
 import type { IncomingMessage } from './incoming-message.ts';
 import { MessageDecoder, streamOf } from './message-decoder.ts';
 import type { OpenCalls } from './open-calls.ts';
@@ -59,11 +60,11 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
   #ended = false;
 
   /** `denied`: no rule can allow it anything, so that not a byte of its message is read. */
-  constructor(base: ServerInterceptingCallInterface, route: Route, principal: Principal, denied: boolean) {
+  constructor(base: ServerInterceptingCallInterface, route: Route, { principal, memory }: Peer, denied: boolean) {
     super(base);
     this.principal = principal;
     this.#denied = denied;
-    this.#decoder = MessageDecoder.install(base, route.open.memory, route.maxMessageBytes);
+    this.#decoder = MessageDecoder.install(base, memory, route.maxMessageBytes);
     this.dueTick = route.open.receiveBy;
     this.#base = base;
     this.#route = route;

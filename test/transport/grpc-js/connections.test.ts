@@ -7,6 +7,7 @@ import test, { type ExecutionContext } from 'ava';
 import { peerCredentials } from '../../../src/crypto/native.ts';
 import { Connections } from '../../../src/transport/grpc-js/connections.ts';
 import type { Principal } from '../../../src/transport/principal.ts';
+import { RequestMemory } from '../../../src/transport/request-memory.ts';
 import type { RefusedConnection } from '../../../src/transport/transport.ts';
 import { keyAgent, rawRequest, startServer } from './test-server.ts';
 
@@ -255,6 +256,7 @@ function limited(t: ExecutionContext, isKnown: boolean) {
     peerCredentials: (uid) => ({ uid, gid: uid, groups: [] }),
     admits: () => isKnown,
     onConnectionRefused: (refused) => void told.push(refused),
+    requestMemory: new RequestMemory(0),
   });
   const open = (uid: number, count: number): Socket[] =>
     Array.from({ length: count }, () => stubSocket(uid)).filter((socket) => {

@@ -15,7 +15,7 @@ test('frames come out whole however the bytes come in, and what came in is zeroe
   const frames = MESSAGES.map((message) => frame(message));
   const bytes = Buffer.concat(frames);
   for (const length of [1, 2, 4, 5, 6, 7, 100, bytes.length]) {
-    const decoder = new MessageDecoder(new RequestMemory(1000), 300);
+    const decoder = new MessageDecoder(new RequestMemory(1000).connection(1), 300);
     const found: Buffer[] = [];
     const sent = Buffer.from(bytes);
     for (let at = 0; at < sent.length; at += length) found.push(...decoder.write(sent.subarray(at, at + length)));
@@ -25,14 +25,16 @@ test('frames come out whole however the bytes come in, and what came in is zeroe
 });
 
 test('memory is taken for the whole message at its header, and given back by close', (t) => {
-  const memory = new RequestMemory(150);
-  const decoder = new MessageDecoder(memory, 100);
-  decoder.write(frame(Buffer.alloc(100)).subarray(0, 4));
+  const memory = new RequestMemory(0).connection(1);
+  const decoder = new MessageDecoder(memory, 16_300);
+  const header = frame(Buffer.alloc(16_300)).subarray(0, 5);
+  decoder.write(header.subarray(0, 4));
   t.is(memory.takenBytes, 0);
-  decoder.write(Buffer.from([100]));
-  t.is(memory.takenBytes, 105);
+  decoder.write(header.subarray(4));
+  t.is(memory.takenBytes, 16_305);
+  // Of 16 KiB 79 bytes are left.
   const other = new MessageDecoder(memory, 100);
-  t.throws(() => other.write(frame(Buffer.alloc(41))), { message: NO_REQUEST_MEMORY });
+  t.throws(() => other.write(frame(Buffer.alloc(75))), { message: NO_REQUEST_MEMORY });
   t.deepEqual(other.write(frame(Buffer.alloc(1))), []);
   decoder.close();
   t.is(memory.takenBytes, 0);
@@ -43,13 +45,13 @@ test('memory is taken for the whole message at its header, and given back by clo
 });
 
 test('a compressed message takes as much as it may become', (t) => {
-  const memory = new RequestMemory(1000);
+  const memory = new RequestMemory(1000).connection(1);
   new MessageDecoder(memory, 100).write(frame(Buffer.alloc(1), 1));
   t.is(memory.takenBytes, 100);
 });
 
 test('a message over the limit is refused at its header and takes nothing', (t) => {
-  const memory = new RequestMemory(1000);
+  const memory = new RequestMemory(1000).connection(1);
   const decoder = new MessageDecoder(memory, 100);
   t.throws(() => decoder.write(frame(Buffer.alloc(101)).subarray(0, 5)), { message: 'more than 100 bytes' });
   t.is(memory.takenBytes, 0);

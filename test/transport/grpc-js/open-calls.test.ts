@@ -57,7 +57,7 @@ async function eventually(condition: () => boolean): Promise<boolean> {
 }
 
 test('half-sent messages share a budget: who comes too late is told to try again, and what ends gives its share back', async (t) => {
-  const requestMemory = new RequestMemory(9 * MIB);
+  const requestMemory = new RequestMemory(16 * MIB);
   const { path, call } = await startServer(t, { Encrypt: () => ({ key: 'x' }) }, { requestMemory });
   const { session, request } = connect(t, path);
   const held = [request(halfSent(4 * MIB)), request(halfSent(4 * MIB))];
@@ -92,7 +92,7 @@ test('health checks and reflection have small messages only', async (t) => {
 });
 
 test('a message that does not come to its end is DEADLINE_EXCEEDED, and its stream is closed', async (t) => {
-  const requestMemory = new RequestMemory(9 * MIB);
+  const requestMemory = new RequestMemory(16 * MIB);
   const { path } = await startServer(t, { Encrypt: () => ({}) }, { requestMemory, tickMs: 20 });
   const { request } = connect(t, path);
   for (const body of [halfSent(4 * MIB), Buffer.alloc(3), Buffer.alloc(5)]) {
@@ -109,7 +109,7 @@ test('a handler may take longer than a message may', async (t) => {
 });
 
 test('a reply that nobody reads is given up in the end', async (t) => {
-  const requestMemory = new RequestMemory(9 * MIB);
+  const requestMemory = new RequestMemory(16 * MIB);
   const handlers = { Decrypt: () => ({ plaintext: Buffer.alloc(MIB) }) };
   const { path } = await startServer(t, handlers, { requestMemory, tickMs: 10 });
   const { request } = connect(t, path, { initialWindowSize: 1024 });
@@ -123,7 +123,7 @@ test('a reply that nobody reads is given up in the end', async (t) => {
 });
 
 test('a caller whom no rule names is denied at its headers, hears why, and loses the stream that it does not end', async (t) => {
-  const requestMemory = new RequestMemory(9 * MIB);
+  const requestMemory = new RequestMemory(16 * MIB);
   let admitted = false;
   const options = { requestMemory, tickMs: 50, admits: () => admitted };
   const { path, call } = await startServer(t, { Encrypt: () => ({ key: 'x' }) }, options);

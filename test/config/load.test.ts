@@ -261,6 +261,11 @@ const table: readonly [find: string, replacement: string, ...lines: string[]][] 
     'F:11:102: keys.orders.recipients[1].kek: the same KEK twice in one key',
   ],
   [
+    'role: authority }',
+    'role: authority }, { upstream: store, kek: "local:0123456789abcdef/orders", role: standby }',
+    'F:11:102: keys.orders.recipients[1].kek: the same KEK twice in one key',
+  ],
+  [
     'role: authority } ]',
     'role: authority } ]\n    decrypt_with: [ { upstream: store, kek: "local:orders" } ]',
     'F:12:45: keys.orders.decrypt_with[0].kek: the same KEK twice in one key',

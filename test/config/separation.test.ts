@@ -18,6 +18,11 @@ test('one id, one of user, operator and custodian on a key: in one rule, and in 
     allow({ gid: 7, roles: ['operator'] }, { gid: 7, roles: ['auditor'] }, { gid: 7, roles: ['custodian'] }),
     [`keys.orders.allow[2].roles: gid 7 holds operator and custodian on one key; ${WHY}`],
   );
+  t.is(
+    allow({ uid: 7, roles: ['operator', 'custodian'] }, { uid: 7, roles: ['auditor'] }).length,
+    1,
+    'told where it begins',
+  );
   t.deepEqual(allow({ uid: 7, roles: ['user', 'auditor'] }, { gid: 7, roles: ['operator', 'auditor'] }), []);
 });
 
@@ -69,6 +74,7 @@ test('admin: who makes KEKs or copies the keystore uses no key, and nobody does 
       { uid: 9, roles: ['operator'] },
       { uid: 9, roles: ['auditor'] },
       { uid: 9, roles: ['custodian'] },
+      { uid: 9, roles: ['auditor'] },
     ]),
     [
       'admin[2].roles: uid 9 holds operator and custodian in admin; production wants different people (nobody makes KEKs and copies the keystore)',

@@ -136,6 +136,10 @@ test('keks may name a retired KEK, and one by its full reference; not one of ano
   ]);
 });
 
+test('an hour between rotations is enough, and a root key next to the directory is not inside it', (t) => {
+  t.deepEqual(problems({ rotate_after: '1h', root_key: { file: '/var/lib/dekd.key' } }), []);
+});
+
 test('development takes short rotations and a development root key', (t) => {
   const short = upstream({ rotate_after: '1s', root_key: { development: true } });
   t.deepEqual(problemsOf(base({ profile: 'development', upstreams: { store: short } })), []);

@@ -60,7 +60,7 @@ function notTheUpstreams(error: DekdError): DekdError | undefined {
 
 /** SQLite cannot make sense of what is in the file; not that it cannot get at it. */
 export function isDamage(thrown: unknown): thrown is Error {
-  const { errcode } = thrown as { errcode?: unknown };
+  const errcode = (thrown as { errcode?: unknown } | null)?.errcode;
   const primary = typeof errcode === 'number' ? errcode & 0xff : undefined;
   return primary === SQLITE.CORRUPT || primary === SQLITE.NOTADB || primary === SQLITE.ERROR;
 }

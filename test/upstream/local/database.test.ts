@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import test from 'ava';
-import { openDatabase, readRows, transaction } from '../../../src/upstream/local/database.ts';
+import { openDatabase, readRows, schemaProblems, transaction } from '../../../src/upstream/local/database.ts';
 import { SCHEMA_VERSION } from '../../../src/upstream/local/schema.ts';
 import { edit, makePlace, makeStore, openPlace, runChild } from './fixture.ts';
 
@@ -187,6 +187,27 @@ test('damage that no query would meet is found by the integrity check', async (t
     name: 'DekdError',
     message: /keystore\.db is damaged \(.+\); put back/,
   });
+});
+
+test('how tables differ is named, object by object', async (t) => {
+  const problems = async (change: string): Promise<string[]> => {
+    const place = await makeStore(t);
+    let found: string[] = [];
+    edit(place, (connection) => {
+      connection.exec(change);
+      found = schemaProblems(connection, SCHEMA_VERSION);
+    });
+    return found;
+  };
+  t.deepEqual(await problems('VACUUM'), []);
+  t.deepEqual(await problems('DROP INDEX one_active_version; CREATE TABLE more (column)'), [
+    'missing: CREATE UNIQUE INDEX one_active_version ON kek_version',
+    'added: CREATE TABLE more',
+  ]);
+  t.deepEqual(await problems('ALTER TABLE kek ADD COLUMN extra TEXT'), [
+    'missing: CREATE TABLE kek',
+    'added: CREATE TABLE kek',
+  ]);
 });
 
 test('a transaction that fails is undone', (t) => {

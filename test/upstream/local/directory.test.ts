@@ -1,6 +1,13 @@
-import { chmodSync, chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import test from 'ava';
-import { excessiveBits, octal, prepareDirectory } from '../../../src/upstream/local/directory.ts';
+import {
+  checkDatabaseFile,
+  excessiveBits,
+  makeDirectory,
+  octal,
+  prepareDirectory,
+  syncDirectory,
+} from '../../../src/upstream/local/directory.ts';
 import { requireRoot } from '../../helpers/require-root.ts';
 import { makePlace } from './fixture.ts';
 
@@ -69,4 +76,18 @@ test('forbidden bits are those of the owner they belong to', (t) => {
   t.is(excessiveBits(file(1000, 0o100640), 0o077, 0o037), 0o040);
   t.is(excessiveBits(file(0, 0o100640), 0o077, 0o037), 0);
   t.is(excessiveBits(file(0, 0o100664), 0o077, 0o037), 0o024);
+});
+
+test('the directory alone can be made, and its names written to the disk', (t) => {
+  const place = makePlace(t);
+  makeDirectory(place.directory);
+  t.is(octal(statSync(place.directory)), '0700');
+  t.deepEqual(readdirSync(place.directory), []);
+  t.notThrows(() => syncDirectory(place.directory));
+  t.throws(() => syncDirectory(`${place.directory}/none`), { code: 'ENOENT' });
+  t.throws(() => checkDatabaseFile(place.directory, place.database), { code: 'ENOENT' });
+  writeFileSync(place.database, '', { mode: 0o600 });
+  t.notThrows(() => checkDatabaseFile(place.directory, place.database));
+  chmodSync(place.directory, 0o777);
+  t.throws(() => makeDirectory(place.directory), { message: /others can write/ });
 });

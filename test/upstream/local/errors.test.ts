@@ -2,6 +2,7 @@ import test from 'ava';
 import { DekdError, type Reason } from '../../../src/errors.ts';
 import { UpstreamFailure } from '../../../src/upstream/failure.ts';
 import {
+  isDamage,
   keystoreFault,
   loadingFailure,
   openingError,
@@ -75,4 +76,11 @@ test('a lack of secret memory is not an outage of the upstream', (t) => {
   }
   const broken = loadingFailure('local:orders', 1, coded('ERR_AUTHENTICATION'));
   t.true(broken instanceof UpstreamFailure && broken.class === 'unreachable');
+});
+
+test('what SQLite cannot make sense of is damage; what it cannot get at is not', (t) => {
+  for (const errcode of [1, 11, 779, 26]) t.true(isDamage(sqlite(errcode)), String(errcode));
+  for (const thrown of [sqlite(5), sqlite(8), sqlite(10), sqlite(13), sqlite(14), coded('EIO'), null, 'text']) {
+    t.false(isDamage(thrown));
+  }
 });

@@ -11,8 +11,8 @@ export interface Case {
   readonly fails?: string | undefined;
   /** Checks the result, and brings the model up to date. Not called when the call fails. */
   readonly check?: (result: never) => void;
-  /** Arguments whose output lies over what it is made from: they must be refused. */
-  readonly overlapping?: () => unknown[];
+  /** Arguments that must be refused together: an output that lies over what it is made from, or is too short. */
+  readonly refused?: () => unknown[];
   /** What a call writes to; unchanged when an argument was refused. */
   readonly outputs?: readonly Uint8Array[];
   /** After a failure by `fails`. */

@@ -101,19 +101,19 @@ export class NativeFuzzer {
   }
 
   /** Half of the calls are as the model has them, the others get one or two values that must be refused, or too few. */
-  #plan({ args, roles, fails, overlapping }: Case): Plan {
+  #plan({ args, roles, fails, refused }: Case): Plan {
     const { random } = this.#model;
     if (roles.length === 0 || random.chance(1, 2)) {
       return { args, codes: fails === undefined ? undefined : new Set([fails]), isHostile: false };
     }
-    const refused = { codes: new Set(['ERR_INVALID_ARG']), isHostile: true };
-    if (random.chance(1, 10)) return { args: args.slice(0, random.below(args.length)), ...refused };
-    if (overlapping !== undefined && random.chance(1, 8)) return { args: overlapping(), ...refused };
+    const invalid = { codes: new Set(['ERR_INVALID_ARG']), isHostile: true };
+    if (random.chance(1, 10)) return { args: args.slice(0, random.below(args.length)), ...invalid };
+    if (refused !== undefined && random.chance(1, 5)) return { args: refused(), ...invalid };
     const wrong = [...args];
     const codes = new Set<string>();
     for (let count = 1 + random.below(2); count > 0; count--) {
       const at = random.below(args.length);
-      const { value, code } = hostile(roles[at]!, this.#model, args[at]);
+      const { value, code } = hostile(roles[at]!, this.#model, args[at], args[at - 1]);
       if (wrong[at] !== args[at]) continue;
       wrong[at] = value;
       codes.add(code);

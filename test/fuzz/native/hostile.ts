@@ -12,6 +12,8 @@ export type Role =
   | 'bytes'
   | 'bytesOrNull'
   | 'number'
+  /** A place in the argument before it. */
+  | 'within'
   | 'kind'
   | 'fd'
   | 'options';
@@ -67,8 +69,8 @@ const NO_SUITES = [0, 3, 4, 5, 99, 255, 256, 257, 2 ** 32 + 1, Number.MAX_SAFE_I
 const CLOSED_FDS = [2 ** 31 - 1, 2 ** 30 + 1, 900_000_001];
 const BAD_FDS = [2 ** 31, 2 ** 32, 2 ** 32 + 1];
 
-/** One of the values that `role` refuses; `valid` is what the argument would be. */
-export function hostile(role: Role, model: Model, valid: unknown): Hostile {
+/** One of the values that `role` refuses; `valid` is what the argument would be, `previous` the one before it. */
+export function hostile(role: Role, model: Model, valid: unknown, previous: unknown): Hostile {
   const { random } = model;
   const invalid = (values: readonly unknown[]): Hostile => ({ value: random.pick(values), code: 'ERR_INVALID_ARG' });
   switch (role) {
@@ -83,6 +85,10 @@ export function hostile(role: Role, model: Model, valid: unknown): Hostile {
       return invalid([...NO_NUMBERS, ...BAD_NUMBERS]);
     case 'use':
       return invalid([...NO_NUMBERS, ...BAD_NUMBERS, 3, 4, 256, 2 ** 32, 2 ** 32 + 1]);
+    case 'within':
+      if (random.chance(1, 2))
+        return invalid([(previous as Uint8Array).length + 1 + random.below(random.pick([1, 40, 5000]))]);
+      return hostile('number', model, valid, previous);
     case 'number':
       return invalid([...NO_NUMBERS, ...BAD_NUMBERS, 2 ** 52, 2 ** 40]);
     case 'kind':
@@ -106,6 +112,12 @@ export function hostile(role: Role, model: Model, valid: unknown): Hostile {
     case 'bytesOrNull':
       return invalid(noBytes());
   }
+}
+
+/** Without a look at the view's own properties, which may be traps. */
+function lengthOf(view: unknown): number {
+  const { get } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')!;
+  return get!.call(view) as number;
 }
 
 /** Freed, never given out, of another generation, or of another kind. */

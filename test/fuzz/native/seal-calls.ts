@@ -16,7 +16,7 @@ export const SEAL_CALLS: Readonly<Record<string, EntryPoint>> = {
 
 const CANARY = 0xa5;
 const NOTHING = new Uint8Array(0);
-const SEAL_ROLES = ['suite', 'bytes', 'number', 'bytes', 'bytes', 'number'] as const;
+const SEAL_ROLES = ['suite', 'bytes', 'within', 'bytes', 'bytes', 'within'] as const;
 
 interface Choice {
   readonly key: Key;
@@ -40,7 +40,8 @@ function seal(model: Model): Case | undefined {
   if (choice === undefined) return undefined;
   const plaintext = model.view(model.length());
   const offset = model.random.below(60);
-  const out = Buffer.alloc(offset + overhead(choice.suite) + plaintext.length + model.random.below(20), CANARY);
+  const needed = overhead(choice.suite) + plaintext.length;
+  const out = Buffer.alloc(offset + needed + model.random.below(20), CANARY);
   return {
     args: [
       choice.key.handle,
@@ -54,14 +55,17 @@ function seal(model: Model): Case | undefined {
     ],
     roles: [role(choice.use), 'use', ...SEAL_ROLES],
     outputs: [out],
-    overlapping: () => {
-      const shared = Buffer.alloc(400);
-      const [from, to] = model.random.chance(1, 2) ? [0, 31] : [50, 0];
-      const source = shared.subarray(from, from + 32);
-      return [choice.key.handle, choice.use, choice.suite, NOTHING, 0, source, shared.subarray(to), 0];
+    refused: () => {
+      const { handle } = choice.key;
+      const shared = Buffer.alloc(200);
+      const place = model.random.below(3);
+      // One byte too few; an output that begins within the plaintext; one that ends there.
+      if (place === 0) return [handle, choice.use, choice.suite, NOTHING, 0, plaintext, out, out.length - needed + 1];
+      const source = shared.subarray(place === 1 ? 0 : 50).subarray(0, 32);
+      return [handle, choice.use, choice.suite, NOTHING, 0, source, shared, place === 1 ? 31 : 0];
     },
     check: (written: number) => {
-      expectEqual(written, overhead(choice.suite) + plaintext.length, 'bytes written');
+      expectEqual(written, needed, 'bytes written');
       expect(isCanary(out.subarray(0, offset)) && isCanary(out.subarray(offset + written)), 'wrote beside its output');
       sealed(model, {
         ...choice,
@@ -80,21 +84,13 @@ function open(model: Model): Case | undefined {
   const out = Buffer.alloc(Math.max(0, length) + model.random.below(20), CANARY);
   return {
     args: [message.key.handle, message.use, message.suite, aad, aad.length, oddView(bytes, model), offset, out],
-    roles: [role(message.use), 'use', 'suite', 'bytes', 'number', 'bytes', 'number', 'bytes'],
+    roles: [role(message.use), 'use', 'suite', 'bytes', 'within', 'bytes', 'within', 'bytes'],
     outputs: [out],
-    overlapping: () => {
+    refused: () => {
+      const start = [message.key.handle, message.use, message.suite, NOTHING, 0];
       const shared = Buffer.alloc(400);
-      const start = model.random.below(100);
-      return [
-        message.key.handle,
-        message.use,
-        message.suite,
-        NOTHING,
-        0,
-        shared.subarray(50, 150),
-        0,
-        shared.subarray(start),
-      ];
+      if (model.random.chance(1, 2)) return [...start, shared, 0, Buffer.alloc(399 - overhead(message.suite))];
+      return [...start, shared.subarray(50, 150), 0, shared.subarray(model.random.below(100))];
     },
     fails: isAltered ? 'ERR_AUTHENTICATION' : undefined,
     checkFailure: () => expect(!holds(out, message.plaintext), 'a plaintext stays after a failure'),
@@ -116,7 +112,7 @@ function sealAsync(model: Model): Case | undefined {
   const spoils = spoiling(model, choice.key, [argument, prefix, choice.aadArgument]);
   return {
     args: [choice.key.handle, choice.use, choice.suite, choice.aadArgument, choice.aad.length, argument, prefix],
-    roles: [role(choice.use), 'use', 'suite', 'bytes', 'number', 'bytes', 'bytes'],
+    roles: [role(choice.use), 'use', 'suite', 'bytes', 'within', 'bytes', 'bytes'],
     afterCall: spoils,
     check: (envelope: Buffer) => {
       expectBytes(envelope.subarray(0, expectedPrefix.length), expectedPrefix, 'prefixes');
@@ -132,7 +128,7 @@ function openAsync(model: Model): Case | undefined {
   const { bytes, offset, aad, isAltered } = perhapsAltered(message, model);
   return {
     args: [message.key.handle, message.use, message.suite, aad, aad.length, bytes, offset],
-    roles: [role(message.use), 'use', 'suite', 'bytes', 'number', 'bytes', 'number'],
+    roles: [role(message.use), 'use', 'suite', 'bytes', 'within', 'bytes', 'within'],
     fails: isAltered ? 'ERR_AUTHENTICATION' : undefined,
     afterCall: spoiling(model, message.key, [bytes, aad]),
     check: (plaintext: Buffer) => {
@@ -152,11 +148,16 @@ function sealDataKey(model: Model): Case | undefined {
   const plaintext = random.chance(1, 3) ? null : Buffer.alloc(length + random.below(20), CANARY);
   return {
     args: [choice.key.handle, choice.suite, choice.aadArgument, choice.aad.length, length, plaintext, out, offset],
-    roles: ['dek', 'suite', 'bytes', 'number', 'number', 'bytesOrNull', 'bytes', 'number'],
+    roles: ['dek', 'suite', 'bytes', 'within', 'number', 'bytesOrNull', 'bytes', 'within'],
     outputs: plaintext === null ? [out] : [out, plaintext],
-    overlapping: () => {
-      const shared = Buffer.alloc(400);
-      return [choice.key.handle, choice.suite, NOTHING, 0, 32, shared.subarray(0, 32), shared, random.below(32)];
+    refused: () => {
+      const start = [choice.key.handle, choice.suite, NOTHING, 0, 32];
+      const shared = Buffer.alloc(overhead(choice.suite) + 32);
+      return random.pick([
+        [...start, shared.subarray(0, 32), shared, 0],
+        [...start, Buffer.alloc(31), shared, 0],
+        [...start, null, shared, 1],
+      ]);
     },
     check: (written: number) => {
       expectEqual(written, overhead(choice.suite) + length, 'bytes written');

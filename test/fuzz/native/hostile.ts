@@ -86,8 +86,7 @@ export function hostile(role: Role, model: Model, valid: unknown, previous: unkn
     case 'use':
       return invalid([...NO_NUMBERS, ...BAD_NUMBERS, 3, 4, 256, 2 ** 32, 2 ** 32 + 1]);
     case 'within':
-      if (random.chance(1, 2))
-        return invalid([(previous as Uint8Array).length + 1 + random.below(random.pick([1, 40, 5000]))]);
+      if (random.chance(1, 2)) return invalid([lengthOf(previous) + 1 + random.below(random.pick([1, 40, 5000]))]);
       return hostile('number', model, valid, previous);
     case 'number':
       return invalid([...NO_NUMBERS, ...BAD_NUMBERS, 2 ** 52, 2 ** 40]);

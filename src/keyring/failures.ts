@@ -22,7 +22,7 @@ export function fromUpstream(keyName: string, upstreamName: string, failure: Ups
   const metadata = { key: keyName, upstream: upstreamName };
   if (failure.class === 'refused') {
     const reason = failure.condition === undefined ? 'UPSTREAM_REFUSED' : CONDITIONS[failure.condition];
-    const text = `key ${keyName}: upstream ${upstreamName} ${refusalText(failure.condition)}`;
+    const text = `key ${keyName}: upstream ${upstreamName} ${refusalText(failure)}`;
     return new DekdError(reason, text, { cause: failure, metadata });
   }
   if (failure.class === 'invalid') {
@@ -62,8 +62,11 @@ export function tooMany(keyName: string, what: 'made' | 'unwrapped'): DekdError 
   });
 }
 
-function refusalText(condition: KekCondition | undefined): string {
+function refusalText({ condition, scope }: UpstreamFailure): string {
   if (condition === undefined) return 'refuses the use of its KEK';
   if (condition === 'missing') return 'has no such KEK; a custodian makes it with `dekctl keys create`';
+  if (condition === 'disabled' && scope === 'access') {
+    return 'refuses this partition: it is disabled; a custodian enables it with `dekctl partitions enable`';
+  }
   return `says that its KEK is ${condition}`;
 }

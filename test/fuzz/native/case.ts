@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import type { SlotKind } from '../../../src/crypto/native.ts';
 import type { Role } from './hostile.ts';
 import type { Model } from './model.ts';
 import type { Place } from './place.ts';
@@ -19,8 +20,8 @@ export interface Case {
   readonly checkFailure?: () => void;
   /** Done as soon as a call has returned its promise. */
   readonly afterCall?: (() => void) | undefined;
-  /** Slots may have run out. */
-  readonly takesSlot?: boolean;
+  /** It makes a key of this kind, for which there may be no room. */
+  readonly makes?: SlotKind;
 }
 
 /** An entry point of the addon. `make` gives undefined when the model lacks a key for it. */

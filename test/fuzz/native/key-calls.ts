@@ -46,7 +46,7 @@ function checkShares(status: ArenaStatus, model: Model): void {
 function createKey(model: Model): Case {
   const kind = model.random.chance(1, 2) ? 'dek' : 'raw';
   const check = (handle: SlotHandle): void => model.add(handle, kind, 32, undefined);
-  return { args: [kind], roles: ['kind'], check, takesSlot: true };
+  return { args: [kind], roles: ['kind'], check, makes: kind };
 }
 
 function readKey(model: Model, place: { withFile: unknown; folderFd: number }): Case {
@@ -54,7 +54,7 @@ function readKey(model: Model, place: { withFile: unknown; folderFd: number }): 
   const length = kind === 'dek' ? 32 : model.random.pick(LENGTHS);
   const roles = ['fd', 'kind', 'number'] as const;
   if (model.random.chance(1, 20))
-    return { args: [place.folderFd, kind, length], roles, fails: 'ERR_SYSTEM', takesSlot: true };
+    return { args: [place.folderFd, kind, length], roles, fails: 'ERR_SYSTEM', makes: kind };
   const excess = model.random.chance(1, 8) ? model.random.pick([-1, 1, 500]) : 0;
   const bytes = randomBytes(length + excess);
   return {
@@ -62,7 +62,7 @@ function readKey(model: Model, place: { withFile: unknown; folderFd: number }): 
     roles,
     fails: excess === 0 ? undefined : 'ERR_KEY_LENGTH',
     check: (handle: SlotHandle) => model.add(handle, kind, length, bytes),
-    takesSlot: true,
+    makes: kind,
   };
 }
 
@@ -94,7 +94,7 @@ function readPassphraseKey(model: Model): Case | undefined {
     roles: ['fd', 'bytes', 'number', 'number', 'number'],
     fails: length < 8 || length > 1024 ? 'ERR_KEY_LENGTH' : undefined,
     check: (handle: SlotHandle) => model.add(handle, 'raw', 32, scryptSync(passphrase, salt, 32, { N: 1024, r, p })),
-    takesSlot: true,
+    makes: 'raw',
   };
 }
 
@@ -114,7 +114,7 @@ function deriveKey(model: Model): Case | undefined {
     args: [key.handle, oddView(salt, model), info, length],
     roles: ['raw', 'bytes', 'bytes', 'number'],
     check: (handle: SlotHandle) => model.add(handle, 'raw', length, bytes),
-    takesSlot: true,
+    makes: 'raw',
   };
 }
 

@@ -36,16 +36,16 @@ const MAX_KEPT = 40;
 /** What one thread knows: from it follows what each call must do. */
 export class Model {
   readonly random: Random;
-  /** Slots may run out: other threads take them too. */
-  readonly isTight: boolean;
+  /** Kinds of keys for which the arena may have no room: other threads take it too. */
+  readonly scarce: readonly SlotKind[];
   readonly keys: Key[] = [];
   readonly stale: number[] = [0];
   readonly messages: Message[] = [];
   readonly wrapped: Wrapped[] = [];
 
-  constructor(random: Random, isTight: boolean) {
+  constructor(random: Random, scarce: readonly SlotKind[]) {
     this.random = random;
-    this.isTight = isTight;
+    this.scarce = scarce;
   }
 
   get isFull(): boolean {

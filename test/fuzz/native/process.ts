@@ -1,25 +1,25 @@
 /** One process of the fuzzer: an arena, threads that share it, and threads that end in the middle of their jobs. Started by native.ts. */
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { type ArenaOptions, arenaStatus, openArena } from '../../../src/crypto/native.ts';
+import { type ArenaOptions, arenaStatus, openArena, type SlotKind } from '../../../src/crypto/native.ts';
 import { checkComplete } from './fuzzer.ts';
 import { fuzz, type Share } from './thread.ts';
 
 /** What the parent says, as JSON in the first argument. */
 export interface ProcessOptions {
   readonly arena: ArenaOptions;
-  readonly isTight: boolean;
+  readonly scarce: readonly SlotKind[];
   readonly seed: number;
   readonly seconds: number;
   readonly threads: number;
 }
 
-const { arena, isTight, seed, seconds, threads } = JSON.parse(process.argv[2]!) as ProcessOptions;
+const { arena, scarce, seed, seconds, threads } = JSON.parse(process.argv[2]!) as ProcessOptions;
 const untilMs = Date.now() + seconds * 1_000;
 checkComplete();
 openArena(arena);
 const before = inUse();
-const shares = Array.from({ length: threads }, (_, at): Share => ({ seed: seed + at, untilMs, isTight }));
+const shares = Array.from({ length: threads }, (_, at): Share => ({ seed: seed + at, untilMs, scarce }));
 const totals = await Promise.all([
   ...shares.slice(1).map(inThread),
   fuzz(shares[0]!),

@@ -50,7 +50,7 @@ function unwrapKey(model: Model): Case | undefined {
     args: [kek.handle, suite, oddView(altered ?? wrapped, model), aad, kind],
     roles: ['kek', 'suite', 'bytes', 'bytes', 'kind'],
     fails: altered === undefined ? undefined : 'ERR_AUTHENTICATION',
-    takesSlot: true,
+    makes: kind,
     check: (handle: SlotHandle) => {
       model.add(handle, kind, 32, bytes);
       if (kind === 'dek' && id !== undefined) expectBytes(dekId(handle), id, 'dek_id of a wrapped key');

@@ -1,17 +1,19 @@
+import { andThen, openBySize } from '../crypto/by-size.ts';
 import type { EncryptionContext } from '../crypto/context.ts';
 import { parseDekBlock } from '../crypto/dek-block.ts';
-import { openEnvelope, parseEnvelope } from '../crypto/envelope.ts';
+import { parseEnvelope, payloadLength } from '../crypto/envelope.ts';
 import { unauthentic } from '../crypto/invalid-ciphertext.ts';
 import { MAX_ASSOCIATED_DATA_BYTES } from '../crypto/payload-aad.ts';
 import { DekdError, invalidField } from '../errors.ts';
 import { checkPartition } from '../keyring/admission.ts';
-import { knownRecipients } from '../keyring/dek.ts';
+import { isArchived, knownRecipients } from '../keyring/dek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
+import type { BatchItem } from './batch.ts';
 import type { Call } from './call.ts';
 import type { Parts } from './parts.ts';
-import { authorize, checkKeyName, checkLength, contextOf } from './request.ts';
+import { archived, authorize, checkArchived, checkKeyName, checkLength, contextOf } from './request.ts';
 
-interface DecryptRequest {
+export interface DecryptRequest {
   ciphertext: Buffer;
   encryption_context: Record<string, string>;
   associated_data: Buffer;
@@ -19,7 +21,7 @@ interface DecryptRequest {
   dry_run: boolean;
 }
 
-interface DecryptResponse {
+export interface DecryptResponse {
   plaintext: Uint8Array;
   key: string;
   generation: number;
@@ -29,40 +31,51 @@ interface DecryptResponse {
 
 const NOTHING = new Uint8Array(0);
 
-export function decrypt(request: DecryptRequest, call: Call, parts: Parts): DecryptResponse | Promise<DecryptResponse> {
-  if (request.ciphertext.length === 0) throw invalidField('ciphertext', 'is empty');
-  if (request.expected_key !== '') checkKeyName('expected_key', request.expected_key);
-  checkLength('associated_data', request.associated_data, MAX_ASSOCIATED_DATA_BYTES);
+/** With `item` it is one of a DecryptBatch. */
+export function decrypt(
+  request: DecryptRequest,
+  call: Call,
+  parts: Parts,
+  item?: BatchItem,
+): DecryptResponse | Promise<DecryptResponse> {
+  const { ciphertext, associated_data: associatedData, expected_key: expectedKey } = request;
+  if (ciphertext.length === 0) throw invalidField('ciphertext', 'is empty');
+  if (expectedKey !== '') checkKeyName('expected_key', expectedKey);
+  checkLength('associated_data', associatedData, MAX_ASSOCIATED_DATA_BYTES);
   const context = contextOf(request.encryption_context);
-  const envelope = parseEnvelope(request.ciphertext);
+  const envelope = parseEnvelope(ciphertext);
   const located = parts.keyrings.locate(envelope);
-  const { keyName } = located;
-  const keyring = authorize('Decrypt', keyName, call, parts);
-  if (request.expected_key !== '' && request.expected_key !== keyName) {
-    throw new DekdError('KEY_MISMATCH', `the ciphertext is of key "${keyName}", not of "${request.expected_key}"`, {
-      metadata: { key: keyName },
+  const { keyName: key } = located;
+  const keyring = authorize(item === undefined ? 'Decrypt' : 'DecryptBatch', key, call, parts);
+  if (expectedKey !== '' && expectedKey !== key) {
+    throw new DekdError('KEY_MISMATCH', `the ciphertext is of key "${key}", not of "${expectedKey}"`, {
+      metadata: { key },
     });
   }
   const outdated = envelope.suite !== keyring.options.suite;
   if (request.dry_run) {
-    return checkBlock(located.envelope.block, context, keyring, call.signal).then(() => ({
+    const { block } = located.envelope;
+    return checkBlock(block, context, keyring, call, parts).then(() => ({
       plaintext: NOTHING,
-      key: keyName,
+      key,
       generation: 0,
       served_in_grace: false,
       outdated,
     }));
   }
-  const { associated_data: associatedData } = request;
   return keyring.decrypt(
     located,
     context,
     (dek, servedInGrace) => {
-      const plaintext = openEnvelope(dek.handle, envelope, context, associatedData);
-      call.wipeLater(plaintext);
-      return { plaintext, key: keyName, generation: dek.generation, served_in_grace: servedInGrace, outdated };
+      checkArchived(dek, call, parts);
+      item?.answers(key, payloadLength(envelope));
+      return andThen(openBySize(dek.handle, envelope, context, associatedData), (plaintext) => {
+        call.wipeLater(plaintext);
+        return { plaintext, key, generation: dek.generation, served_in_grace: servedInGrace, outdated };
+      });
     },
     call,
+    item?.deks,
   );
 }
 
@@ -74,12 +87,15 @@ async function checkBlock(
   block: Buffer,
   context: EncryptionContext,
   keyring: Keyring,
-  signal: AbortSignal,
+  call: Call,
+  parts: Parts,
 ): Promise<void> {
   const parsed = parseDekBlock(block);
-  if (knownRecipients(parsed, keyring.options).length === 0) {
-    throw unauthentic(new Error('no recipient is a KEK of this key'));
-  }
+  const recipients = knownRecipients(parsed, keyring.options);
+  if (recipients.length === 0) throw unauthentic(new Error('no recipient is a KEK of this key'));
   checkPartition(parsed.partition, context);
-  await keyring.checkKeks(signal);
+  const { name } = keyring.options;
+  const mayUseArchived = parts.policy.mayUseArchived(call.principal, name);
+  const state = await keyring.checkKeks(call.signal);
+  if ((state === 'archived' || isArchived(recipients)) && !mayUseArchived) throw archived(name, call);
 }

@@ -1,10 +1,12 @@
-import { sealMessage } from '../crypto/envelope.ts';
+import { andThen, sealBySize } from '../crypto/by-size.ts';
+import { envelopeLength } from '../crypto/envelope.ts';
 import { MAX_ASSOCIATED_DATA_BYTES } from '../crypto/payload-aad.ts';
+import type { BatchItem } from './batch.ts';
 import type { Call } from './call.ts';
 import type { Parts } from './parts.ts';
 import { authorize, checkKeyName, checkLength, contextOf, MAX_PLAINTEXT_BYTES } from './request.ts';
 
-interface EncryptRequest {
+export interface EncryptRequest {
   key: string;
   plaintext: Buffer;
   encryption_context: Record<string, string>;
@@ -12,7 +14,7 @@ interface EncryptRequest {
   dry_run: boolean;
 }
 
-interface EncryptResponse {
+export interface EncryptResponse {
   ciphertext: Uint8Array;
   key: string;
   generation: number;
@@ -22,27 +24,33 @@ interface EncryptResponse {
 
 const NOTHING = new Uint8Array(0);
 
-export function encrypt(request: EncryptRequest, call: Call, parts: Parts): EncryptResponse | Promise<EncryptResponse> {
-  checkKeyName('key', request.key);
-  checkLength('plaintext', request.plaintext, MAX_PLAINTEXT_BYTES);
-  checkLength('associated_data', request.associated_data, MAX_ASSOCIATED_DATA_BYTES);
+/** With `item` it is one of an EncryptBatch. */
+export function encrypt(
+  request: EncryptRequest,
+  call: Call,
+  parts: Parts,
+  item?: BatchItem,
+): EncryptResponse | Promise<EncryptResponse> {
+  const { key, plaintext, associated_data: associatedData } = request;
+  checkKeyName('key', key);
+  checkLength('plaintext', plaintext, MAX_PLAINTEXT_BYTES);
+  checkLength('associated_data', associatedData, MAX_ASSOCIATED_DATA_BYTES);
   const context = contextOf(request.encryption_context);
-  const keyring = authorize('Encrypt', request.key, call, parts);
+  const keyring = authorize(item === undefined ? 'Encrypt' : 'EncryptBatch', key, call, parts);
   if (request.dry_run) {
-    return keyring.checkState(context, call.signal).then(() => response(request.key, NOTHING, 0, false));
+    return keyring.checkState(context, call.signal).then(() => response(key, NOTHING, 0, false));
   }
-  const { plaintext, associated_data: associatedData } = request;
   return keyring.encrypt(
     context,
     plaintext.length,
-    (dek, servedInGrace) =>
-      response(
-        request.key,
-        sealMessage(dek.handle, dek.prefix, context, associatedData, plaintext),
-        dek.generation,
-        servedInGrace,
-      ),
+    (dek, servedInGrace) => {
+      item?.answers(key, envelopeLength(dek.prefix, plaintext.length));
+      return andThen(sealBySize(dek.handle, dek.prefix, context, associatedData, plaintext), (ciphertext) =>
+        response(key, ciphertext, dek.generation, servedInGrace),
+      );
+    },
     call,
+    item?.deks,
   );
 }
 

@@ -6,8 +6,10 @@ import { createKey, listKeys, rotateKey } from './admin-keys.ts';
 import { agentStatus } from './agent-status.ts';
 import type { Call } from './call.ts';
 import { decrypt } from './decrypt.ts';
+import { decryptBatch } from './decrypt-batch.ts';
 import { describeKey } from './describe-key.ts';
 import { encrypt } from './encrypt.ts';
+import { encryptBatch } from './encrypt-batch.ts';
 import { generateDataKey } from './generate-data-key.ts';
 import type { Parts } from './parts.ts';
 
@@ -22,6 +24,8 @@ export function agentHandlers(parts: Parts): Handlers {
     GenerateDataKey: (request, call) => generateDataKey('GenerateDataKey', request, call, parts),
     GenerateDataKeyWithoutPlaintext: (request, call) =>
       generateDataKey('GenerateDataKeyWithoutPlaintext', request, call, parts),
+    EncryptBatch: (request, call) => encryptBatch(request, call, parts),
+    DecryptBatch: (request, call) => decryptBatch(request, call, parts),
     DescribeKey: (request, call) => describeKey(request, call, parts),
   };
 }

@@ -2,6 +2,7 @@ import type { EncryptionContext } from '../crypto/context.ts';
 import { MAX_CONTEXT_ENTRIES } from '../crypto/context.ts';
 import { isKeyName } from '../crypto/dek-block.ts';
 import { DekdError, invalidField } from '../errors.ts';
+import type { Dek } from '../keyring/dek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import type { KeyRpc } from '../policy/roles.ts';
 import type { Call } from './call.ts';
@@ -9,25 +10,28 @@ import type { Parts } from './parts.ts';
 
 /** 4 MiB less 128 KiB: the answer, with the largest context and associated data, fits into a Decrypt call of 4 MiB. */
 export const MAX_PLAINTEXT_BYTES = 4 * 1024 * 1024 - 128 * 1024;
+const MAX_QUOTED_CHARACTERS = 64;
 const NO_CONTEXT: EncryptionContext = new Map();
 
 /** The map of a request as a Map, so that `__proto__` is a key like any other. Its encoded length is checked where it is encoded. */
-export function contextOf(fields: Readonly<Record<string, string>>): EncryptionContext {
+export function contextOf(fields: Readonly<Record<string, string>>, field = 'encryption_context'): EncryptionContext {
   const entries = Object.entries(fields);
   if (entries.length === 0) return NO_CONTEXT;
   if (entries.length > MAX_CONTEXT_ENTRIES) {
-    throw invalidField(
-      'encryption_context',
-      `has ${entries.length} entries, at most ${MAX_CONTEXT_ENTRIES} are allowed`,
-    );
+    throw invalidField(field, `has ${entries.length} entries, at most ${MAX_CONTEXT_ENTRIES} are allowed`);
   }
   for (const [name] of entries) {
-    if (name === '') throw invalidField('encryption_context', 'has an entry with an empty key');
+    if (name === '') throw invalidField(field, 'has an entry with an empty key');
     if (name.startsWith('dekd:') || name.startsWith('aws:')) {
-      throw invalidField('encryption_context', `key "${name}" has a reserved prefix (dekd:, aws:)`);
+      throw invalidField(field, `key "${shortened(name)}" has a reserved prefix (dekd:, aws:)`);
     }
   }
   return new Map(entries);
+}
+
+/** A caller's own text in an error must not make that as long as its request. */
+function shortened(text: string): string {
+  return text.length <= MAX_QUOTED_CHARACTERS ? text : `${text.slice(0, MAX_QUOTED_CHARACTERS)}…`;
 }
 
 export function checkLength(field: string, bytes: Uint8Array, max: number): void {
@@ -55,4 +59,17 @@ export function authorize(rpc: KeyRpc, name: string, call: Call, parts: Parts): 
   throw new DekdError('POLICY_DENIED', `uid ${uid} (gid ${gid}) may not call ${rpc} on key "${name}"`, {
     metadata: { key: name },
   });
+}
+
+/** Throws KEY_ARCHIVED for what is archived, unless a rule of the caller says `archived: true`. For every use of a DEK that decrypts. */
+export function checkArchived(dek: Dek, call: Call, parts: Parts): void {
+  if (dek.archived && !parts.policy.mayUseArchived(call.principal, dek.keyName)) throw archived(dek.keyName, call);
+}
+
+export function archived(keyName: string, { principal }: Call): DekdError {
+  return new DekdError(
+    'KEY_ARCHIVED',
+    `key ${keyName}: it, or the KEK version that this ciphertext needs, is archived, and no rule of uid ${principal.uid} says \`archived: true\``,
+    { metadata: { key: keyName } },
+  );
 }

@@ -49,6 +49,13 @@ export interface DetailSerializers {
   retryInfo(message: object): Uint8Array;
 }
 
+/** google.rpc.Status, as a message has it. */
+export interface ItemStatus {
+  readonly code: number;
+  readonly message: string;
+  readonly details: readonly { readonly type_url: string; readonly value: Uint8Array }[];
+}
+
 export interface FailedCall {
   readonly code: number;
   readonly message: string;
@@ -60,6 +67,15 @@ const TYPE_URL = 'type.googleapis.com/google.rpc.';
 
 /** How a failed call ends: code, message, ErrorInfo (domain `dekd`) and, where a retry may help, RetryInfo. */
 export function failedCall(error: DekdError, call: Call, serialize: DetailSerializers): FailedCall {
+  const status = itemStatus(error, call, serialize);
+  const { code, message } = status;
+  const failed = { code, message, details: serialize.status(status) };
+  const { retryAfterMs } = error;
+  return retryAfterMs === undefined ? failed : { ...failed, retryPushbackMs: Math.ceil(retryAfterMs) };
+}
+
+/** The same as a message, for one item of a batch. */
+export function itemStatus(error: DekdError, call: Call, serialize: Omit<DetailSerializers, 'status'>): ItemStatus {
   const code = CODES[STATUS_OF[error.reason]];
   const ours = error.fault === 'us';
   const message = ours ? `${error.message} (request ${call.requestId})` : error.message;
@@ -78,6 +94,5 @@ export function failedCall(error: DekdError, call: Call, serialize: DetailSerial
     };
     details.push({ type_url: `${TYPE_URL}RetryInfo`, value: serialize.retryInfo({ retry_delay: retryDelay }) });
   }
-  const failed = { code, message, details: serialize.status({ code, message, details }) };
-  return retryAfterMs === undefined ? failed : { ...failed, retryPushbackMs: Math.ceil(retryAfterMs) };
+  return { code, message, details };
 }

@@ -3,7 +3,7 @@ import { MAX_BLOCK_BYTES } from './dek-block.ts';
 import { checkHeader, FLAG_INLINE, MAGIC, VERSION } from './header.ts';
 import { malformed } from './invalid-ciphertext.ts';
 
-import { native, type SlotHandle } from './native.ts';
+import { type KeyUse, native, type SlotHandle } from './native.ts';
 import { fromNative } from './native-errors.ts';
 import { payloadAad, wipePayloadAad } from './payload-aad.ts';
 import { secretBuffer } from './secret-buffer.ts';
@@ -72,25 +72,55 @@ export function envelopePrefix(suite: number, dekId: Uint8Array, block: Buffer |
   return { suite, overheadBytes: nonce + TAG_BYTES, bytes };
 }
 
-/** Seals a message into a whole envelope. INVALID_REQUEST when context or associated data is over its limit. */
+/** Bytes of the envelope that seals so many. */
+export function envelopeLength({ bytes, overheadBytes }: EnvelopePrefix, payloadBytes: number): number {
+  return bytes.length + overheadBytes + payloadBytes;
+}
+
+/** Bytes of what the envelope seals. */
+export function payloadLength({ bytes, suite, sealedOffset }: Envelope): number {
+  return bytes.length - sealedOffset - nonceBytes(suite) - TAG_BYTES;
+}
+
+/** Seals a message, or with `content` a data key, into a whole envelope. INVALID_REQUEST when context or associated data is over its limit. */
 export function sealMessage(
   dek: SlotHandle,
   prefix: EnvelopePrefix,
   context: EncryptionContext,
   associatedData: Uint8Array,
   plaintext: Uint8Array,
+  content: number = CONTENT.message,
 ): Buffer {
   const { bytes, suite } = prefix;
-  const aad = payloadAad(bytes, CONTENT.message, context, associatedData);
+  const aad = payloadAad(bytes, content, context, associatedData);
   try {
     const envelope = startEnvelope(prefix, plaintext.length);
-    native.seal(dek, native.USE_MESSAGE, suite, aad.bytes, aad.length, plaintext, envelope, bytes.length);
+    envelope[CONTENT_OFFSET] = content;
+    native.seal(dek, keyUse(content), suite, aad.bytes, aad.length, plaintext, envelope, bytes.length);
     return envelope;
   } catch (error) {
     throw fromNative(error);
   } finally {
     wipePayloadAad();
   }
+}
+
+/** sealMessage in a thread-pool job. All is copied and the DEK pinned at the call: what it was given may be zeroed, and the DEK freed, at once. */
+export function sealLater(
+  dek: SlotHandle,
+  prefix: EnvelopePrefix,
+  context: EncryptionContext,
+  associatedData: Uint8Array,
+  plaintext: Uint8Array,
+  content: number = CONTENT.message,
+): Promise<Buffer> {
+  const { suite } = prefix;
+  const start = Buffer.from(prefix.bytes);
+  start[CONTENT_OFFSET] = content;
+  const aad = payloadAad(start, content, context, associatedData);
+  const sealed = native.sealAsync(dek, keyUse(content), suite, aad.bytes, aad.length, plaintext, start);
+  wipePayloadAad();
+  return sealed.catch(rethrow);
 }
 
 /**
@@ -132,17 +162,38 @@ export function openEnvelope(
   associatedData: Uint8Array,
 ): Buffer {
   const { bytes, suite, content, sealedOffset } = envelope;
-  const use = content === CONTENT.dataKey ? native.USE_DATA_KEY : native.USE_MESSAGE;
   const aad = payloadAad(bytes, content, context, associatedData);
   try {
-    const plaintext = secretBuffer(bytes.length - sealedOffset - nonceBytes(suite) - TAG_BYTES);
-    native.open(dek, use, suite, aad.bytes, aad.length, bytes, sealedOffset, plaintext);
+    const plaintext = secretBuffer(payloadLength(envelope));
+    native.open(dek, keyUse(content), suite, aad.bytes, aad.length, bytes, sealedOffset, plaintext);
     return plaintext;
   } catch (error) {
     throw fromNative(error);
   } finally {
     wipePayloadAad();
   }
+}
+
+/** openEnvelope in a thread-pool job; as with sealLater, nothing that it was given is needed afterwards. */
+export function openEnvelopeLater(
+  dek: SlotHandle,
+  envelope: Envelope,
+  context: EncryptionContext,
+  associatedData: Uint8Array,
+): Promise<Buffer> {
+  const { bytes, suite, content, sealedOffset } = envelope;
+  const aad = payloadAad(bytes, content, context, associatedData);
+  const opened = native.openAsync(dek, keyUse(content), suite, aad.bytes, aad.length, bytes, sealedOffset);
+  wipePayloadAad();
+  return opened.catch(rethrow);
+}
+
+function keyUse(content: number): KeyUse {
+  return content === CONTENT.dataKey ? native.USE_DATA_KEY : native.USE_MESSAGE;
+}
+
+function rethrow(thrown: unknown): never {
+  throw fromNative(thrown);
 }
 
 function blockLength(bytes: Buffer): number {
@@ -160,8 +211,8 @@ function blockLength(bytes: Buffer): number {
  * its own takes 230.
  */
 function startEnvelope(prefix: EnvelopePrefix, payloadBytes: number): Buffer {
-  const { bytes, overheadBytes } = prefix;
-  const envelope = Buffer.allocUnsafe(bytes.length + overheadBytes + payloadBytes);
+  const { bytes } = prefix;
+  const envelope = Buffer.allocUnsafe(envelopeLength(prefix, payloadBytes));
   envelope.set(bytes);
   return envelope;
 }

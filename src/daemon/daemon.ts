@@ -21,7 +21,7 @@ import { KekFollower } from './kek-follower.ts';
 import { Keks, keyOptions } from './key-options.ts';
 import { logKeyringEvents } from './log-events.ts';
 import { makeMissingKeks, tellMissingKeks } from './missing-keks.ts';
-import { rpcErrors } from './rpc-errors.ts';
+import { itemErrors, rpcErrors } from './rpc-errors.ts';
 import { type OpenSocket, openSocket, reserveSocket } from './sockets.ts';
 import { warmStartupKeys } from './warm.ts';
 
@@ -115,12 +115,14 @@ async function openUpstreams(config: Config, closers: Closers, logger: Logger): 
   return upstreams;
 }
 
+type Assembled = Omit<Parts, 'itemStatus'>;
+
 async function assemble(
   config: Config,
   upstreams: ReadonlyMap<string, Upstream>,
   warnings: readonly string[],
   { logger, version }: DaemonOptions,
-): Promise<{ parts: Parts; follower: KekFollower }> {
+): Promise<{ parts: Assembled; follower: KekFollower }> {
   const keks = new Keks(upstreams, systemClock);
   const keyrings = new Keyrings(systemClock, logKeyringEvents(logger));
   const rules = new Map([...config.keys].map(([name, key]) => [name, key.allow]));
@@ -164,11 +166,12 @@ async function reserveSockets(config: Config, closers: Closers): Promise<Reserve
 async function openSockets(
   config: Config,
   reserved: Reserved,
-  parts: Parts,
+  assembled: Assembled,
   logger: Logger,
   closers: Closers,
 ): Promise<{ agent: OpenSocket; admin: OpenSocket }> {
   const packageDefinition = loadProtos();
+  const parts: Parts = { ...assembled, itemStatus: itemErrors(packageDefinition, logger) };
   const shared = {
     packageDefinition,
     maxMessageBytes: config.limits.messageBytes,

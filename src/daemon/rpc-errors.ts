@@ -1,5 +1,6 @@
 import type { PackageDefinition } from '@grpc/proto-loader';
-import { type DetailSerializers, failedCall } from '../api/status.ts';
+import type { Call as ApiCall } from '../api/call.ts';
+import { type DetailSerializers, failedCall, type ItemStatus, itemStatus } from '../api/status.ts';
 import { DekdError, invalidField } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { EVENTS } from '../telemetry/names.ts';
@@ -7,20 +8,38 @@ import { type Call, MalformedMessage, type RpcStatus, UnimplementedMethod } from
 
 /** Whatever ended a call becomes the status that its caller sees; what is our own fault goes to the log with its cause. */
 export function rpcErrors(protos: PackageDefinition, logger: Logger): (thrown: unknown, call: Call) => RpcStatus {
-  const serialize: DetailSerializers = {
+  const serialize = serializers(protos);
+  return (thrown, call) => {
+    const error = toDekdError(thrown);
+    log(error, { method: call.method, requestId: call.requestId, uid: call.principal.uid }, logger);
+    return failedCall(error, call, serialize);
+  };
+}
+
+/** The same for one item of a batch. */
+export function itemErrors(protos: PackageDefinition, logger: Logger): (thrown: unknown, call: ApiCall) => ItemStatus {
+  const serialize = serializers(protos);
+  return (thrown, call) => {
+    const error = DekdError.from(thrown);
+    log(error, { requestId: call.requestId, uid: call.principal.uid }, logger);
+    return itemStatus(error, call, serialize);
+  };
+}
+
+function log(error: DekdError, call: object, logger: Logger): void {
+  const fields = { ...call, reason: error.reason };
+  if (error.reason === 'INTERNAL') {
+    logger.error({ event: EVENTS.internalError, ...fields, err: error.cause }, 'internal error');
+  } else {
+    logger.debug({ event: EVENTS.callFailed, ...fields, cause: causeText(error) }, error.message);
+  }
+}
+
+function serializers(protos: PackageDefinition): DetailSerializers {
+  return {
     status: serializer(protos, 'google.rpc.Status'),
     errorInfo: serializer(protos, 'google.rpc.ErrorInfo'),
     retryInfo: serializer(protos, 'google.rpc.RetryInfo'),
-  };
-  return (thrown, call) => {
-    const error = toDekdError(thrown);
-    const fields = { method: call.method, reason: error.reason, requestId: call.requestId, uid: call.principal.uid };
-    if (error.reason === 'INTERNAL') {
-      logger.error({ event: EVENTS.internalError, ...fields, err: error.cause }, 'internal error');
-    } else {
-      logger.debug({ event: EVENTS.callFailed, ...fields, cause: causeText(error) }, error.message);
-    }
-    return failedCall(error, call, serialize);
   };
 }
 

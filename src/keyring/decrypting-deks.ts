@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { EncryptionContext } from '../crypto/context.ts';
+import type { CallDeks } from './call-deks.ts';
 import type { Counters } from './counters.ts';
 import type { Dek } from './dek.ts';
 import { DekLoads } from './dek-loads.ts';
@@ -84,28 +85,18 @@ export class DecryptingDeks {
     this.#loads.close();
   }
 
-  /**
-   * A miss: admission, one unwrap for all who wait, and the cache only when `open` succeeded. `caches` false = used once and zeroed.
-   */
+  /** A miss: admission, one unwrap for all who wait, and the cache only when `open` succeeded. */
   async open<T>(
     unknown: UnknownBlock,
     context: EncryptionContext,
     open: (dek: Dek) => T | Promise<T>,
     waiter: Waiter,
-    caches: boolean,
   ): Promise<T> {
     const admitted = this.#unwrapper.admit(unknown, context);
     const { name } = admitted;
-    const start = (): Promise<Dek> => this.#unwrapper.unwrap(admitted);
-    if (!caches) {
-      if (this.#uncached >= MAX_LOADS) throw tooMany(this.#options.name, 'unwrapped');
-      this.#uncached++;
-      const loading = start().finally(() => this.#uncached--);
-      return useOnce(loading, waiter, open, (dek) => dek.free());
-    }
     if (this.#loads.has(name)) this.#counters.coalesced++;
     else if (this.#loads.size >= MAX_LOADS && !this.#loads.evict()) throw tooMany(this.#options.name, 'unwrapped');
-    const load = this.#loads.join(name, start);
+    const load = this.#loads.join(name, () => this.#unwrapper.unwrap(admitted));
     try {
       const result = await open(await waitFor(load.loading, waiter));
       load.proven = true;
@@ -113,5 +104,27 @@ export class DecryptingDeks {
     } finally {
       this.#loads.leave(load);
     }
+  }
+
+  /** For the modes without a cache: an unwrap of its own, or one for all of a `call`. */
+  async openOnce<T>(
+    unknown: UnknownBlock,
+    context: EncryptionContext,
+    open: (dek: Dek) => T | Promise<T>,
+    waiter: Waiter,
+    call: CallDeks | undefined,
+  ): Promise<T> {
+    const admitted = this.#unwrapper.admit(unknown, context);
+    const unwrap = async (): Promise<Dek> => {
+      if (this.#uncached >= MAX_LOADS) throw tooMany(this.#options.name, 'unwrapped');
+      this.#uncached++;
+      try {
+        return await this.#unwrapper.unwrap(admitted);
+      } finally {
+        this.#uncached--;
+      }
+    };
+    if (call === undefined) return useOnce(unwrap(), waiter, open, (dek) => dek.free());
+    return call.use(JSON.stringify(['decrypt', admitted.name]), unwrap, waiter, open);
   }
 }

@@ -237,7 +237,7 @@ interface Alias {
   readonly recipients: readonly DekRecipient[];
 }
 
-function isArchived(recipients: readonly DekRecipient[]): boolean {
+export function isArchived(recipients: readonly DekRecipient[]): boolean {
   return recipients.some(({ kek: { standing }, role, wrapped }) => {
     if (role !== 'authority') return false;
     return standing.state === 'archived' || standing.archivedVersions.has(wrapped.kekVersion);

@@ -4,6 +4,7 @@ import { unauthentic } from '../crypto/invalid-ciphertext.ts';
 import { invalidField } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import type { KekDescription, KekState } from '../upstream/provider.ts';
+import type { CallDeks } from './call-deks.ts';
 import { Counters } from './counters.ts';
 import { decide, rotationOverdue, type Verdict } from './decide.ts';
 import { DecryptingDeks } from './decrypting-deks.ts';
@@ -56,18 +57,27 @@ export class Keyring {
     );
   }
 
-  /** Runs `use` with the DEK that encrypts for this context's partition. `bytes` counts against the DEK's limit. */
-  encrypt<T>(context: EncryptionContext, bytes: number, use: UseDek<T>, waiter: Waiter): T | Promise<T> {
+  /**
+   * Runs `use` with the DEK that encrypts for this context's partition. `bytes` counts against the DEK's limit. `call`: keys in mode `request`
+   * take one DEK for all that is done with the same.
+   */
+  encrypt<T>(
+    context: EncryptionContext,
+    bytes: number,
+    use: UseDek<T>,
+    waiter: Waiter,
+    call?: CallDeks,
+  ): T | Promise<T> {
     if (this.state !== 'active') throw keyRefused(this.options.name, this.state);
     const partition = partitionOf(context, this.options.partitionBy, this.options.name);
     if (!this.#caches) {
       this.counters.encrypt_misses++;
-      return useOnce(
-        this.encrypting.makeOne(partition),
-        waiter,
-        (made) => use(made, false),
-        (made) => made.free(),
-      );
+      const make = (): Promise<Dek> => this.encrypting.makeOne(partition);
+      const once = (dek: Dek): T | Promise<T> => use(dek, false);
+      if (call === undefined || this.options.cache.mode === 'none') {
+        return useOnce(make(), waiter, once, (dek) => dek.free());
+      }
+      return call.use(JSON.stringify(['encrypt', this.options.name, partitionKey(partition)]), make, waiter, once);
     }
     const dek = this.encrypting.current(partitionKey(partition));
     if (dek === undefined) {
@@ -84,11 +94,17 @@ export class Keyring {
     return this.#encryptSlow(partition, bytes, use, waiter);
   }
 
-  /** Runs `open` with the envelope's DEK. */
-  decrypt<T>(located: Located, context: EncryptionContext, open: UseDek<T>, waiter: Waiter): T | Promise<T> {
+  /** Runs `open` with the envelope's DEK; `call` as for encrypt. */
+  decrypt<T>(
+    located: Located,
+    context: EncryptionContext,
+    open: UseDek<T>,
+    waiter: Waiter,
+    call?: CallDeks,
+  ): T | Promise<T> {
     if (this.state !== 'active' && isDead(this.state)) throw keyRefused(this.options.name, this.state);
     const { envelope, held, exact } = located;
-    if (held === undefined) return this.#decryptMiss(envelope, context, open, waiter);
+    if (held === undefined) return this.#decryptMiss(envelope, context, open, waiter, call);
     if (!exact && !held.accepts(envelope.block)) throw unauthentic(new Error('the block is not the DEK’s'));
     if (!held.belongsTo(context)) throw unauthentic(new Error('the context does not have the DEK’s partition'));
     this.counters.decrypt_hits++;
@@ -219,9 +235,23 @@ export class Keyring {
     throw unavailable(this.options, undefined);
   }
 
-  #decryptMiss<T>(envelope: InlineEnvelope, context: EncryptionContext, open: UseDek<T>, waiter: Waiter): Promise<T> {
+  #decryptMiss<T>(
+    envelope: InlineEnvelope,
+    context: EncryptionContext,
+    open: UseDek<T>,
+    waiter: Waiter,
+    call?: CallDeks,
+  ): Promise<T> {
     this.counters.decrypt_misses++;
-    return this.decrypting.open(envelope, context, (dek) => open(dek, false), waiter, this.#caches);
+    const once = (dek: Dek): T | Promise<T> => open(dek, false);
+    if (this.#caches) return this.decrypting.open(envelope, context, once, waiter);
+    return this.decrypting.openOnce(
+      envelope,
+      context,
+      once,
+      waiter,
+      this.options.cache.mode === 'none' ? undefined : call,
+    );
   }
 
   async #decryptSlow<T>(

@@ -13,6 +13,7 @@ import { DaemonAdministration } from '../../src/daemon/administration.ts';
 import { KekFollower } from '../../src/daemon/kek-follower.ts';
 import { Keks, keyOptions } from '../../src/daemon/key-options.ts';
 import { logKeyringEvents } from '../../src/daemon/log-events.ts';
+import { itemErrors } from '../../src/daemon/rpc-errors.ts';
 import { DekdError } from '../../src/errors.ts';
 import { systemClock } from '../../src/keyring/clock.ts';
 import { Keyrings } from '../../src/keyring/keyrings.ts';
@@ -97,7 +98,8 @@ export async function makeApi(
     keyrings.close();
     for (const upstream of upstreams.values()) await upstream.close();
   });
-  return { keyrings, policy, administration, ...callers({ keyrings, policy, administration }) };
+  const parts: Parts = { keyrings, policy, administration, itemStatus: itemErrors(PROTOS, logger) };
+  return { ...parts, ...callers(parts) };
 }
 
 function callers(parts: Parts): Pick<Api, 'call' | 'failure' | 'callRaw'> {

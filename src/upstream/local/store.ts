@@ -172,10 +172,16 @@ export class Keystore {
   }
 
   #commit(commit: Commit, work: () => void): void {
+    let isWritten = false;
     try {
-      transaction(this.#database.connection, work);
+      transaction(this.#database.connection, () => {
+        work();
+        isWritten = true;
+      });
       this.#adopt(commit);
     } catch (error) {
+      // Only the commit itself can fail and be on disk; before it, the manifest that would tell is not even whole.
+      if (!isWritten) throw error;
       this.#unsettled = commit;
       if (!this.#confirm()) throw error;
     }

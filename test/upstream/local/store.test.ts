@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import test, { type ExecutionContext } from 'ava';
 import { openLocal } from '../../../src/upstream/local/open.ts';
-import { edit, makePlace, makeStore, openPlace, type Place } from './fixture.ts';
+import { edit, kekRecord, makePlace, makeStore, openPlace, openStore, type Place } from './fixture.ts';
 
 /** Opens an edited store: refused with a message that has all of `parts`, and the file left exactly as it was found. */
 async function refusedAs(t: ExecutionContext, place: Place, ...parts: string[]): Promise<void> {
@@ -271,3 +271,17 @@ function u32(value: number): Buffer {
   bytes.writeUInt32BE(value);
   return bytes;
 }
+
+test('a change whose first record does not fit is not taken for one that is on the disk', (t) => {
+  const place = makePlace(t);
+  const { store, database } = openStore(t, place);
+  store.write({ keks: [kekRecord('first')] });
+  const { page_count: pages } = database.connection.prepare('PRAGMA page_count').get() as { page_count: number };
+  database.connection.exec(`PRAGMA max_page_count = ${pages}`);
+  const labels = new Map([['note', 'x'.repeat(20_000)]]);
+  t.throws(() => store.write({ keks: [kekRecord('large', { labels })] }), { message: /full/ });
+  t.is(store.kek('large'), undefined);
+  store.close();
+  const again = openStore(t, place).store;
+  t.deepEqual(again.names(), ['first']);
+});

@@ -22,7 +22,9 @@ test('DisablePartition refuses that partition at once, and no other; EnableParti
     // From memory of the refusal, too.
     ['Decrypt', { ciphertext: acme, encryption_context: ACME }],
   ] as const) {
-    t.is((await api.failure(rpc, request)).reason, 'KEY_DISABLED', rpc);
+    const failure = await api.failure(rpc, request);
+    t.is(failure.reason, 'KEY_DISABLED', rpc);
+    t.regex(failure.message, /refuses this partition: it is disabled; .* `dekctl partitions enable`$/);
   }
   t.is(
     (await api.call('Decrypt', { ciphertext: bolt, encryption_context: BOLT })).plaintext.toString(),

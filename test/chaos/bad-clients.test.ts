@@ -1,0 +1,73 @@
+// One bad client never hurts another: while one process does its worst, another's calls all succeed, and the agent's memory stays bounded.
+import { chmodSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import test, { type ExecutionContext } from 'ava';
+import { type Agent, startAgent } from '../helpers/agent-process.ts';
+import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { requireRoot } from '../helpers/require-root.ts';
+import { ATTACKS } from './bad-client-attacks.ts';
+import { type Experience, residentBytes, startBadClient, startGoodClient } from './bad-clients.ts';
+
+const WHY = 'two clients of different users';
+const GOOD_UID = 65_531;
+const BAD_UID = 65_530;
+const BUILD_UP_MS = 300;
+const CALLS_MS = 1_200;
+const MIB = 2 ** 20;
+
+/**
+ * Far above what a busy agent needs (some 200 MiB), far below what a pod could not bear: 100 MiB at rest, 128 MiB of request memory,
+ * 256 connections of 0.1 to 8 MiB of which most hold little.
+ */
+const MAX_RESIDENT_BYTES = 700 * MIB;
+
+async function startAgentForAll(t: ExecutionContext): Promise<{ place: Place; agent: Agent }> {
+  const allow = [GOOD_UID, BAD_UID].map((uid) => ({ uid, roles: ['user'] }));
+  const place = makePlace(t, { keys: { default: keyConfig('default', { allow }) } });
+  chmodSync(place.directory, 0o755);
+  place.configure({
+    keys: { default: keyConfig('default', { allow }) },
+    listen: { agent: { path: place.agentSocket, mode: '0666' }, admin: { path: place.adminSocket, mode: '0600' } },
+  });
+  return { place, agent: await startAgent(t, place) };
+}
+
+function report(
+  t: ExecutionContext,
+  attack: string,
+  pid: number,
+  { latenciesMs, newcomers, errors }: Experience,
+): void {
+  const sorted = latenciesMs.toSorted((a, b) => a - b);
+  const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))]?.toFixed(1);
+  const { now, peak } = residentBytes(pid);
+  const memory = `${(now / MIB).toFixed(0)} MiB, at most ${(peak / MIB).toFixed(0)}`;
+  const calls = `${sorted.length} + ${newcomers} round trips, ${errors.length} errors, median ${at(0.5)} ms, p99 ${at(0.99)} ms`;
+  t.log(`${attack}: ${calls}; agent ${memory}`);
+}
+
+for (const [what, badUid] of [
+  ['another user', BAD_UID],
+  ['the same user', GOOD_UID],
+] as const) {
+  test(`whatever a process of ${what} does, a client's calls succeed and the agent's memory is bounded`, async (t) => {
+    t.timeout(300_000);
+    if (!requireRoot(t, WHY)) return;
+    const { place, agent } = await startAgentForAll(t);
+    const good = await startGoodClient(GOOD_UID, place.agentSocket);
+    t.teardown(good.end);
+    report(t, 'quiet', agent.pid, await good.experience(CALLS_MS));
+    for (const attack of Object.keys(ATTACKS)) {
+      const endAttack = await startBadClient(badUid, place.agentSocket, attack);
+      await sleep(BUILD_UP_MS);
+      const experienced = await good.experience(CALLS_MS);
+      await endAttack();
+      report(t, attack, agent.pid, experienced);
+      t.deepEqual(experienced.errors, [], attack);
+      t.true(experienced.latenciesMs.length > 0 && experienced.newcomers > 0, attack);
+      const { peak } = residentBytes(agent.pid);
+      t.true(peak < MAX_RESIDENT_BYTES, `${attack}: ${peak} bytes resident`);
+    }
+    t.is((await agent.stop()).code, 0);
+  });
+}

@@ -107,10 +107,12 @@ function openSecretMemory(lock: 'required' | 'best-effort', size: number): Retur
 async function openUpstreams(config: Config, closers: Closers, logger: Logger): Promise<Map<string, Upstream>> {
   const upstreams = new Map<string, Upstream>();
   for (const [name, options] of config.upstreams) {
-    const upstream = await openUpstream(name, options);
+    const warn = (warning: string): void =>
+      logger.warn({ event: EVENTS.warning, upstream: name }, `upstream ${name}: ${warning}`);
+    const upstream = await openUpstream(name, { ...options, onWarning: warn });
     closers.add(() => upstream.close());
     upstreams.set(name, upstream);
-    for (const warning of upstream.warnings) logger.warn({ event: EVENTS.warning }, `upstream ${name}: ${warning}`);
+    for (const warning of upstream.warnings) warn(warning);
   }
   return upstreams;
 }

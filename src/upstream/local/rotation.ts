@@ -31,17 +31,15 @@ export function isRotationDue(stored: StoredKek, policy: KekPolicy, now: number)
   return rotateAfterMs !== undefined && active !== undefined && now - active.createdAt >= rotateAfterMs;
 }
 
-/**
- * The records that change when `next` becomes the version that wraps: it, the former one, and the oldest ones beyond `maxVersions`.
- * Archived and destroyed versions do not count.
- */
+/** The records that change when `next` becomes the version that wraps: it, the former one, and all but the newest `maxVersions`. */
 export function rotated(stored: StoredKek, next: VersionRecord, maxVersions: number | undefined): VersionRecord[] {
   const { createdAt: changedAt, changedBy } = next;
   const former = [...stored.versions.values()].map((version) => after(version, 'rotate', changedAt, changedBy));
-  const counted = former.filter(({ state }) => state !== 'archived' && state !== 'destroyed');
-  const excess = new Set(counted.slice(0, Math.max(0, counted.length + 1 - (maxVersions ?? Infinity))));
+  const kept = (maxVersions ?? Infinity) - 1;
   const changed = former
-    .map((version) => (excess.has(version) ? after(version, 'max_versions', changedAt, 'max_versions') : version))
+    .map((version, index) =>
+      former.length - index > kept ? after(version, 'max_versions', changedAt, 'max_versions') : version,
+    )
     .filter((version) => version !== stored.versions.get(version.version));
   return [...changed, next];
 }

@@ -244,3 +244,32 @@ test('no slot for a new key is an error of the agent, and nothing is made', (t) 
   t.is((error as unknown as { reason: string }).reason, 'SECRET_MEMORY_EXHAUSTED');
   t.deepEqual(store.names(), []);
 });
+
+test('a change that seemed to fail and took place is told to whoever asks next', async (t) => {
+  const place = makePlace(t);
+  const { store, database, keys } = openStore(t, place);
+  const upstream = new LocalUpstream(place.options, store, keys, false);
+  const { uri: kek } = await upstream.createKek('orders', new Map());
+  const { connection } = database;
+  const { exec, prepare } = { exec: connection.exec.bind(connection), prepare: connection.prepare.bind(connection) };
+  connection.exec = (sql) => {
+    exec(sql);
+    if (sql === 'COMMIT') throw Object.assign(new Error('disk I/O error'), { code: 'ERR_SQLITE_ERROR', errcode: 1034 });
+  };
+  connection.prepare = (sql) => {
+    if (sql.startsWith('SELECT'))
+      throw Object.assign(new Error('disk I/O error'), { code: 'ERR_SQLITE_ERROR', errcode: 266 });
+    return prepare(sql);
+  };
+  await fails(t, upstream.rotateKek(kek), 'unreachable');
+  t.is((await upstream.describe(kek, live())).versions.length, 1);
+  connection.exec = exec;
+  connection.prepare = prepare;
+  await t.throwsAsync(upstream.rotateKek(kek), {
+    name: 'DekdError',
+    message:
+      /^keystore \S+: an earlier change that seemed to fail is on the disk after all; look at the key, and try again$/,
+  });
+  t.is((await upstream.describe(kek, live())).versions.length, 2);
+  t.is((await upstream.rotateKek(kek)).versions.length, 3);
+});

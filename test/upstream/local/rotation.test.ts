@@ -52,7 +52,7 @@ test('a rotation makes the version that wrapped decrypt-only', (t) => {
   t.is(former?.wrappedKey, kek.versions.get(2)!.wrappedKey);
 });
 
-test('more than max_versions archives the oldest, which does not count any more', (t) => {
+test('all but the newest max_versions are archived', (t) => {
   t.deepEqual(changes(stored('decrypt-only', 'active'), 3), ['2 decrypt-only', '3 active']);
   t.deepEqual(changes(stored('decrypt-only', 'active'), 2), ['1 archived', '2 decrypt-only', '3 active']);
   t.deepEqual(changes(stored('active'), 1), ['1 archived', '2 active']);
@@ -63,7 +63,7 @@ test('more than max_versions archives the oldest, which does not count any more'
   t.deepEqual(changes(many, 2), ['1 archived', '2 archived', '3 archived', '4 decrypt-only', '5 active']);
   const [archived] = rotated(many, next(many), 4);
   t.like(archived, { version: 1, state: 'archived', changedBy: 'max_versions', changedAt: 9 });
-  t.deepEqual(changes(stored('destroyed', 'decrypt-only', 'active'), 3), ['3 decrypt-only', '4 active']);
+  t.deepEqual(changes(stored('archived', 'archived', 'active'), 9), ['3 decrypt-only', '4 active']);
 });
 
 test('a rotation is due at the age of the version that wraps', (t) => {

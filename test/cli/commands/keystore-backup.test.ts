@@ -35,6 +35,7 @@ test.serial('a new private file with what the agent sent', async (t) => {
   t.deepEqual(readFileSync(out), store);
   t.is(statSync(out).mode & 0o777, 0o600);
   t.is(last.upstream, '');
+  t.is(Number(last.max_bytes), 64 * 2 ** 20);
   t.deepEqual(
     readdirSync(directory).filter((name) => name.startsWith('backup')),
     ['backup.db'],

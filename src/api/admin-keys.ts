@@ -1,4 +1,6 @@
+import { DekdError } from '../errors.ts';
 import { actor, adminDenied } from './admin-request.ts';
+import type { ChangedKek } from './administration.ts';
 import type { Call } from './call.ts';
 import { keySummary } from './describe-key.ts';
 import type { Parts } from './parts.ts';
@@ -28,6 +30,15 @@ export async function rotateKey(request: { key: string }, call: Call, parts: Par
   checkKeyName('key', request.key);
   const keyring = authorize('RotateKey', request.key, call, parts);
   const kek = await parts.administration.rotateKeks(keyring, actor(call));
-  const retired = await keyring.rotate();
+  const retired = await keyring.rotate().catch((thrown: unknown) => {
+    throw halfRotated(DekdError.from(thrown), kek);
+  });
   return { key: request.key, kek: kek?.uri ?? '', kek_version: kek?.version ?? '', retired_deks: String(retired) };
+}
+
+/** The KEK's new version is on disk: who asks for the same again makes one more. */
+function halfRotated(error: DekdError, kek: ChangedKek | undefined): DekdError {
+  if (kek === undefined || error.reason === 'INTERNAL') return error;
+  const text = `${error.message}; KEK ${kek.uri} is at version ${kek.version} now, the DEKs in memory go on until their time is over`;
+  return new DekdError(error.reason, text, { cause: error, metadata: error.metadata });
 }

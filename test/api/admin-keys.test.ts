@@ -1,4 +1,5 @@
 import test from 'ava';
+import { DekdError } from '../../src/errors.ts';
 import { AUDITOR, CUSTODIAN, makeApi, makeCall, OPERATOR, STRANGER, USER } from './parts.ts';
 
 test('CreateKey makes a KEK; whether it is usable depends on configuration and profile', async (t) => {
@@ -55,6 +56,19 @@ test('RotateKey: a new KEK version and a new DEK; what was encrypted before open
   for (const dek of [...(api.keyrings.byName('orders')?.all() ?? [])]) api.keyrings.byName('orders')?.remove(dek);
   t.is((await api.call('Decrypt', { ciphertext })).plaintext.toString(), 'old');
   t.like(await api.call('RotateKey', { key: 'carts' }, makeCall(OPERATOR)), { kek_version: '2', retired_deks: '0' });
+});
+
+test('RotateKey whose new DEK can’t be had says that the KEK has its new version', async (t) => {
+  const api = await makeApi(t);
+  const keyring = api.keyrings.byName('orders');
+  if (keyring === undefined) return t.fail();
+  keyring.rotate = () => Promise.reject(new DekdError('SECRET_MEMORY_EXHAUSTED', 'no slot is left'));
+  const failure = await api.failure('RotateKey', { key: 'orders' }, makeCall(OPERATOR));
+  t.is(failure.reason, 'SECRET_MEMORY_EXHAUSTED');
+  t.regex(
+    failure.message,
+    /^no slot is left; KEK local:.*\/orders is at version 2 now, the DEKs in memory go on until their time is over$/,
+  );
 });
 
 test('RotateKey: only operators, and an unknown key looks like one that may not be rotated', async (t) => {

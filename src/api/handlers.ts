@@ -12,6 +12,8 @@ import { encrypt } from './encrypt.ts';
 import { encryptBatch } from './encrypt-batch.ts';
 import { generateDataKey } from './generate-data-key.ts';
 import type { Parts } from './parts.ts';
+import { reEncrypt } from './re-encrypt.ts';
+import { rewrap } from './rewrap.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: what proto-loader decodes; each handler states its own type
 type Handlers = Readonly<Record<string, (request: any, call: Call) => unknown>>;
@@ -24,6 +26,8 @@ export function agentHandlers(parts: Parts): Handlers {
     GenerateDataKey: (request, call) => generateDataKey('GenerateDataKey', request, call, parts),
     GenerateDataKeyWithoutPlaintext: (request, call) =>
       generateDataKey('GenerateDataKeyWithoutPlaintext', request, call, parts),
+    ReEncrypt: (request, call) => reEncrypt(request, call, parts),
+    Rewrap: (request, call) => rewrap(request, call, parts),
     EncryptBatch: (request, call) => encryptBatch(request, call, parts),
     DecryptBatch: (request, call) => decryptBatch(request, call, parts),
     DescribeKey: (request, call) => describeKey(request, call, parts),

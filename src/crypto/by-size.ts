@@ -37,6 +37,6 @@ export function openBySize(
 }
 
 /** Goes on with a value at once, or with a promise's when it is there. */
-export function andThen<T, R>(value: T | Promise<T>, next: (value: T) => R): R | Promise<R> {
+export function andThen<T, R>(value: T | Promise<T>, next: (value: T) => R | Promise<R>): R | Promise<R> {
   return value instanceof Promise ? value.then(next) : next(value);
 }

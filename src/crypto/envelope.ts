@@ -32,6 +32,7 @@ export interface EnvelopePrefix {
 }
 
 const CONTENT_OFFSET = 6;
+const FLAGS_OFFSET = 7;
 const BLOCK_OFFSET = HEADER_BYTES + 2;
 
 /**
@@ -186,6 +187,14 @@ export function openEnvelopeLater(
   const opened = native.openAsync(dek, keyUse(content), suite, aad.bytes, aad.length, bytes, sealedOffset);
   wipePayloadAad();
   return opened.catch(rethrow);
+}
+
+/** The envelope with another dek-block of the same DEK; everything else stays as it is, byte for byte. */
+export function replaceBlock({ bytes, sealedOffset }: Envelope, block: Buffer): Buffer {
+  const header = Buffer.from(bytes.subarray(0, HEADER_BYTES));
+  header[FLAGS_OFFSET] = FLAG_INLINE;
+  const length = Buffer.of(block.length >> 8, block.length & 0xff);
+  return Buffer.concat([header, length, block, bytes.subarray(sealedOffset)]);
 }
 
 function keyUse(content: number): KeyUse {

@@ -3,7 +3,7 @@ import type { EncryptionContext } from '../crypto/context.ts';
 import { DekdError } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import type { Counters } from './counters.ts';
-import { createDek, WrapFailure } from './create-dek.ts';
+import { createDek } from './create-dek.ts';
 import type { Dek } from './dek.ts';
 import { fromUpstream, keyRefused, tooMany } from './failures.ts';
 import { type KeyOptions, MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
@@ -13,6 +13,7 @@ import { SingleFlight } from './single-flight.ts';
 import { keyState } from './standing.ts';
 import { withDeadline } from './timing.ts';
 import type { Underway } from './underway.ts';
+import { WrapFailure } from './wrap-dek.ts';
 
 /** A successor is made between these shares of `rotate_after`, so that a fleet does not rotate at once. */
 const ROTATE_FROM = 0.8;

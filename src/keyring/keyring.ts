@@ -16,6 +16,7 @@ import type { Kek } from './kek.ts';
 import type { InlineEnvelope, Located } from './located.ts';
 import { GRACE_WAIT_MS, type KeyOptions } from './options.ts';
 import { partitionKey, partitionOf } from './partition.ts';
+import { Rewrapper } from './rewrapper.ts';
 import { settle, unavailable } from './settle.ts';
 import { drop, type Shared } from './shared.ts';
 import { useOnce, type Waiter, waitFor } from './single-flight.ts';
@@ -37,6 +38,7 @@ export class Keyring {
   readonly counters = new Counters();
   readonly encrypting: EncryptingDeks;
   readonly decrypting: DecryptingDeks;
+  readonly rewrapper: Rewrapper;
   /** Of the key, as far as its KEKs' life is led here: active encrypts and decrypts, archived decrypts, the rest refuse at once. */
   state: KekState;
   readonly #shared: Shared;
@@ -52,6 +54,7 @@ export class Keyring {
     this.state = keyState(this.options);
     const unwrapper = new DekUnwrapper(this.options, this.counters, shared, this.#underway);
     this.decrypting = new DecryptingDeks(this.options, this.counters, shared, unwrapper);
+    this.rewrapper = new Rewrapper(this.options, this.counters, shared, unwrapper);
     this.encrypting = new EncryptingDeks(this.options, this.counters, shared, this.#underway, (dek) =>
       this.#retired(dek),
     );
@@ -170,6 +173,7 @@ export class Keyring {
     this.state = keyState(this.options);
     this.#underway.flush(undefined);
     this.decrypting.flush(undefined);
+    this.rewrapper.forget();
     for (const dek of this.all()) dek.noteStanding();
   }
 

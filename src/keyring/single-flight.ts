@@ -39,6 +39,8 @@ export function waitFor<T>(promise: Promise<T>, waiter: Waiter): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const leave = (): void => reject(new DekdError('CANCELLED', 'the caller stopped waiting'));
     if (signal.aborted) {
+      // Nobody may be left who hears of its failure.
+      promise.catch(() => undefined);
       leave();
       return;
     }

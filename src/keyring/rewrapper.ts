@@ -1,0 +1,187 @@
+import { LRUCache } from 'lru-cache';
+import { type BlockRecipient, parseDekBlock, sealDekBlock, wrapContext } from '../crypto/dek-block.ts';
+import { replaceBlock } from '../crypto/envelope.ts';
+import { DekdError } from '../errors.ts';
+import { UpstreamFailure } from '../upstream/failure.ts';
+import { type KekDescription, RECIPIENT_TYPES } from '../upstream/provider.ts';
+import type { Counters } from './counters.ts';
+import { type Dek, knownRecipients } from './dek.ts';
+import type { AdmittedBlock, DekUnwrapper } from './dek-unwrapper.ts';
+import { fromUpstream, keyRefused, tooMany } from './failures.ts';
+import type { Kek } from './kek.ts';
+import type { InlineEnvelope } from './located.ts';
+import { type KeyOptions, MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
+import { partitionKey } from './partition.ts';
+import type { Shared } from './shared.ts';
+import { SingleFlight, type Waiter, waitFor } from './single-flight.ts';
+import { keyState } from './standing.ts';
+import { withDeadline } from './timing.ts';
+import { verifiesWraps, verifyWraps, WrapFailure, wrapDek } from './wrap-dek.ts';
+
+/** Rewraps under way for one key. */
+const MAX_REWRAPS = 1_000;
+/** New blocks that are remembered, and how long: where an upstream hides its versions, a rotation there is not seen before that. */
+const MAX_REMEMBERED_BYTES = 4 * 1024 * 1024;
+const REMEMBERED_MS = 3_600_000;
+
+/** A recipient that a block should have now. */
+interface Wanted {
+  readonly type: number;
+  readonly uri: string;
+  /** undefined: the upstream does not show it, so any is as good. */
+  readonly version: string | undefined;
+}
+
+/**
+ * Gives envelopes of one key today's recipients. The DEK is unwrapped for that and zeroed afterwards; nothing enters the cache, since nobody proves
+ * that the payload opens. All envelopes of one DEK and block get the same new block, or a rewrapped database would have as many blocks as rows.
+ */
+export class Rewrapper {
+  readonly #options: KeyOptions;
+  readonly #counters: Counters;
+  readonly #shared: Shared;
+  readonly #unwrapper: DekUnwrapper;
+  readonly #flights = new SingleFlight<Buffer>();
+  readonly #describing = new SingleFlight<string | undefined>();
+  readonly #versions = new Map<Kek, { version: string | undefined; untilMs: number }>();
+  readonly #blocks = new LRUCache<string, { block: Buffer; untilMs: number }>({
+    maxSize: MAX_REMEMBERED_BYTES,
+    sizeCalculation: ({ block }) => block.length,
+  });
+
+  constructor(options: KeyOptions, counters: Counters, shared: Shared, unwrapper: DekUnwrapper) {
+    this.#options = options;
+    this.#counters = counters;
+    this.#shared = shared;
+    this.#unwrapper = unwrapper;
+  }
+
+  /**
+   * The envelope with today's recipients; not `changed`: it has them already, and is a copy. Throws INVALID_CIPHERTEXT for a block that is not of
+   * this key, KEY_*, UPSTREAM_* when any recipient can't be wrapped for.
+   */
+  async rewrap(envelope: InlineEnvelope, waiter: Waiter): Promise<{ ciphertext: Buffer; changed: boolean }> {
+    const state = keyState(this.#options);
+    if (state !== 'active') throw keyRefused(this.#options.name, state);
+    const admitted = this.#unwrapper.admit(envelope, undefined);
+    const wanted = await waitFor(this.#wanted(), waiter);
+    if (stands(admitted.parsed.recipients, wanted)) return { ciphertext: Buffer.from(envelope.bytes), changed: false };
+    const name = `rewrap ${admitted.name} ${JSON.stringify(wanted)}`;
+    const block = this.#remembered(name) ?? (await waitFor(this.#wrapOnce(name, admitted), waiter));
+    return { ciphertext: replaceBlock(envelope, block), changed: true };
+  }
+
+  /** A KEK changed: what was said of it is no longer true. */
+  forget(): void {
+    this.#versions.clear();
+    this.#blocks.clear();
+  }
+
+  #remembered(name: string): Buffer | undefined {
+    const known = this.#blocks.get(name);
+    return known === undefined || this.#shared.clock.bootMs() > known.untilMs ? undefined : known.block;
+  }
+
+  #wrapOnce(name: string, admitted: AdmittedBlock): Promise<Buffer> {
+    this.#shared.negatives.check(name, this.#counters);
+    if (this.#flights.has(name)) this.#counters.coalesced++;
+    else if (this.#flights.size >= MAX_REWRAPS) throw tooMany(this.#options.name, 'unwrapped');
+    return this.#flights.run(name, async () => {
+      const block = await this.#wrapAnew(name, admitted);
+      this.#blocks.set(name, { block, untilMs: this.#shared.clock.bootMs() + REMEMBERED_MS });
+      return block;
+    });
+  }
+
+  async #wrapAnew(name: string, admitted: AdmittedBlock): Promise<Buffer> {
+    const { clock, room } = this.#shared;
+    const dek = await this.#unwrapper.unwrap(admitted);
+    try {
+      // The copies that prove the wraps need a slot.
+      return await room.holdForLoad(true, () =>
+        withDeadline(clock, MISS_MS, (signal) => this.#wrap(dek, admitted, signal)),
+      );
+    } catch (thrown) {
+      throw this.#explain(thrown, name, admitted);
+    } finally {
+      dek.free();
+    }
+  }
+
+  async #wrap(dek: Dek, { dekId, parsed }: AdmittedBlock, signal: AbortSignal): Promise<Buffer> {
+    const context = wrapContext(parsed.keyName, dekId, parsed.partition);
+    const recipients = await wrapDek(dek.handle, context, this.#options, this.#counters, signal);
+    const block = sealDekBlock({ ...parsed, recipients }, dek.handle);
+    if (verifiesWraps(this.#options)) {
+      const copies = knownRecipients(parseDekBlock(block), this.#options);
+      await verifyWraps({ dekId, block, context, recipients: copies }, this.#counters, signal);
+    }
+    return block;
+  }
+
+  #explain(thrown: unknown, name: string, { parsed }: AdmittedBlock): DekdError {
+    if (!(thrown instanceof WrapFailure)) return DekdError.from(thrown);
+    const { kek, failure } = thrown;
+    const keyName = this.#options.name;
+    const error = fromUpstream(keyName, kek.upstreamName, failure);
+    if (failure.class === 'refused') {
+      const scope = failure.scope ?? 'access';
+      this.#shared.negatives.refused(name, error);
+      this.#shared.refusals.followUp({
+        kek,
+        scope,
+        kekVersion: '',
+        keyName,
+        partitionKey: partitionKey(parsed.partition),
+      });
+    }
+    return error;
+  }
+
+  /** What a block should have now; recovery KEKs are not asked for their versions. */
+  async #wanted(): Promise<Wanted[]> {
+    return Promise.all(
+      this.#options.recipients.map(async ({ kek, role }) => ({
+        type: RECIPIENT_TYPES[kek.upstream.type],
+        uri: kek.uri,
+        version: role === 'recovery' ? undefined : await this.#version(kek),
+      })),
+    );
+  }
+
+  /** Asked once in some seconds, however many envelopes are rewrapped. */
+  async #version(kek: Kek): Promise<string | undefined> {
+    const { clock } = this.#shared;
+    const known = this.#versions.get(kek);
+    if (known !== undefined && clock.bootMs() <= known.untilMs) return known.version;
+    return this.#describing.run(`${kek.upstreamName} ${kek.uri}`, async () => {
+      const version = await withDeadline(clock, MISS_MS, (signal) => this.#ask(kek, signal));
+      this.#versions.set(kek, { version, untilMs: clock.bootMs() + PROBE_INTERVAL_MS });
+      return version;
+    });
+  }
+
+  async #ask(kek: Kek, signal: AbortSignal): Promise<string | undefined> {
+    const { name } = this.#options;
+    let described: KekDescription;
+    try {
+      described = await kek.describe(signal);
+    } catch (thrown) {
+      const failure = UpstreamFailure.from(thrown);
+      // A right of its own: who may not describe a KEK may still wrap and unwrap with it.
+      if (failure.class === 'refused' && failure.condition === undefined) return undefined;
+      throw fromUpstream(name, kek.upstreamName, failure);
+    }
+    if (described.state !== 'active') throw keyRefused(name, described.state);
+    return described.versions.find(({ state }) => state === 'active')?.version;
+  }
+}
+
+function stands(recipients: readonly BlockRecipient[], wanted: readonly Wanted[]): boolean {
+  if (recipients.length !== wanted.length) return false;
+  return wanted.every(({ type, uri, version }, index) => {
+    const recipient = recipients[index]!;
+    const same = recipient.type === type && recipient.kekUri === uri;
+    return same && (version === undefined || version === recipient.kekVersion);
+  });
+}

@@ -37,7 +37,7 @@ export const schema = map('a map with profile, listen, upstreams and keys', {
       .describe('`required`: refuse to start when memory cannot be locked; `best-effort`: go on with a warning.'),
     size: size(4096, 2 ** 28)
       .default(8 * MIB)
-      .describe('Secret memory; about 224 bytes a DEK.'),
+      .describe('Secret memory; about 256 bytes a DEK.'),
   })
     .prefault({})
     .describe('Where keys lie while they are in use.'),

@@ -35,7 +35,12 @@ export class FixedUpstream implements Upstream {
   }
 
   async describe(kek: string): Promise<KekDescription> {
-    return { uri: kek, state: 'active', versions: [], labels: new Map() };
+    return {
+      uri: kek,
+      state: 'active',
+      versions: [{ version: VERSION, state: 'active', createdAt: 0 }],
+      labels: new Map(),
+    };
   }
 
   async close(): Promise<void> {}

@@ -13,7 +13,7 @@ const HANG_MS = 20_000;
 
 /** Of a hundred inputs, how many change the serialised message of a Decrypt, and of another RPC. */
 const WIRE_PERCENT = 4;
-const OTHER_PERCENT = 2;
+const OTHER_PERCENT = 5;
 /** And of a thousand, how many are long. */
 const LONG_PERMILLE = 3;
 

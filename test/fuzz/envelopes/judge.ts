@@ -40,11 +40,44 @@ export class Judge {
   }
 
   async answer(rpc: string, request: Message, answer: Message): Promise<Outcome> {
-    if (rpc === 'Decrypt') this.decrypted(request, answer);
-    else if (rpc === 'Encrypt') await this.#opens(answer, request, request.plaintext);
-    else if (rpc === 'GenerateDataKey') await this.#opens(answer, request, answer.plaintext);
     this.#world.serialize(rpc, answer);
+    if (rpc.endsWith('Batch')) await this.#items(rpc.slice(0, -'Batch'.length), request.items, answer.results);
+    else await this.#one(rpc, request, answer);
     return 'answer';
+  }
+
+  async #one(rpc: string, request: Message, answer: Message): Promise<void> {
+    switch (rpc) {
+      case 'Decrypt':
+        return this.decrypted(request, answer);
+      case 'Encrypt':
+        return this.#opens(answer.ciphertext, request, request.plaintext);
+      case 'GenerateDataKey':
+        return this.#opens(answer.ciphertext, request, answer.plaintext);
+      case 'ReEncrypt':
+        return this.#opens(answer.ciphertext, destinationOf(request), this.#sourceOf(request).plaintext);
+      case 'Rewrap':
+        if (answer.changed || !request.ciphertext.equals(answer.ciphertext)) throw new Error('a rewrap changed it');
+    }
+  }
+
+  async #items(rpc: string, items: readonly Message[], results: readonly Message[]): Promise<void> {
+    if (results.length !== items.length) throw new Error(`${results.length} results for ${items.length} items`);
+    for (const [at, { status, response }] of results.entries()) {
+      if (status.code === 0) await this.#one(rpc, items[at], response);
+      else if (NOT_THE_CALLERS.has(status.code)) throw new Error(`item ${at} ends with code ${status.code}`);
+    }
+  }
+
+  /** What a ReEncrypt opened is a sample, with its context and associated data. */
+  #sourceOf(request: Message): Sample {
+    const sample = this.#samples.get(request.ciphertext.toString('latin1'));
+    const isRight =
+      sample !== undefined &&
+      isDeepStrictEqual({ ...request.source_encryption_context }, { ...sample.context }) &&
+      sample.associatedData.equals(request.source_associated_data);
+    if (!isRight) throw new Error('what nobody made was re-encrypted');
+    return sample;
   }
 
   /** Only a sample opens, byte for byte, with its context and associated data, and to its plaintext. */
@@ -65,11 +98,11 @@ export class Judge {
   }
 
   /** What was just sealed opens to `plaintext`. */
-  async #opens(answer: Message, request: Message, plaintext: Buffer): Promise<void> {
+  async #opens(ciphertext: Uint8Array, request: Message, plaintext: Buffer): Promise<void> {
     if (request.dry_run) return;
     const { encryption_context, associated_data } = request;
     const opened: Message = await this.#world.handle('Decrypt', {
-      ciphertext: Buffer.from(answer.ciphertext),
+      ciphertext: Buffer.from(ciphertext),
       encryption_context,
       associated_data,
       expected_key: request.key,
@@ -77,4 +110,13 @@ export class Judge {
     });
     if (!plaintext.equals(opened.plaintext)) throw new Error('what was sealed opens to something else');
   }
+}
+
+function destinationOf(request: Message): Message {
+  return {
+    key: request.destination_key,
+    encryption_context: request.destination_encryption_context,
+    associated_data: request.destination_associated_data,
+    dry_run: false,
+  };
 }

@@ -3,7 +3,7 @@ import type { Call } from '../../../src/api/call.ts';
 import { agentHandlers } from '../../../src/api/handlers.ts';
 import type { Parts } from '../../../src/api/parts.ts';
 import { openArena } from '../../../src/crypto/native.ts';
-import { rpcErrors } from '../../../src/daemon/rpc-errors.ts';
+import { itemErrors, rpcErrors } from '../../../src/daemon/rpc-errors.ts';
 import { systemClock } from '../../../src/keyring/clock.ts';
 import type { KeyringEvents } from '../../../src/keyring/events.ts';
 import { Kek } from '../../../src/keyring/kek.ts';
@@ -51,6 +51,7 @@ interface FuzzedKey {
 }
 
 const USER = { uid: 1000, gid: 1000, groups: [] };
+const OPERATOR = { uid: 1002, gid: 1002, groups: [] };
 const OWNER = { uid: 1001, gid: 1001, groups: [] };
 
 // biome-ignore lint/suspicious/noExplicitAny: messages are what proto-loader decodes
@@ -71,15 +72,18 @@ export class World {
     this.#keyrings = new Keyrings(systemClock, SILENT);
     const upstream = new FixedUpstream();
     for (const key of KEYS) this.#keyrings.add(keyOptions(key, upstream));
-    const rule = (name: string) => ({ uid: name === 'hidden' ? OWNER.uid : USER.uid, roles: ['user' as const] });
-    const keys = new Map(KEYS.map(({ name }) => [name, [rule(name)]]));
+    const user = (name: string) => ({ uid: name === 'hidden' ? OWNER.uid : USER.uid, roles: ['user' as const] });
+    const operator = { uid: OPERATOR.uid, roles: ['operator' as const] };
+    const keys = new Map(KEYS.map(({ name }) => [name, [user(name), operator]]));
     const policy = compilePolicy({ keys, admin: [], profile: 'production', ownUid: 4000 });
     const protos = loadProtos();
     this.#definition = protos['dekd.v1.KeyAgent'] as ServiceDefinition;
     this.#tables = new MessageTables(protos);
+    const logger = createLogger('silent');
+    const parts = { keyrings: this.#keyrings, policy, itemStatus: itemErrors(protos, logger) };
     // The service of the agent socket asks nothing of the administration.
-    this.#handlers = agentHandlers({ keyrings: this.#keyrings, policy } as unknown as Parts);
-    this.#toStatus = rpcErrors(protos, createLogger('silent'));
+    this.#handlers = agentHandlers(parts as unknown as Parts);
+    this.#toStatus = rpcErrors(protos, logger);
     this.rpcs = Object.keys(this.#handlers);
   }
 
@@ -99,7 +103,8 @@ export class World {
 
   /** What the handler gives: a value, a promise or an exception. */
   handle(rpc: string, message: unknown, asOwner = false): Message {
-    return this.#handlers[rpc]!(message, asOwner ? OWNER_CALL : USER_CALL);
+    const caller = asOwner ? OWNER_CALL : rpc === 'Rewrap' ? OPERATOR_CALL : USER_CALL;
+    return this.#handlers[rpc]!(message, caller);
   }
 
   /** That the answer can be sent. */
@@ -146,6 +151,7 @@ const call = (principal: typeof USER): Call => ({
 });
 const USER_CALL = call(USER);
 const OWNER_CALL = call(OWNER);
+const OPERATOR_CALL = call(OPERATOR);
 const TRANSPORT_CALL = { ...USER_CALL, method: 'dekd.v1.KeyAgent/Decrypt', deadlineMs: Number.POSITIVE_INFINITY };
 
 const SILENT: KeyringEvents = {

@@ -31,7 +31,7 @@ export class Connections {
   readonly #options: Options;
   readonly #peers = new Map<string, Peer>();
   readonly #sockets = new Set<Socket>();
-  readonly #byUid = new Map<number, number>();
+  readonly #byUid = new Map<number, Set<Socket>>();
   #unknown = 0;
   #lastId = 0;
   #refusalTold = Number.NEGATIVE_INFINITY;
@@ -40,14 +40,14 @@ export class Connections {
     this.#options = options;
   }
 
-  /** Asks the kernel who is calling and names the connection. False, with the socket destroyed, when the kernel does not tell, or there are too many. */
-  admit(socket: Socket): boolean {
+  /** Asks the kernel who is calling and names the connection. Undefined, with the socket destroyed, when the kernel does not tell, or there are too many. */
+  admit(socket: Socket): Peer | undefined {
     // A peer that goes away is no news, and an unheard 'error' event would end the process.
     socket.on('error', () => {});
     const principal = this.#principal(socket);
     if (principal === undefined) {
       socket.destroy();
-      return false;
+      return undefined;
     }
     const { admits, requestMemory } = this.#options;
     const peer = { principal, known: admits(principal), memory: requestMemory.connection(principal.uid) };
@@ -55,15 +55,20 @@ export class Connections {
     if (excess !== undefined) {
       this.#tell(excess);
       socket.destroy();
-      return false;
+      return undefined;
     }
     this.#add(socket, peer);
-    return true;
+    return peer;
   }
 
   /** Undefined once the connection is closed. */
   peer(id: string | undefined): Peer | undefined {
     return id === undefined ? undefined : this.#peers.get(id);
+  }
+
+  /** All connections of a uid. */
+  of(uid: number): Iterable<Socket> {
+    return this.#byUid.get(uid) ?? [];
   }
 
   /** Whether a rule names the peer: it did at accept, or one made since does. */
@@ -92,18 +97,16 @@ export class Connections {
     });
     this.#peers.set(id, peer);
     this.#sockets.add(socket);
-    this.#count(peer, 1);
+    const ofUid = this.#byUid.get(uid) ?? new Set();
+    this.#byUid.set(uid, ofUid.add(socket));
+    if (!peer.known) this.#unknown++;
     socket.once('close', () => {
       this.#peers.delete(id);
       this.#sockets.delete(socket);
-      this.#count(peer, -1);
-      if (this.#byUid.get(uid) === 0) this.#byUid.delete(uid);
+      ofUid.delete(socket);
+      if (ofUid.size === 0) this.#byUid.delete(uid);
+      if (!peer.known) this.#unknown--;
     });
-  }
-
-  #count({ principal: { uid }, known }: Peer, change: 1 | -1): void {
-    this.#byUid.set(uid, (this.#byUid.get(uid) ?? 0) + change);
-    if (!known) this.#unknown += change;
   }
 
   #excess({ principal: { uid }, known }: Peer): RefusedConnection | undefined {
@@ -111,7 +114,7 @@ export class Connections {
     if (!known && this.#unknown >= MAX_UNKNOWN_CONNECTIONS) {
       return { uid, scope: 'unknown callers', limit: MAX_UNKNOWN_CONNECTIONS };
     }
-    const many = (this.#byUid.get(uid) ?? 0) >= MAX_CONNECTIONS_PER_UID;
+    const many = (this.#byUid.get(uid)?.size ?? 0) >= MAX_CONNECTIONS_PER_UID;
     return many ? { uid, scope: 'uid', limit: MAX_CONNECTIONS_PER_UID } : undefined;
   }
 

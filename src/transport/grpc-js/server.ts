@@ -1,3 +1,4 @@
+import type { ServerSessionOptions } from 'node:http2';
 import type { Socket, Server as SocketServer } from 'node:net';
 import {
   type ConnectionInjector,
@@ -17,7 +18,9 @@ import {
   type TransportServer,
   UnimplementedMethod,
 } from '../transport.ts';
+import { AcceptPace } from './accept-pace.ts';
 import { Connections, type Peer } from './connections.ts';
+import { FairTurns, handleOf } from './fair-turns.ts';
 import { Health } from './health.ts';
 import { IncomingMessage } from './incoming-message.ts';
 import { MessageDecoder } from './message-decoder.ts';
@@ -36,6 +39,13 @@ const MAX_CONCURRENT_STREAMS = 64;
  * with the largest headers that node:http2 takes (64 KiB, 128 pairs: its defaults, which grpc-js does not let us set) need half.
  */
 const MAX_SESSION_MEMORY_MB = 8;
+
+/**
+ * Streams that a client may reset at once, and steadily, before its connection is ended ("rapid reset", CVE-2023-44487): all that it
+ * may have open, some times over. nghttp2's own 1,000 at once are a tenth of a second of everybody's time.
+ */
+const RESET_BURST = 256;
+const RESETS_PER_SECOND = 64;
 
 /** Health checks and reflection name a service or a symbol, and anybody may call them. */
 const MAX_LIBRARY_MESSAGE_BYTES = 4 * 1024;
@@ -56,6 +66,10 @@ class GrpcJsServer implements TransportServer {
   /** Calls of health and reflection, some of which never end by themselves. */
   readonly #libraryCalls = new Set<ServerInterceptingCallInterface>();
   readonly #open: OpenCalls;
+  readonly #pace = new AcceptPace();
+  readonly #turns = new FairTurns();
+  /** Connections whose turn to be served has not come (AcceptPace). */
+  readonly #waiting = new Set<Socket>();
   #drained: Promise<void> | undefined;
 
   constructor(options: ServerOptions) {
@@ -70,6 +84,7 @@ class GrpcJsServer implements TransportServer {
       'grpc.enable_channelz': 0,
       interceptors: [({ path }, call) => this.#intercept(path, call)],
     });
+    limitResets(this.#server);
     const tables = new MessageTables(options.packageDefinition);
     for (const { definition } of options.services) this.#server.addService(checkedDefinition(definition, tables), {});
     this.#health.addTo(this.#server);
@@ -94,6 +109,7 @@ class GrpcJsServer implements TransportServer {
     const closed = this.#connections.closed();
     // Sends GOAWAY on every connection, refuses new streams and closes each connection with its last stream.
     this.#server.tryShutdown(() => {});
+    for (const connection of this.#waiting) connection.destroy();
     for (const call of this.#libraryCalls) call.sendStatus(SHUTTING_DOWN);
     const lastWords = setTimeout(() => {
       for (const call of this.#open) call.abandon(SHUTTING_DOWN);
@@ -106,13 +122,40 @@ class GrpcJsServer implements TransportServer {
   }
 
   #accept(connection: Socket): void {
-    if (this.#drained !== undefined) connection.destroy();
-    else if (this.#connections.admit(connection)) this.#injector.injectConnection(connection);
+    const peer = this.#drained === undefined ? this.#connections.admit(connection) : undefined;
+    if (peer === undefined) {
+      connection.destroy();
+      return;
+    }
+    const delayMs = this.#pace.delayMs(peer.principal.uid);
+    if (delayMs === 0) this.#serve(connection);
+    else this.#serveLater(connection, delayMs);
+  }
+
+  #serve(connection: Socket): void {
+    if (!connection.destroyed) this.#injector.injectConnection(connection);
+  }
+
+  #serveLater(connection: Socket, delayMs: number): void {
+    this.#waiting.add(connection);
+    // What were read now would have to be handed on: node:http2 can, but fails when the session ends meanwhile (TypeError in its core).
+    handleOf(connection)?.readStop();
+    const timer = setTimeout(() => {
+      this.#waiting.delete(connection);
+      this.#serve(connection);
+      handleOf(connection)?.readStart();
+    }, delayMs);
+    connection.once('close', () => {
+      clearTimeout(timer);
+      this.#waiting.delete(connection);
+    });
   }
 
   #intercept(path: string, base: ServerInterceptingCallInterface): ServerInterceptingCall {
     const peer = this.#connections.peer(base.getConnectionInfo().remoteAddress);
     if (peer === undefined) return refusedCall(base);
+    const { uid } = peer.principal;
+    this.#turns.begin(uid, this.#connections.of(uid));
     const route = this.#routes.get(path);
     if (route === undefined) return this.#libraryCall(base, peer);
     return new UnaryCall(base, route, peer, !this.#connections.admits(peer));
@@ -127,6 +170,13 @@ class GrpcJsServer implements TransportServer {
     };
     return new ServerInterceptingCall(base, { start: (next) => next({ onCancel }) });
   }
+}
+
+/** Applies node:http2's options that grpc-js has no names for. */
+function limitResets(server: Server): void {
+  const { commonServerOptions } = server as unknown as { commonServerOptions: ServerSessionOptions };
+  commonServerOptions.streamResetBurst = RESET_BURST;
+  commonServerOptions.streamResetRate = RESETS_PER_SECOND;
 }
 
 /** A call on a connection that has just closed: nobody is there to hear an answer, and no handler runs without a principal. */

@@ -1,0 +1,53 @@
+import type { Socket } from 'node:net';
+
+/**
+ * Calls that one uid may begin in one turn of the event loop: as many as one connection may have open, some 5 ms. node:http2 would take
+ * all that the kernel holds of every connection, thousands of calls, before anybody else has a turn.
+ */
+const MAX_CALLS_A_TURN = 64;
+
+/** Who has begun so many calls is not read from until all others had their turn. */
+export class FairTurns {
+  readonly #begun = new Map<number, number>();
+  #stopped: Socket[] = [];
+  #turnEnds = false;
+
+  /** At each call of `uid`, whose connections are `sockets`. */
+  begin(uid: number, sockets: Iterable<Socket>): void {
+    if (!this.#turnEnds) {
+      this.#turnEnds = true;
+      // Runs when each connection that had something to read was read once.
+      setImmediate(() => this.#nextTurn());
+    }
+    const begun = (this.#begun.get(uid) ?? 0) + 1;
+    this.#begun.set(uid, begun);
+    // Once more at each multiple: node:http2 starts reading by itself when a write has ended.
+    if (begun % MAX_CALLS_A_TURN === 0) this.#stop(sockets);
+  }
+
+  #stop(sockets: Iterable<Socket>): void {
+    for (const socket of sockets) {
+      handleOf(socket)?.readStop();
+      this.#stopped.push(socket);
+    }
+  }
+
+  #nextTurn(): void {
+    this.#turnEnds = false;
+    this.#begun.clear();
+    const stopped = this.#stopped;
+    this.#stopped = [];
+    for (const socket of stopped) handleOf(socket)?.readStart();
+  }
+}
+
+/** What a socket's descriptor is read through. */
+export interface SocketHandle {
+  readStop(): void;
+  readStart(): void;
+}
+
+/** node:http2 reads from the handle itself, so that pausing the socket would do nothing. Undefined when the socket is closed. */
+export function handleOf(socket: Socket): SocketHandle | undefined {
+  return (socket as Socket & { _handle?: SocketHandle | null })._handle ?? undefined;
+}

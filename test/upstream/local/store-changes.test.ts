@@ -2,6 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { type KeystoreDatabase, openDatabase, readRows } from '../../../src/upstream/local/database.ts';
 import { KekKeys } from '../../../src/upstream/local/kek-keys.ts';
+import type { VersionRecord } from '../../../src/upstream/local/records.ts';
 import { RAW } from '../../../src/upstream/local/root-key-kdf.ts';
 import { type Keystore, loadStore } from '../../../src/upstream/local/store.ts';
 import { freeStoreKeys, openStoreKeys, type StoreKeys } from '../../../src/upstream/local/store-keys.ts';
@@ -82,49 +83,68 @@ function sequence(seed: number): (below: number) => number {
   };
 }
 
-// With these two seeds SQLite moves a row and leaves a copy of it behind, which secure_delete does not reach when the row is changed.
+/** A store that grew one KEK at a time, so that SQLite moved rows; `step` is called after each. */
+function growStore(
+  t: ExecutionContext,
+  { seed, count }: { seed: number; count: number },
+  step: (grown: { place: Place; store: Keystore; live: string[]; next: (below: number) => number }) => void,
+): { place: Place; store: Keystore; live: string[] } {
+  const place = makePlace(t);
+  const { store, database, keys } = openStore(t, place);
+  const kekKeys = new KekKeys(store.id, keys.kekWrap);
+  // Only for the test's time: what is written is the same.
+  database.connection.exec('PRAGMA synchronous = OFF');
+  const next = sequence(seed);
+  const live: string[] = [];
+  for (let round = 0; round < count; round++) {
+    const name = `k${next(1e6)}${'x'.repeat(next(110))}`;
+    const wrappedKey = kekKeys.create(name, 1);
+    store.write({ keks: [kekRecord(name)], versions: [versionRecord(name, 1, { wrappedKey })] });
+    live.push(name);
+    if (next(3) === 0) {
+      const changed = versionOf(store, live[next(live.length)]!);
+      store.write({ versions: [{ ...changed, state: 'decrypt-only', changedBy: 'u'.repeat(next(30)) }] });
+    }
+    step({ place, store, live, next });
+  }
+  return { place, store, live };
+}
+
+function versionOf(store: Keystore, name: string): VersionRecord {
+  return store.kek(name)!.versions.get(1)!;
+}
+
+function wrappedKeys(store: Keystore, names: readonly string[]): Buffer[] {
+  return names.map((name) => Buffer.from(versionOf(store, name).wrappedKey!));
+}
+
+// With these seeds SQLite moves a row and leaves a copy of it behind, which secure_delete does not reach when the row is changed later.
 for (const seed of [10, 15]) {
   test(`no byte of a destroyed key stays in the file or its journal (seed ${seed})`, (t) => {
-    const place = makePlace(t);
-    const { store, database, keys } = openStore(t, place);
-    const kekKeys = new KekKeys(store.id, keys.kekWrap);
-    // Only for the test's time: what is written is the same.
-    database.connection.exec('PRAGMA synchronous = OFF');
-    const next = sequence(seed);
-    const live: string[] = [];
     const gone: Buffer[] = [];
-    const versionOf = (name: string) => store.kek(name)!.versions.get(1)!;
-    for (let round = 0; round < 200; round++) {
-      const name = `k${next(1e6)}${'x'.repeat(next(110))}`;
-      store.write({
-        keks: [kekRecord(name)],
-        versions: [versionRecord(name, 1, { wrappedKey: kekKeys.create(name, 1) })],
-      });
-      live.push(name);
-      if (next(3) === 0) {
-        const changed = versionOf(live[next(live.length)]!);
-        store.write({ versions: [{ ...changed, state: 'decrypt-only', changedBy: 'u'.repeat(next(30)) }] });
-      }
-      if (next(3) === 0) {
-        const [destroyed = ''] = live.splice(next(live.length), 1);
-        const version = versionOf(destroyed);
-        gone.push(Buffer.from(version.wrappedKey!));
-        const changedBy = 'uid 2001, uid 2002';
-        store.write({ versions: [{ ...version, state: 'destroyed', wrappedKey: null, changedBy }] });
-        t.deepEqual(foundIn(place, gone), [], `round ${round}`);
-      }
-    }
+    const { place, store, live } = growStore(t, { seed, count: 200 }, ({ place, store, live, next }) => {
+      if (next(3) !== 0) return;
+      const [destroyed = ''] = live.splice(next(live.length), 1);
+      gone.push(...wrappedKeys(store, [destroyed]));
+      const changes = { state: 'destroyed', wrappedKey: null, changedBy: 'uid 2001, uid 2002' } as const;
+      store.write({ versions: [{ ...versionOf(store, destroyed), ...changes }] });
+      t.deepEqual(foundIn(place, gone), []);
+    });
     t.true(gone.length > 50);
-    const kept = live.map((name) => Buffer.from(versionOf(name).wrappedKey!));
-    t.is(foundIn(place, kept).length, live.length);
-    const nextKeys = otherKeys(t, place);
-    store.rekey(nextKeys, RAW);
-    t.deepEqual(foundIn(place, kept), [], 'as they were under the former root key');
-    store.close();
-    const reopenedDatabase = openDatabase(place.directory);
-    const again = loadStore(reopenedDatabase, nextKeys);
-    for (const name of live) t.is(again.kek(name)?.versions.get(1)?.wrappedKey?.length, 72);
-    again.close();
+    t.is(foundIn(place, wrappedKeys(store, live)).length, live.length);
+    const again = reopened(t, place, store);
+    for (const name of live) t.is(versionOf(again, name).wrappedKey?.length, 72);
+  });
+}
+
+for (const seed of [2, 29]) {
+  test(`no byte of a key as the former root key wrapped it stays in the file or its journal (seed ${seed})`, (t) => {
+    const { place, store, live } = growStore(t, { seed, count: 100 }, () => undefined);
+    const before = wrappedKeys(store, live);
+    t.is(foundIn(place, before).length, live.length);
+    store.rekey(otherKeys(t, place), RAW);
+    t.deepEqual(foundIn(place, before), []);
+    t.is(foundIn(place, wrappedKeys(store, live)).length, live.length);
   });
 }
 

@@ -19,6 +19,9 @@ ENTRY_POINT(js_open_arena) {
     return NULL;
   }
   fault why = arena_open(&options);
+  if (why == FAULT_NO_MEMORY) {
+    return throw_system(env, "mmap", ENOMEM);
+  }
   return why == FAULT_NONE ? js_arena_status(env, info) : throw_fault(env, why);
 }
 

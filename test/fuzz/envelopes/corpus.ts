@@ -40,7 +40,7 @@ export class CorpusBuilder {
 
   write(samples: readonly CorpusInput[]): number {
     const corpus: Corpus = { samples, inputs: [...this.#inputs.values()] };
-    writeFileSync(PATH, `${JSON.stringify(corpus, null, 1)}\n`);
+    writeFileSync(PATH, `${JSON.stringify(corpus, null, 2)}\n`);
     return this.#inputs.size;
   }
 }

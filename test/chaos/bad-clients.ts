@@ -12,9 +12,15 @@ export interface Experience {
   readonly newcomers: number;
 }
 
+export interface Wish {
+  readonly forMs: number;
+  /** Whether calls on new connections are made as well. */
+  readonly newConnections: boolean;
+}
+
 export interface GoodClient {
   /** Calls for so long, and what came of it. */
-  experience(forMs: number): Promise<Experience>;
+  experience(wish: Wish): Promise<Experience>;
   end(): Promise<void>;
 }
 
@@ -25,8 +31,8 @@ const BAD = fileURLToPath(new URL('bad-client-child.ts', import.meta.url));
 export async function startGoodClient(uid: number, socket: string): Promise<GoodClient> {
   const child = await start(GOOD, [String(uid), socket]);
   return {
-    experience: async (forMs) => {
-      child.send({ forMs });
+    experience: async (wish) => {
+      child.send(wish);
       const [experienced] = await once(child, 'message');
       return experienced as Experience;
     },

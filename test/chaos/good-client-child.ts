@@ -1,8 +1,8 @@
 // `node good-client-child.ts UID SOCKET`: becomes that user, connects, and on each message { forMs } makes calls for so long: one after
-// the other on a connection that stays, and each 100 ms one on a new connection. Answers with what came of them.
+// the other on a connection that stays and, with { newConnections }, each 100 ms one on a new connection. Answers with what came of them.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient, type DekdClient } from '../helpers/client.ts';
-import type { Experience } from './bad-clients.ts';
+import type { Experience, Wish } from './bad-clients.ts';
 
 const SERVICE = 'dekd.v1.KeyAgent';
 const PLAINTEXT = Buffer.alloc(256, 'good');
@@ -16,12 +16,12 @@ process.setuid?.(Number(uid));
 process.once('disconnect', () => process.exit());
 const client = createClient(socket, SERVICE);
 await roundTrip(client);
-process.on('message', ({ forMs }: { forMs: number }) => {
-  void experience(forMs).then((experienced) => process.send?.(experienced));
+process.on('message', (wish: Wish) => {
+  void experience(wish).then((experienced) => process.send?.(experienced));
 });
 process.send?.('connected');
 
-async function experience(forMs: number): Promise<Experience> {
+async function experience({ forMs, newConnections }: Wish): Promise<Experience> {
   const endMs = performance.now() + forMs;
   const errors: string[] = [];
   const latenciesMs: number[] = [];
@@ -34,7 +34,7 @@ async function experience(forMs: number): Promise<Experience> {
     }
   };
   let newcomers = 0;
-  const newConnections = async () => {
+  const comeAnew = async () => {
     while (performance.now() < endMs) {
       const newcomer = createClient(socket, SERVICE);
       await roundTrip(newcomer).catch((error: unknown) => errors.push(`on a new connection: ${error}`));
@@ -43,7 +43,7 @@ async function experience(forMs: number): Promise<Experience> {
       await sleep(NEWCOMER_EVERY_MS);
     }
   };
-  await Promise.all([calls(), newConnections()]);
+  await Promise.all([calls(), newConnections ? comeAnew() : undefined]);
   return { errors, latenciesMs, newcomers };
 }
 

@@ -19,6 +19,7 @@ export interface Peer {
   readonly known: boolean;
   /** What its requests are held in. */
   readonly memory: ConnectionMemory;
+  readonly socket: Socket;
 }
 
 type Options = Pick<ServerOptions, 'peerCredentials' | 'admits' | 'onConnectionRefused' | 'requestMemory'>;
@@ -50,7 +51,7 @@ export class Connections {
       return undefined;
     }
     const { admits, requestMemory } = this.#options;
-    const peer = { principal, known: admits(principal), memory: requestMemory.connection(principal.uid) };
+    const peer = { principal, known: admits(principal), memory: requestMemory.connection(principal.uid), socket };
     const excess = this.#excess(peer);
     if (excess !== undefined) {
       this.#tell(excess);

@@ -9,16 +9,19 @@ const MAX_CALLS_A_TURN = 64;
 /** Who has begun so many calls is not read from until all others had their turn. */
 export class FairTurns {
   readonly #begun = new Map<number, number>();
-  #stopped: Socket[] = [];
+  readonly #stopped = new Set<Socket>();
+  /** Those that began calls in this turn. */
+  readonly #served = new Set<Socket>();
   #turnEnds = false;
 
-  /** At each call of `uid`, whose connections are `sockets`. */
-  begin(uid: number, sockets: Iterable<Socket>): void {
+  /** At each call of `uid` on `socket`; `sockets` are all connections of that uid. */
+  begin(uid: number, socket: Socket, sockets: Iterable<Socket>): void {
     if (!this.#turnEnds) {
       this.#turnEnds = true;
       // Runs when each connection that had something to read was read once.
       setImmediate(() => this.#nextTurn());
     }
+    this.#served.add(socket);
     const begun = (this.#begun.get(uid) ?? 0) + 1;
     this.#begun.set(uid, begun);
     // Once more at each multiple: node:http2 starts reading by itself when a write has ended.
@@ -28,16 +31,18 @@ export class FairTurns {
   #stop(sockets: Iterable<Socket>): void {
     for (const socket of sockets) {
       handleOf(socket)?.readStop();
-      this.#stopped.push(socket);
+      this.#stopped.add(socket);
     }
   }
 
   #nextTurn(): void {
     this.#turnEnds = false;
     this.#begun.clear();
-    const stopped = this.#stopped;
-    this.#stopped = [];
-    for (const socket of stopped) handleOf(socket)?.readStart();
+    // libuv reads first what was started first: within one uid whoever was not served comes before those who were.
+    for (const socket of this.#stopped) if (!this.#served.has(socket)) handleOf(socket)?.readStart();
+    for (const socket of this.#stopped) if (this.#served.has(socket)) handleOf(socket)?.readStart();
+    this.#stopped.clear();
+    this.#served.clear();
   }
 }
 

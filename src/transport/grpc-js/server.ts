@@ -155,7 +155,7 @@ class GrpcJsServer implements TransportServer {
     const peer = this.#connections.peer(base.getConnectionInfo().remoteAddress);
     if (peer === undefined) return refusedCall(base);
     const { uid } = peer.principal;
-    this.#turns.begin(uid, this.#connections.of(uid));
+    this.#turns.begin(uid, peer.socket, this.#connections.of(uid));
     const route = this.#routes.get(path);
     if (route === undefined) return this.#libraryCall(base, peer);
     return new UnaryCall(base, route, peer, !this.#connections.admits(peer));

@@ -1,0 +1,21 @@
+import test from 'ava';
+import { AcceptPace } from '../../../src/transport/grpc-js/accept-pace.ts';
+
+test('64 connections of a uid at once, then one each 20 ms; another uid does not wait', (t) => {
+  let nowMs = 1_000;
+  const pace = new AcceptPace(() => nowMs);
+  const delays = (count: number) => Array.from({ length: count }, () => pace.delayMs(1));
+  t.true(delays(64).every((delayMs) => delayMs === 0));
+  t.deepEqual(delays(3), [20, 40, 60]);
+  t.is(pace.delayMs(2), 0);
+  nowMs += 100;
+  t.deepEqual(delays(3), [0, 0, 20]);
+  nowMs += 10_000;
+  t.true(delays(64).every((delayMs) => delayMs === 0));
+});
+
+test('who opens connections at the steady pace never waits, and uids that are gone are forgotten', (t) => {
+  let nowMs = 0;
+  const pace = new AcceptPace(() => nowMs);
+  for (let uid = 0; uid < 1_000; uid++, nowMs += 20) t.is(pace.delayMs(uid) + pace.delayMs(7), 0);
+});

@@ -1,4 +1,3 @@
-import { invalidField } from '../errors.ts';
 import { actor, authorizeChange } from './admin-request.ts';
 import type { Call } from './call.ts';
 import { keyState } from './key-state.ts';
@@ -14,8 +13,7 @@ interface ScheduleKeyDeletionRequest extends KeyRequest {
 }
 
 const DAY_MS = 86_400_000;
-const MIN_WAITING_MS = 7 * DAY_MS;
-const MAX_WAITING_MS = 30 * DAY_MS;
+const DEFAULT_WAITING_MS = 30 * DAY_MS;
 
 export async function disableKey({ key }: KeyRequest, call: Call, parts: Parts): Promise<object> {
   const keyring = authorizeChange('DisableKey', key, call, parts);
@@ -42,10 +40,7 @@ export async function scheduleKeyDeletion(
   parts: Parts,
 ): Promise<object> {
   const keyring = authorizeChange('ScheduleKeyDeletion', request.key, call, parts);
-  const waitingMs = request.waiting_period === null ? MAX_WAITING_MS : durationMs(request.waiting_period);
-  if (!(waitingMs >= MIN_WAITING_MS && waitingMs <= MAX_WAITING_MS)) {
-    throw invalidField('waiting_period', 'is not 7 to 30 days');
-  }
+  const waitingMs = request.waiting_period === null ? DEFAULT_WAITING_MS : durationMs(request.waiting_period);
   const { administration } = parts;
   const { at, requestedBy, waitingPeriodMs } = await administration.scheduleDeletion(keyring, waitingMs, actor(call));
   return {

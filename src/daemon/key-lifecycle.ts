@@ -114,10 +114,11 @@ export async function ownFailures<T>(work: Promise<T>): Promise<T> {
   }
 }
 
+/** Authorities first. Recovery recipients are wrapped for and left alone. */
 function localKeks(keyring: Keyring): LocalKek[] {
   const local: (LocalKek & { role: string })[] = [];
   for (const { kek, role } of keyring.options.recipients) {
-    if (role !== 'recovery' && hasLifecycle(kek.upstream)) local.push({ kek, upstream: kek.upstream, role });
+    if (hasLifecycle(kek.upstream)) local.push({ kek, upstream: kek.upstream, role });
   }
   return [...local.filter(({ role }) => role === 'authority'), ...local.filter(({ role }) => role === 'standby')];
 }

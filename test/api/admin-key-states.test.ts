@@ -168,30 +168,36 @@ test('who may not: the same answer for a key that is there, one that is hidden a
   }
 });
 
-test('a KEK that several keys name is changed only by who may on each of them', async (t) => {
-  const shared = (allow: object[], more: object = {}) => ({
-    recipients: [{ upstream: 'store', kek: 'local:lent', role: 'authority' }],
-    allow,
-    ...more,
+const LENT = [{ upstream: 'store', kek: 'local:lent', role: 'authority' }];
+const OTHER_KEYS = {
+  'as recipient': { recipients: LENT },
+  'in decrypt_with': {
+    recipients: [{ upstream: 'store', kek: 'local:other', role: 'authority' }],
+    decrypt_with: [{ upstream: 'store', kek: 'local:lent' }],
+  },
+};
+for (const [how, other] of Object.entries(OTHER_KEYS)) {
+  test(`a KEK that another key names too, ${how}, is changed only by who may on both`, async (t) => {
+    const both = [{ uid: CUSTODIAN, roles: ['custodian'] }];
+    const one = [
+      { uid: OPERATOR, roles: ['operator'] },
+      { uid: USER, roles: ['user'] },
+    ];
+    const api = await makeApi(t, 'production', {
+      lent: { recipients: LENT, allow: [...both, ...one] },
+      other: { ...other, allow: both },
+    });
+    const denied = await api.failure('DisableKey', { key: 'lent' }, operator);
+    t.is(denied.reason, 'POLICY_DENIED');
+    t.regex(
+      denied.message,
+      /^uid 2000 \(gid 2000\) may not call DisableKey on every key that names KEK local:.*\/lent$/,
+    );
+    t.is((await api.call('Encrypt', { key: 'lent' })).key, 'lent');
+    t.like(await api.call('ArchiveKey', { key: 'lent' }, custodian), { state: 'KEY_STATE_ARCHIVED' });
+    t.is((await api.failure('Encrypt', { key: 'lent' })).reason, 'KEY_ARCHIVED');
   });
-  const both = [{ uid: CUSTODIAN, roles: ['custodian'] }];
-  const api = await makeApi(t, 'production', {
-    lent: shared([...both, { uid: OPERATOR, roles: ['operator'] }, { uid: USER, roles: ['user'] }]),
-    borrowed: shared(both),
-    retired: {
-      recipients: [{ upstream: 'store', kek: 'local:retired', role: 'authority' }],
-      decrypt_with: [{ upstream: 'store', kek: 'local:lent' }],
-      allow: both,
-    },
-  });
-  const denied = await api.failure('DisableKey', { key: 'lent' }, operator);
-  t.is(denied.reason, 'POLICY_DENIED');
-  t.regex(denied.message, /^uid 2000 \(gid 2000\) may not call DisableKey on every key that names KEK local:.*\/lent$/);
-  t.is((await api.call('Encrypt', { key: 'lent' })).key, 'lent');
-  // The custodian has all three.
-  await api.call('ArchiveKey', { key: 'lent' }, custodian);
-  t.is((await api.call('KeyAdmin/DescribeKey', { key: 'borrowed' }, custodian)).key.state, 'KEY_STATE_ARCHIVED');
-});
+}
 
 test('a transition that is not allowed names both states and the way out', async (t) => {
   const api = await makeApi(t);

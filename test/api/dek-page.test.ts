@@ -66,6 +66,8 @@ test('the default is 1,000; long partitions end a page earlier, so that it fits 
   const taken: Taken = wide.take(ring(Array.from({ length: 1_000 }, () => dek(1, { partition }))));
   t.true(taken.deks.length > 100 && taken.deks.length < 300, String(taken.deks.length));
   t.is(wide.nextToken, String(taken.deks.length));
+  // A short one that would still fit is not taken before its turn.
+  t.deepEqual((wide.take(ring([dek(1)])) as Taken).deks, []);
 });
 
 test('what is wrong is counted and marked', (t) => {

@@ -52,7 +52,8 @@ test('the next rotation: the KEK’s own setting, else its upstream’s; none wh
   t.is(await next('orders'), undefined);
   t.is(await next('carts'), 1 + 7);
   t.is(await next('orders', { schedule: { rotateAfterMs: 100 } }), 1 + 100);
-  store.put({ uri: 'local:a/paused', state: 'disabled', versions: [], labels: new Map() });
+  const active = { version: '1', state: 'active', createdAt: 1 } as const;
+  store.put({ uri: 'local:a/paused', state: 'disabled', versions: [active], labels: new Map() });
   t.is(await next('paused', { schedule: { rotateAfterMs: 100 } }), undefined);
 });
 

@@ -108,6 +108,15 @@ test('deletion is in effect when it is for every KEK; the later time counts', as
   t.deepEqual(order, ['spare local:a/spare disabled', 'store local:a/orders disabled']);
 });
 
+test('a KEK whose first request lapsed meanwhile keeps the deletion from being in effect', async (t) => {
+  const { lifecycle: work, keyring, spare } = lifecycle();
+  const request = { waitingPeriodMs: 7 * DAY, custodians: 2 };
+  await work.scheduleDeletion(keyring, { ...request, by: 'uid 1' });
+  const { deletion: _lapsed, ...rest } = spare.keks.get('local:a/spare') as KekDescription;
+  spare.put(rest);
+  t.is((await work.scheduleDeletion(keyring, { ...request, by: 'uid 2' })).at, undefined);
+});
+
 test('a partition: refused on disk first, then its DEKs are zeroed, KEK by KEK', async (t) => {
   const { lifecycle: work, keyring, store, spare, order } = lifecycle();
   spare.fail.set('disable partition', new UpstreamFailure('unreachable', 'no space'));

@@ -1,24 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { DatabaseSync } from 'node:sqlite';
 import { DekdError } from '../../errors.ts';
 import { createSchema, type KeystoreDatabase, readRows, transaction } from './database.ts';
-import { keystoreFault } from './errors.ts';
-import { DAMAGED, type Head, type Manifest, readHead, writeHead } from './head.ts';
+import { type Head, type Manifest, writeHead } from './head.ts';
 import { rewrapKek } from './kek-keys.ts';
 import { partitionId } from './partitions.ts';
-import { RecordChecker } from './record-checker.ts';
 import { RecordWriter } from './record-writer.ts';
-import {
-  KEKS,
-  type KekRecord,
-  PARTITIONS,
-  type PartitionRecord,
-  type Table,
-  VERSIONS,
-  type VersionRecord,
-} from './records.ts';
+import { KEKS, type KekRecord, PARTITIONS, type PartitionRecord, VERSIONS, type VersionRecord } from './records.ts';
 import type { RootKeyKdf } from './root-key-kdf.ts';
 import type { StoreKeys } from './store-keys.ts';
+import { copyStore, manifestText, readStore } from './store-reader.ts';
 
 // Every record carries a MAC over all its columns; the store record holds the manifest, which lists the MAC of every record, under a MAC
 // of its own. So an edited row fails its MAC, and an older, added or missing one does not match the manifest. All of it is checked once,
@@ -64,15 +54,13 @@ export function createStore(database: KeystoreDatabase, keys: StoreKeys, made: O
     createSchema(database.connection);
     writeHead(database, keys, head, new Map());
   });
-  return new Keystore(database, keys, head, new Map());
+  return new Keystore(database, keys, head, new Map(), {});
 }
 
 /** Reads and verifies a store. Throws DekdError that names the record which is not as dekd left it. */
 export function loadStore(database: KeystoreDatabase, keys: StoreKeys): Keystore {
-  const { head, manifest } = readHead(database, keys);
-  const store = new Keystore(database, keys, head, manifest);
-  store.load();
-  return store;
+  const { head, manifest, ...content } = readStore(database, keys);
+  return new Keystore(database, keys, head, manifest, content);
 }
 
 export class Keystore {
@@ -84,11 +72,12 @@ export class Keystore {
   /** A transaction of which it is not known whether it is on disk. */
   #unsettled: Commit | undefined;
 
-  constructor(database: KeystoreDatabase, keys: StoreKeys, head: Head, manifest: Manifest) {
+  constructor(database: KeystoreDatabase, keys: StoreKeys, head: Head, manifest: Manifest, content: Change) {
     this.#database = database;
     this.#keys = keys;
     this.#head = head;
     this.#manifest = manifest;
+    this.#remember(content);
   }
 
   get id(): string {
@@ -130,34 +119,9 @@ export class Keystore {
     });
   }
 
-  /** Verifies every record; called once, before the store is used. */
-  load(): void {
-    const { connection, directory } = this.#database;
-    const checker = new RecordChecker(this.id, this.#keys.recordMac, this.#manifest);
-    const read = <Row>(table: Table<Row>): Row[] => checker.check(table, readRows(connection, table.select));
-    const change = { keks: read(KEKS), versions: read(VERSIONS), partitions: read(PARTITIONS) };
-    const [damage] = checker.finish();
-    if (damage !== undefined) throw keystoreFault(directory, `${damage.what} ${damage.problem}; ${DAMAGED}`);
-    this.#remember(change);
-  }
-
   /** A copy of the whole database, read back and verified. Throws DekdError when the file is not as dekd left it. */
   backup(): Buffer {
-    const bytes = this.#database.connection.serialize();
-    const connection = new DatabaseSync(':memory:');
-    const { directory } = this.#database;
-    try {
-      connection.deserialize(bytes);
-      const integrity = readRows(connection, 'PRAGMA integrity_check(1)').flat().join();
-      if (integrity !== 'ok') throw keystoreFault(directory, `keystore.db is damaged (${integrity}); ${DAMAGED}`);
-      const copy = loadStore({ ...this.#database, connection }, this.#keys);
-      if (!sameManifest(copy.#manifest, this.#manifest)) {
-        throw keystoreFault(directory, `keystore.db was put back from an older copy while it was open; ${DAMAGED}`);
-      }
-    } finally {
-      connection.close();
-    }
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    return copyStore(this.#database, this.#keys, this.#manifest);
   }
 
   close(): void {
@@ -270,13 +234,4 @@ export class Keystore {
 
 function partitionIdOf({ keyName, pairs }: PartitionRecord): string {
   return partitionId(keyName, pairs);
-}
-
-/** As the store record has it. */
-function manifestText(manifest: Manifest): string {
-  return JSON.stringify([...manifest]);
-}
-
-function sameManifest(a: Manifest, b: Manifest): boolean {
-  return manifestText(a) === manifestText(b);
 }

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { type KeystoreDatabase, openDatabase, readRows } from '../../../src/upstream/local/database.ts';
+import { type KeystoreDatabase, openDatabase } from '../../../src/upstream/local/database.ts';
 import { KekKeys } from '../../../src/upstream/local/kek-keys.ts';
 import type { VersionRecord } from '../../../src/upstream/local/records.ts';
 import { RAW } from '../../../src/upstream/local/root-key-kdf.ts';
@@ -291,38 +291,4 @@ test('nothing is written while it is not known what lies on the disk', (t) => {
   store.write({ keks: [kekRecord('carts')] });
   t.deepEqual(store.names(), ['carts', 'orders']);
   t.deepEqual(reopened(t, place, store).names(), ['carts', 'orders']);
-});
-
-test('a backup is the whole store, and is verified before it is given away', (t) => {
-  const place = makePlace(t);
-  const { store, database } = openStore(t, place);
-  store.write({ keks: [kekRecord('orders')], versions: [versionRecord('orders')], partitions: [PARTITION] });
-  const copy = makePlace(t);
-  const bytes = store.backup();
-  t.is(bytes.subarray(0, 15).toString(), 'SQLite format 3');
-  openStore(t, copy).store.close();
-  writeFileSync(copy.database, bytes);
-  const rootKey = place.options.rootKey;
-  const restored = openStore(t, { ...copy, options: { ...copy.options, rootKey } }).store;
-  t.is(restored.id, store.id);
-  t.deepEqual(restored.kek('orders'), store.kek('orders'));
-  // It holds no lock and no transaction.
-  store.write({ keks: [kekRecord('carts')] });
-  t.deepEqual(readRows(database.connection, 'SELECT name FROM kek ORDER BY name'), [['carts'], ['orders']]);
-
-  database.connection.exec(`UPDATE kek SET changed_by = 'somebody' WHERE name = 'orders'`);
-  t.throws(() => store.backup(), { name: 'DekdError', message: /the record of KEK "orders" was changed outside dekd/ });
-  database.connection.exec(`UPDATE kek SET changed_by = 'creation' WHERE name = 'orders'`);
-  t.true(store.backup().length > 0);
-});
-
-test('a backup of a file that was put back while it was open is refused', (t) => {
-  const place = makePlace(t);
-  const { store, database } = openStore(t, place);
-  store.write({ keks: [kekRecord('orders')] });
-  const [head] = readRows(database.connection, 'SELECT manifest, mac FROM store');
-  store.write({ keks: [kekRecord('carts')] });
-  database.connection.prepare('UPDATE store SET manifest = ?, mac = ?').run(...(head as [string, Uint8Array]));
-  database.connection.exec(`DELETE FROM kek WHERE name = 'carts'`);
-  t.throws(() => store.backup(), { message: /was put back from an older copy while it was open/ });
 });

@@ -73,6 +73,8 @@ export class ScriptedUpstream implements Upstream {
   readonly states = new Map<string, KekState>();
   /** What the next wrap of a KEK is made with, by its URI. */
   readonly versions = new Map<string, string>();
+  /** The versions that describe shows of a KEK, by its URI, the last one active; none without. */
+  readonly describedVersions = new Map<string, readonly string[]>();
   #rules: Rule[] = [];
   readonly #clock: MovableClock;
   readonly #keks = new Map<string, SlotHandle>();
@@ -132,7 +134,11 @@ export class ScriptedUpstream implements Upstream {
     return this.#run('describe', kek, '', { pairs: new Map(), encoded: Buffer.alloc(0) }, options, () => ({
       uri: kek,
       state: this.states.get(kek) ?? 'active',
-      versions: [],
+      versions: (this.describedVersions.get(kek) ?? []).map((version, index, all) => ({
+        version,
+        state: index === all.length - 1 ? 'active' : 'decrypt-only',
+        createdAt: 0,
+      })),
       labels: new Map(),
     }));
   }

@@ -1,5 +1,6 @@
 // Counts slots, so it runs in a process with an arena of its own. `node slots-child.ts SCENE`; prints what the scene returns as JSON.
 import { writeSync } from 'node:fs';
+import { parseEnvelope } from '../../src/crypto/envelope.ts';
 import { arenaStatus, createKey, freeKey, openArena, type SlotHandle, seal } from '../../src/crypto/native.ts';
 import type { Dek } from '../../src/keyring/dek.ts';
 import { HANG, OK, OTHER_KEY, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
@@ -97,6 +98,74 @@ const scenes: Record<string, () => Promise<unknown>> = {
       loading: await loading,
       index: [...world.keyrings.all()].length,
     };
+  },
+  /** Flushes with DEKs held, being made, being loaded, lingering, and loaded for one use. */
+  flush: async () => {
+    const all = await messages(3);
+    const before = used();
+    const key = world.key({ partitionBy: ['tenant'] });
+    const once = world.key({ name: 'once', cache: { mode: 'none' } });
+    await key.seal({ tenant: 'held' });
+    const broken = Buffer.from(all[0]!.ciphertext);
+    broken[broken.length - 1]! ^= 1;
+    await world.reason(() => key.decrypt(broken, all[0]!.pairs));
+    const held = used() - before;
+    world.upstream.answer({ kind: 'ok', afterMs: 500 });
+    const waiting = [
+      world.reason(() => key.decrypt(all[1]!.ciphertext, all[1]!.pairs)),
+      world.reason(() => key.encrypt({ tenant: 'new' })),
+      world.reason(() => once.encrypt()),
+    ];
+    const flushed = [key.ring.flush(), once.ring.flush()];
+    const atFlush = used() - before;
+    const reasons = await Promise.all(waiting);
+    await world.clock.advance(5 * SECOND);
+    return { held, flushed, atFlush, reasons, cached: key.held.length, slots: used() - before };
+  },
+  /** What never gets done because of flushes leaves nothing behind. */
+  flushes: async () => {
+    const all = await messages(1);
+    const before = used();
+    const key = world.key({ partitionBy: ['tenant'] });
+    world.upstream.answer({ kind: 'ok', afterMs: 500 });
+    const opening = world.outcome(key.decrypt(all[0]!.ciphertext, all[0]!.pairs));
+    for (let round = 0; round < 6; round++) {
+      await world.clock.advance(400);
+      key.ring.flush();
+    }
+    const outcome = await opening;
+    await world.clock.advance(5 * SECOND);
+    return { reason: 'error' in outcome ? outcome.error.reason : 'none', slots: used() - before };
+  },
+  /** Rewraps, good and bad, leave neither DEK nor copies behind. */
+  rewrap: async () => {
+    const all = await messages(1);
+    const key = world.key({
+      partitionBy: ['tenant'],
+      recipients: [
+        ['main', 'authority'],
+        ['spare', 'standby'],
+      ],
+    });
+    await world.value(key.ring.warm(new Map([['tenant', 'makes the KEKs']])));
+    const before = used();
+    const { envelope } = world.keyrings.locate(parseEnvelope(all[0]!.ciphertext));
+    const rewrap = () => key.ring.rewrapper.rewrap(envelope, new AbortController());
+    const reasons = [];
+    const failures = [
+      ['unwrap', OTHER_KEY],
+      ['unwrap', UNREACHABLE],
+      ['wrap', HANG],
+      ['wrap', refused('kek')],
+    ] as const;
+    for (const [operation, answer] of failures) {
+      world.upstream.script({ operation, kek: 'local:0123456789abcdef/spare', answer });
+      reasons.push(await world.reason(rewrap));
+      await world.clock.advance(6 * SECOND);
+      world.upstream.answer(OK);
+    }
+    reasons.push(await world.reason(rewrap));
+    return { reasons, slots: used() - before, cached: key.held.length };
   },
   /** Every way in which a miss or a creation can fail. */
   failures: async () => {

@@ -72,3 +72,30 @@ test.serial('decrypt misses never push out a DEK that encrypts', (t) => {
 test.serial('one key’s partitions stop neither another key’s first DEK nor a refresh', (t) => {
   t.deepEqual(play('share'), { first: 'none', grace: false, asked: 1, modest: 1, evicted: true, fits: true });
 });
+
+test.serial(
+  'a flush zeroes what is held and lingers; what was under way is had afresh, and nothing stays behind',
+  (t) => {
+    t.deepEqual(play('flush'), {
+      held: 2,
+      flushed: [1, 0],
+      // The two that are being made.
+      atFlush: 2,
+      reasons: ['none', 'none', 'none'],
+      cached: 2,
+      slots: 2,
+    });
+  },
+);
+
+test.serial('a load that flushes keep from ending leaves nothing behind', (t) => {
+  t.deepEqual(play('flushes'), { reason: 'UPSTREAM_UNAVAILABLE', slots: 0 });
+});
+
+test.serial('rewraps leave nothing behind, whatever the recipients answer', (t) => {
+  t.deepEqual(play('rewrap'), {
+    reasons: ['UPSTREAM_FAULT', 'UPSTREAM_UNAVAILABLE', 'UPSTREAM_UNAVAILABLE', 'UPSTREAM_REFUSED', 'none'],
+    slots: 0,
+    cached: 1,
+  });
+});

@@ -16,8 +16,11 @@ const WORK = `
     count(name + (back.subarray(0, length).equals(plaintext) ? ' same' : ' DIFFERENT'));
     native.sealDataKey(handle, 1, aad, 0, 200, null, out, 0);
     const copy = native.unwrapKey(workerData.kek, suite, native.wrapKey(workerData.kek, suite, handle, aad), aad, 'dek');
-    if (!native.dekId(copy).equals(native.dekId(handle))) count(name + ' COPY');
-    native.freeKey(copy);
+    try {
+      if (!native.dekId(copy).equals(native.dekId(handle))) count(name + ' COPY');
+    } finally {
+      native.freeKey(copy);
+    }
   };
   const job = async (name, handle) => {
     const sealed = await native.sealAsync(handle, 1, 1, aad, aad.length, plaintext, none);

@@ -106,9 +106,12 @@ test('a damaged store can be replaced; its journal does not stay for the new one
   const journal = `${place.database}-journal`;
   writeFileSync(place.database, 'no database any more '.repeat(100));
   writeFileSync(journal, Buffer.concat([Buffer.from('d9d505f920a163d7', 'hex'), Buffer.alloc(600, 1)]));
+  writeFileSync(`${place.database}-shm`, 'of a write-ahead log');
   const { replaced } = restoreKeystore(optionsFor(backup, place.directory, { replace: true }));
   t.true(readFileSync(replaced!, 'utf8').startsWith('no database'));
   t.false(existsSync(journal));
+  t.false(existsSync(`${place.database}-shm`));
+  t.is(readFileSync(`${replaced}-shm`, 'utf8'), 'of a write-ahead log');
   t.deepEqual(await namesIn(t, place, place.directory), ['carts', 'orders']);
 });
 

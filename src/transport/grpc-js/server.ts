@@ -42,9 +42,9 @@ const MAX_SESSION_MEMORY_MB = 8;
 
 /**
  * Streams that a client may reset at once, and steadily, before its connection is ended ("rapid reset", CVE-2023-44487): all that it
- * may have open, some times over. nghttp2's own 1,000 at once are a tenth of a second of everybody's time.
+ * may have open, twice over. nghttp2's own 1,000 at once are a tenth of a second of everybody's time.
  */
-const RESET_BURST = 256;
+const RESET_BURST = 128;
 const RESETS_PER_SECOND = 64;
 
 /** Health checks and reflection name a service or a symbol, and anybody may call them. */

@@ -8,8 +8,6 @@
 #include "openssl.h"
 #include "sealed.h"
 
-#define ROOMS 8
-#define ALL_ROOMS ((1u << ROOMS) - 1)
 #define NO_INDEX UINT32_MAX
 
 /* Slots that DEKs leave to raw keys, which have no second tier: at least as many, and this share. */
@@ -36,7 +34,6 @@ struct preamble {
 };
 static_assert(offsetof(struct preamble, sealing_key) == 64 && offsetof(struct preamble, slots) == 128 + SCRATCH_BYTES,
               "see ARENA_LAYOUT");
-static_assert(sizeof(struct keys[ROOMS]) == SCRATCH_BYTES, "scratch is all rooms at once");
 
 /* A key's state in one word, so that checking the generation and pinning are one step: generation | live | pins. */
 #define GENERATION_SHIFT 32
@@ -59,12 +56,6 @@ static struct {
   _Atomic uint32_t records_made;
   struct tier first, second;
 } arena = {.mutex = PTHREAD_MUTEX_INITIALIZER};
-
-static struct {
-  pthread_mutex_t mutex;
-  pthread_cond_t returned;
-  uint32_t taken; /* a bit each */
-} rooms = {.mutex = PTHREAD_MUTEX_INITIALIZER, .returned = PTHREAD_COND_INITIALIZER};
 
 static fault open_once(const struct arena_options *options);
 static bool lay_out(const struct arena_options *options, struct mapping mapping);
@@ -142,6 +133,7 @@ static bool lay_out(const struct arena_options *options, struct mapping mapping)
   start->header.slots_offset = offsetof(struct preamble, slots);
   start->header.slot_bytes = sizeof(struct slot);
   start->header.slot_count = count;
+  rooms_open(start->rooms);
   arena.mapping = mapping;
   arena.start = start;
   arena.requested = (size_t)options->size;
@@ -337,9 +329,8 @@ fault keys_open(struct pin pin, const struct keys **out) {
 }
 
 void keys_close(const struct keys *keys) {
-  struct keys *first = arena.start->rooms;
-  if (keys >= first && keys < first + ROOMS) {
-    room_return(first + (keys - first));
+  if (is_room(keys)) {
+    room_return((struct keys *)keys);
   }
 }
 
@@ -365,43 +356,6 @@ void keep_mac(struct pin pin, const uint8_t mac[KEY_BYTES], uint64_t verified_ms
   memcpy(slot->block_mac, mac, KEY_BYTES);
   pthread_mutex_unlock(&arena.mutex);
   atomic_store(&slot->verified_ms, verified_ms);
-}
-
-struct keys *room_take(void) {
-  pthread_mutex_lock(&rooms.mutex);
-  while (rooms.taken == ALL_ROOMS) {
-    pthread_cond_wait(&rooms.returned, &rooms.mutex);
-  }
-  uint32_t at = (uint32_t)__builtin_ctz(~rooms.taken);
-  rooms.taken |= 1u << at;
-  pthread_mutex_unlock(&rooms.mutex);
-  return &arena.start->rooms[at];
-}
-
-void room_return(struct keys *room) {
-  OPENSSL_cleanse(room, sizeof *room);
-  pthread_mutex_lock(&rooms.mutex);
-  rooms.taken &= ~(1u << (room - arena.start->rooms));
-  pthread_cond_broadcast(&rooms.returned);
-  pthread_mutex_unlock(&rooms.mutex);
-}
-
-uint8_t *scratch_take(void) {
-  pthread_mutex_lock(&rooms.mutex);
-  while (rooms.taken != 0) {
-    pthread_cond_wait(&rooms.returned, &rooms.mutex);
-  }
-  rooms.taken = ALL_ROOMS;
-  pthread_mutex_unlock(&rooms.mutex);
-  return arena.start->rooms->raw;
-}
-
-void scratch_return(void) {
-  OPENSSL_cleanse(arena.start->rooms, SCRATCH_BYTES);
-  pthread_mutex_lock(&rooms.mutex);
-  rooms.taken = 0;
-  pthread_cond_broadcast(&rooms.returned);
-  pthread_mutex_unlock(&rooms.mutex);
 }
 
 bool random_fill(uint8_t *out, size_t length) {

@@ -23,10 +23,8 @@
 
 #include "arena.h"
 #include "fault.h"
+#include "rooms.h"
 
-#define KEY_BYTES 32
-#define RAW_BYTES 128
-#define SCRATCH_BYTES 1024
 #define CACHE_LINE 64
 #define INDEX_BITS 20
 #define MAX_KEYS (UINT32_C(1) << INDEX_BITS) /* of both tiers together */
@@ -48,19 +46,6 @@ struct control {
   union {
     uint32_t raw_length;
     uint32_t next_free; /* of a free one: the next one's index */
-  };
-};
-
-/* A DEK with the keys made of it, or a raw key. */
-struct keys {
-  union {
-    struct {
-      uint8_t message[KEY_BYTES];
-      uint8_t dek[KEY_BYTES];
-      uint8_t block[KEY_BYTES];
-      uint8_t data_key[KEY_BYTES];
-    };
-    uint8_t raw[RAW_BYTES];
   };
 };
 
@@ -127,13 +112,6 @@ const uint8_t *pinned_dek_id(struct pin pin);
 fault count_message(struct control *control, bool limited, size_t length);
 /* Keeps the MAC of a verified dek-block, and when. */
 void keep_mac(struct pin pin, const uint8_t mac[KEY_BYTES], uint64_t verified_ms);
-
-/* RAW_BYTES of the arena for a moment: zeroed when they come, and when they go. Nobody may hold two. */
-struct keys *room_take(void);
-void room_return(struct keys *room);
-/* All rooms as one, SCRATCH_BYTES: for what happens at start, since sealed keys have to wait for it. */
-uint8_t *scratch_take(void);
-void scratch_return(void);
 
 /* getrandom(2), all of it or false: never a user-space generator, which a cloned VM would repeat. */
 bool random_fill(uint8_t *out, size_t length);

@@ -87,6 +87,37 @@ for (const [tier, options, taken] of [
   });
 }
 
+test('sealed keys wait while a passphrase has all rooms, and it waits for them', (t) => {
+  const child = runChild(`
+    const { Worker } = require('node:worker_threads');
+    native.openArena({ size: 4096, lock: 'best-effort' });
+    const folder = fs.mkdtempSync(require('node:os').tmpdir() + '/dekd-rooms-'), path = folder + '/passphrase';
+    fs.writeFileSync(path, 'a passphrase');
+    const dek = native.createKey('dek');
+    const code = \`
+      const { workerData, parentPort } = require('node:worker_threads');
+      const native = require(workerData.addon), fs = require('node:fs');
+      const none = new Uint8Array(0), out = Buffer.alloc(100);
+      let done = 0;
+      for (; done < workerData.times; done++) {
+        if (workerData.reads) {
+          const fd = fs.openSync(workerData.path);
+          native.freeKey(native.readPassphraseKey(fd, none, 12, 1, 1));
+          fs.closeSync(fd);
+        } else {
+          native.sealDataKey(workerData.dek, 1, none, 0, 32, null, out, 0);
+        }
+      }
+      parentPort.postMessage(done);\`;
+    const work = (reads, times) => new Promise((resolve, reject) => {
+      const workerData = { addon: ${JSON.stringify(ADDON)}, dek, path, reads, times };
+      new Worker(code, { eval: true, workerData }).once('message', resolve).once('error', reject);
+    });
+    const all = [work(true, 50), work(true, 50), ...Array.from({ length: 10 }, () => work(false, 5_000))];
+    return Promise.all(all).finally(() => fs.rmSync(folder, { recursive: true }))`);
+  t.deepEqual(child.value, [50, 50, ...Array(10).fill(5_000)], child.stderr);
+});
+
 test('the arena outlives the thread that loaded the addon first', (t) => {
   const script = `
     const { Worker } = require('node:worker_threads');

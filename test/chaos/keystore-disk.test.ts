@@ -4,18 +4,16 @@ import test, { type ExecutionContext } from 'ava';
 import { openArena } from '../../src/crypto/native.ts';
 import { checkKeystore } from '../../src/upstream/local/check.ts';
 import { type Agent, runAgent, startAgent } from '../helpers/agent-process.ts';
-import { FileSystem, mountMemory } from '../helpers/mounts.ts';
+import { FileSystem, mountMemory, requireMounts } from '../helpers/mounts.ts';
 import { makePlace, type Place } from '../helpers/place.ts';
-import { requireRoot } from '../helpers/require-root.ts';
 
-const WHY = 'it mounts a small disk';
 const UNAVAILABLE = 14;
 const CONTEXT = { tenant: 'acme' };
 /** 16 KiB in the store. */
 const LARGE_LABELS = Object.fromEntries(Array.from({ length: 64 }, (_, index) => [`label-${index}`, 'x'.repeat(250)]));
 
 test('a full disk: changes are refused, reading goes on, and after room was made changes are taken again', async (t) => {
-  if (!requireRoot(t, WHY)) return;
+  if (!requireMounts(t)) return;
   const disk = mountMemory(t, '512k');
   const place = placeOn(t, disk.path);
   const agent = await startAgent(t, place);
@@ -41,7 +39,7 @@ test('a full disk: changes are refused, reading goes on, and after room was made
 });
 
 test('a disk that becomes read-only: the same, until it is repaired', async (t) => {
-  if (!requireRoot(t, WHY)) return;
+  if (!requireMounts(t)) return;
   const disk = new FileSystem(t);
   const place = placeOn(t, disk.path);
   const agent = await startAgent(t, place);
@@ -70,7 +68,7 @@ test('a disk that becomes read-only: the same, until it is repaired', async (t) 
 });
 
 test('a start on a read-only disk is refused in one line; a check is not', async (t) => {
-  if (!requireRoot(t, WHY)) return;
+  if (!requireMounts(t)) return;
   const disk = mountMemory(t, '1m');
   const place = placeOn(t, disk.path);
   t.is((await (await startAgent(t, place)).stop()).code, 0);

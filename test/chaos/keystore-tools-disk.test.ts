@@ -6,11 +6,8 @@ import { openArena } from '../../src/crypto/native.ts';
 import { openLocal } from '../../src/upstream/local/open.ts';
 import { dekctl } from '../cli/run.ts';
 import { startAgent } from '../helpers/agent-process.ts';
-import { mountMemory } from '../helpers/mounts.ts';
+import { mountMemory, requireMounts } from '../helpers/mounts.ts';
 import { makePlace, type Place } from '../helpers/place.ts';
-import { requireRoot } from '../helpers/require-root.ts';
-
-const WHY = 'it mounts a small disk';
 
 function fill(disk: string): void {
   const { bavail, bsize } = statfsSync(disk);
@@ -26,7 +23,7 @@ async function makeStore(directory: string, { rootKeyFile }: Place): Promise<voi
 }
 
 test('a backup that does not fit leaves nothing', async (t) => {
-  if (!requireRoot(t, WHY)) return;
+  if (!requireMounts(t)) return;
   const disk = mountMemory(t, '64k');
   const place = makePlace(t);
   await startAgent(t, place);
@@ -39,7 +36,7 @@ test('a backup that does not fit leaves nothing', async (t) => {
 });
 
 test('a restore that does not fit leaves nothing, and works once there is room', async (t) => {
-  if (!requireRoot(t, WHY)) return;
+  if (!requireMounts(t)) return;
   const disk = mountMemory(t, '256k');
   const place = makePlace(t);
   const directory = join(place.directory, 'source');
@@ -56,7 +53,7 @@ test('a restore that does not fit leaves nothing, and works once there is room',
 });
 
 test('a change of the root key that does not fit changes nothing, and works once there is room', async (t) => {
-  if (!requireRoot(t, WHY)) return;
+  if (!requireMounts(t)) return;
   const disk = mountMemory(t, '256k');
   const place = makePlace(t);
   const directory = join(disk.path, 'keystore');
@@ -80,7 +77,7 @@ test('a change of the root key that does not fit changes nothing, and works once
 });
 
 test('a check needs no room', async (t) => {
-  if (!requireRoot(t, WHY)) return;
+  if (!requireMounts(t)) return;
   const disk = mountMemory(t, '256k');
   const place = makePlace(t);
   const directory = join(disk.path, 'keystore');

@@ -3,12 +3,29 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
+import { requireRoot } from './require-root.ts';
 
 /** A disk of its own for a test, which needs root; unmounted and removed when the test ends. */
 export interface Mount {
   readonly path: string;
   /** Options of mount(8): `ro`, `rw`, `abort`. Throws what mount says. */
   remount(options: string): void;
+}
+
+/** Whether this process may mount disks: root of a container often may not. Says so loudly where it may not, and fails in CI. */
+export function requireMounts(t: ExecutionContext): boolean {
+  if (!requireRoot(t, 'it mounts a small disk')) return false;
+  const { path } = mountPoint(t);
+  const { status, stderr, error } = spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', path], { encoding: 'utf8' });
+  if (status === 0) {
+    run('umount', path);
+    return true;
+  }
+  const message = `NOT RUN: "${t.title}" needs to mount a small disk: ${error?.message ?? stderr}`;
+  process.stderr.write(`\n${message}\n\n`);
+  if (process.env['CI'] === 'true') t.fail(message);
+  else t.pass(message);
+  return false;
 }
 
 /** A disk in memory, of `size` (`512k`). */

@@ -2,6 +2,7 @@ import { closeSync, copyFileSync, mkdtempSync, openSync, readSync, rmSync, statS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { DekdError } from '../../errors.ts';
 import { integrityProblems, iterateRows, lockConnection, schemaProblems, schemaVersion } from './database.ts';
 import { DATABASE_FILE } from './directory.ts';
 import { isDamage, keystoreFault, openingError, READONLY_ROLLBACK } from './errors.ts';
@@ -26,7 +27,8 @@ export interface StoreSnapshot {
 
 /**
  * Reads a keystore file in one go, without changing it or anything beside it. What a killed agent left half done is undone in a copy.
- * `name` is how messages call it. Throws DekdError when an agent has it open, and for what is no keystore of this version.
+ * `name` is how messages call it. Not for a process that has the store open itself: closing the file drops its lock (fcntl(2)). Throws
+ * DekdError when an agent has it open, and for what is no keystore of this version.
  */
 export function readSnapshot(name: string, file: string): StoreSnapshot {
   try {
@@ -40,7 +42,7 @@ export function readSnapshot(name: string, file: string): StoreSnapshot {
 
 /** dekd never uses one, and opening it, even only to read, makes files. Read here before SQLite has the file open. */
 function refuseWriteAheadLog(name: string, file: string): void {
-  const descriptor = openSync(file, 'r');
+  const descriptor = openReadable(name, file);
   try {
     // "File format write version" of the header (sqlite.org/fileformat2.html): 2 = write-ahead log.
     const header = Buffer.alloc(20);
@@ -49,6 +51,17 @@ function refuseWriteAheadLog(name: string, file: string): void {
     closeSync(descriptor);
   }
   throw keystoreFault(name, `${DATABASE_FILE} was switched to a write-ahead log outside dekd; put back a backup`);
+}
+
+function openReadable(name: string, file: string): number {
+  try {
+    return openSync(file, 'r');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'EACCES' && code !== 'EPERM') throw error;
+    const problem = `cannot be read by uid ${process.geteuid?.()} (${code}); run this as the user that dekd runs as`;
+    throw new DekdError('INVALID_REQUEST', `keystore ${name}: ${problem}`, { cause: error });
+  }
 }
 
 function snapshotOf(name: string, file: string): StoreSnapshot {

@@ -29,11 +29,7 @@ const SCENES: Record<string, (options: LocalOptions) => Promise<unknown>> = {
   },
   /** Root passes over every permission: becomes a user who does not. */
   'open as nobody': async (options) => {
-    if (process.getuid?.() === 0) {
-      process.setgroups?.([NOBODY]);
-      process.setgid?.(NOBODY);
-      process.setuid?.(NOBODY);
-    }
+    becomeNobody();
     return SCENES['open']?.(options);
   },
   /** Under `ulimit -f`: writes fail, the rest goes on. */
@@ -47,6 +43,10 @@ const SCENES: Record<string, (options: LocalOptions) => Promise<unknown>> = {
     const { name, class: failureClass, message } = failure as { name: string; class: string; message: string };
     await upstream.close();
     return { name, class: failureClass, message };
+  },
+  'check as nobody': async ({ directory, rootKey }) => {
+    becomeNobody();
+    return checkKeystore(directory, rootKey).storeId;
   },
   /** Slots that the offline tools leave in use, whether they succeed or fail. */
   'tools leave slots': async ({ directory, rootKey }) => {
@@ -105,6 +105,13 @@ const SCENES: Record<string, (options: LocalOptions) => Promise<unknown>> = {
     return { before, after: arenaStatus().slotsUsed };
   },
 };
+
+function becomeNobody(): void {
+  if (process.getuid?.() !== 0) return;
+  process.setgroups?.([NOBODY]);
+  process.setgid?.(NOBODY);
+  process.setuid?.(NOBODY);
+}
 
 const [scene = '', options = '{}'] = process.argv.slice(2);
 openArena({ size: 1 << 16, lock: 'best-effort' });

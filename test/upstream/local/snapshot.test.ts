@@ -1,10 +1,10 @@
-import { copyFileSync, readdirSync } from 'node:fs';
+import { chmodSync, copyFileSync, readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import test from 'ava';
 import { openDatabase } from '../../../src/upstream/local/database.ts';
 import { SCHEMA } from '../../../src/upstream/local/schema.ts';
 import { readSnapshot } from '../../../src/upstream/local/snapshot.ts';
-import { edit, makePlace, makeStore } from './fixture.ts';
+import { edit, makePlace, makeStore, runChild } from './fixture.ts';
 
 // What check.ts makes of a snapshot, damage included, is in check.test.ts.
 
@@ -51,4 +51,15 @@ test('a journal is rolled back in a copy that nothing is left of', async (t) => 
     if (before === undefined) delete process.env['TMPDIR'];
     else process.env['TMPDIR'] = before;
   }
+});
+
+test('what this user cannot read is told with the way out', async (t) => {
+  const place = await makeStore(t);
+  chmodSync(dirname(place.directory), 0o755);
+  chmodSync(place.directory, 0o755);
+  if (process.getuid?.() !== 0) chmodSync(place.database, 0);
+  t.regex(
+    String(runChild('check as nobody', place.options)),
+    /^keystore \S+: cannot be read by uid \d+ \(EACCES\); run this as the user that dekd runs as$/,
+  );
 });

@@ -51,6 +51,38 @@ test('a process killed at any moment loses nothing that it acknowledged and leav
   t.true(operations >= kills / 4, facts);
 });
 
+test('a process killed while it makes its keystore leaves a whole one or none', async (t) => {
+  t.timeout(300_000);
+  openArena({ size: 1 << 20, lock: 'best-effort' });
+  const parent = mkdtempSync(join(tmpdir(), 'dekd-kill-'));
+  const rootKeyFile = join(parent, 'root.key');
+  writeFileSync(rootKeyFile, randomBytes(32), { mode: 0o600 });
+  const seed = NAMED_SEED === undefined ? randomInt(2 ** 31) : Number(NAMED_SEED);
+  const moments = random(seed);
+  let victim = new Victim();
+  t.teardown(async () => {
+    await victim.kill();
+    rmSync(parent, { recursive: true, force: true });
+  });
+  let made = 0;
+  for (let number = 0; number < KILLS / 4; number++) {
+    const directory = join(parent, `keystore-${number}`);
+    const current = victim;
+    victim = new Victim();
+    await current.ready();
+    await current.dieAtStart(
+      { directory, rootKeyFile, otherRootKeyFile: rootKeyFile, seed, atMs: 1, nextKek: 1 },
+      moments,
+    );
+    const store = new OperatedStore(directory, rootKeyFile);
+    await store.open();
+    if (!store.upstream.warnings.some((warning) => warning.startsWith('a new keystore'))) made++;
+    await store.close();
+    t.deepEqual(checkKeystore(directory, { file: rootKeyFile }).damages, [], `seed ${seed}, number ${number}`);
+  }
+  t.log(`${KILLS / 4} kills, after ${made} of them there was a store (seed ${seed})`);
+});
+
 /** A keystore that is worked on, killed, and compared with a copy in which the same is done in peace. */
 class Bench {
   readonly #t: ExecutionContext;

@@ -39,8 +39,9 @@ export class Victim {
 
   /** Lets it work, kills it at a random moment, and returns what it told. */
   async live(order: Order, moment: Random): Promise<Story> {
+    await this.ready();
     const first = once(this.#child.stdio[3] as Readable, 'data', { signal: AbortSignal.timeout(START_MS) });
-    (this.#child.stdin as Writable).write(`${JSON.stringify(order)}\n`);
+    this.#send(order);
     await Promise.race([first, this.#closed]);
     await wait(moment.below(60));
     // Every second time the moment is the middle of a transaction: they are short, and few would be met by chance.
@@ -50,9 +51,27 @@ export class Victim {
     return this.#story(order);
   }
 
+  /** Everything that it needs is loaded. */
+  async ready(): Promise<void> {
+    const untilMs = performance.now() + START_MS;
+    while (this.#told === '' && performance.now() < untilMs) await wait(2);
+  }
+
+  /** Kills it while it opens its keystore, at the latest when that is done. */
+  async dieAtStart(order: Order, moment: Random): Promise<void> {
+    this.#send(order);
+    if (moment.below(2) === 0) this.#awaitTransaction(`${order.directory}/keystore.db-journal`, moment.below(500));
+    else await wait(moment.below(60));
+    await this.kill();
+  }
+
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL');
     await this.#closed;
+  }
+
+  #send(order: Order): void {
+    (this.#child.stdin as Writable).write(`${JSON.stringify(order)}\n`);
   }
 
   /** Spins: a timer would be late. */
@@ -66,7 +85,8 @@ export class Victim {
   #story(order: Order): Story {
     const lines = this.#told
       .split('\n')
-      .slice(0, -1)
+      // The first is empty: it was ready.
+      .slice(1, -1)
       .map((line) => JSON.parse(line) as Line);
     const done: Story['done'][number][] = [];
     const witnesses: Witness[] = [];

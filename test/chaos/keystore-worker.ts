@@ -1,5 +1,5 @@
-// The process that the kill test kills: waits for one line of JSON on standard input, then works on a keystore until its end. What it is about
-// to do, and what it has done, goes to descriptor 3, a line each, written before it goes on.
+// The process that the kill test kills: waits for one line of JSON on standard input, then works on a keystore until its end. That it waits (an
+// empty line), what it is about to do, and what it has done, goes to descriptor 3, a line each, written before it goes on.
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { createKey, dekId, freeKey, openArena } from '../../src/crypto/native.ts';
@@ -37,6 +37,7 @@ const DAY_MS = 24 * HOUR_MS;
 const CONTEXT = wrapContext({ 'dekd:key': 'orders' });
 
 openArena({ size: 1 << 20, lock: 'best-effort' });
+writeSync(3, '\n');
 for await (const line of createInterface({ input: process.stdin })) {
   await work(JSON.parse(line) as Order);
   break;

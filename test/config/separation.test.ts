@@ -1,4 +1,6 @@
 import test from 'ava';
+import type { ParsedConfig } from '../../src/config/schema.ts';
+import { separationProblems } from '../../src/config/separation.ts';
 import { base, type Fields, key, problemsOf, RULES, recipient } from './parse.ts';
 
 const WHY = 'production wants different people (nobody creates and uses, or rotates and destroys)';
@@ -102,11 +104,13 @@ test('development lets everybody hold everything', (t) => {
   t.deepEqual(problemsOf(fields), []);
 });
 
-test('thousands of keys on one KEK are checked in no time', (t) => {
+test('thousands of keys on one KEK cost time in line with their number', (t) => {
   const keys = Object.fromEntries(
-    Array.from({ length: 5000 }, (_, index) => [`k${index}`, key('x', { allow: [{ uid: index, roles: ['user'] }] })]),
+    Array.from({ length: 20_000 }, (_, index) => [
+      `k${index}`,
+      { recipients: [recipient('x')], allow: [{ uid: index, roles: ['user'] }] },
+    ]),
   );
-  const startedAtMs = performance.now();
-  t.deepEqual(problems(keys), []);
-  t.true(performance.now() - startedAtMs < 20_000);
+  // Compared with each other they would take longer than a test may.
+  t.deepEqual(separationProblems({ keys, admin: [] } as unknown as ParsedConfig), []);
 });

@@ -4,8 +4,10 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
+import { aesNeedles } from '../helpers/aes-schedule.ts';
 import { type Agent, type AgentOptions, startAgent } from '../helpers/agent-process.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { grpcFrame, openRawCall } from '../helpers/raw-call.ts';
 import {
   type DekKeys,
   messageSubkey,
@@ -18,17 +20,26 @@ import { requireRoot } from '../helpers/require-root.ts';
 import { keyNeedles, type Mapping, type Needle, type Scan, scanMemory } from '../helpers/scan-memory.ts';
 
 const WHY = 'an agent is not dumpable, only root may read its memory';
+/** A memory of 64 KiB holds some 170 DEKs in the clear. */
+const MANY_TENANTS = 400;
 const TENANTS = ['acme', 'bolt', 'core', 'dune'];
 /** What the arena begins with: native/secmem.c. */
 const ARENA_MAGIC = 'DEKDMEM';
 
-test('no key is in readable memory, 1 s after Encrypt, Decrypt, GenerateDataKey, refresh, rotation and eviction', async (t) => {
+test('no key, no round key and no hash key is in readable memory, 1 s after use and eviction, after a flush, and while it shuts down', async (t) => {
+  t.timeout(300_000);
   if (!requireRoot(t, WHY)) return;
-  const { agent, scene } = await perform(t, {});
+  const { agent, scene, place } = await perform(t, {});
   t.is(scene.memoryKind, 'memfd_secret', 'this kernel has no memfd_secret: secret memory is readable by root here');
-  const scan = scanMemory(agent.pid, allNeedles(scene));
+  const needles = allNeedles(scene);
+  const scan = scanMemory(agent.pid, needles);
   report(t, scan);
   t.deepEqual(places(scan), []);
+  await flush(t, agent);
+  t.deepEqual(places(scanMemory(agent.pid, needles)), [], 'after a flush');
+  const end = await beginShutdown(agent, place);
+  t.deepEqual(places(scanMemory(agent.pid, needles)), [], 'while it shuts down');
+  await end(t);
   // The arena, and only the arena, is out of root's reach.
   t.deepEqual(
     scan.unreadable.map(({ path }) => path),
@@ -84,6 +95,57 @@ test('control: in memory that root can read the same search finds the keys in th
   t.is(scan.findings.length, new Set(scan.findings.map(({ needle }) => needle)).size, 'a key lies in two places');
 });
 
+test('nor is a key of the second tier, whose DEKs lie sealed in ordinary memory', async (t) => {
+  t.timeout(300_000);
+  if (!requireRoot(t, WHY)) return;
+  const place = makePlace(t, {
+    memory: { lock: 'required', size: '64KiB' },
+    keys: { default: keyConfig('default', { partition_by: ['tenant'], cache: { max_partitions: MANY_TENANTS } }) },
+  });
+  const agent = await startAgent(t, place);
+  const envelopes = new Map<string, Buffer>();
+  const contextOf = (tenant: string) => ({ encryption_context: { tenant } });
+  for (let number = 0; number < MANY_TENANTS; number++) {
+    const tenant = `tenant-${number}`;
+    const request = { key: 'default', plaintext: Buffer.from(tenant), ...contextOf(tenant) };
+    envelopes.set(tenant, (await agent.client.call('Encrypt', request)).message.ciphertext);
+  }
+  for (const [tenant, ciphertext] of envelopes) {
+    const { message } = await agent.client.call('Decrypt', { ciphertext, ...contextOf(tenant) });
+    t.is(message.plaintext.toString(), tenant);
+  }
+  const { memory } = (await agent.admin.call('GetStatus', {})).message as AgentStatus;
+  t.true(Number(memory.sealed) > MANY_TENANTS / 2, `${memory.sealed} sealed`);
+  await sleep(1_000);
+  const store = recoverStore(place.database, readFileSync(place.rootKeyFile));
+  const needles = [...envelopes].flatMap(([tenant, envelope]) => {
+    const keys = recoverDek(envelope, store);
+    return dekNeedles(tenant, keys, messageSubkey(envelope, keys));
+  });
+  const scan = scanMemory(agent.pid, [...needles, ...storeNeedles(store)]);
+  report(t, scan);
+  t.deepEqual(places(scan), []);
+  await flush(t, agent);
+  t.deepEqual(places(scanMemory(agent.pid, needles)), [], 'after a flush');
+});
+
+test('control: of a living cipher of OpenSSL each round key and the hash key are found', async (t) => {
+  if (!requireRoot(t, WHY)) return;
+  const place = makePlace(t);
+  const key = randomBytes(32);
+  const file = join(place.directory, 'planted');
+  writeFileSync(file, key);
+  const agent = await startAgent(t, place, { child: ['--plant-cipher', file] });
+  const { findings } = scanMemory(agent.pid, aesNeedles('planted', key));
+  const found = new Set(findings.map(({ needle }) => /^planted, (round key \d+|H)/.exec(needle)?.[1] ?? needle));
+  t.log(`found as: ${[...new Set(findings.map(({ needle }) => needle))].join('; ')}`);
+  const all = [...Array.from({ length: 13 }, (_, at) => `round key ${at + 2}`), 'H'];
+  t.deepEqual(
+    all.filter((name) => !found.has(name)),
+    [],
+  );
+});
+
 test('control: a planted key is found, raw, in hex and in base64', async (t) => {
   if (!requireRoot(t, WHY)) return;
   const place = makePlace(t);
@@ -114,9 +176,14 @@ interface Scene {
 }
 
 /** An agent that has done everything that touches a key, and has been idle for a second since. */
-async function perform(t: ExecutionContext, options: AgentOptions): Promise<{ agent: Agent; scene: Scene }> {
+async function perform(
+  t: ExecutionContext,
+  options: AgentOptions,
+): Promise<{ agent: Agent; scene: Scene; place: Place }> {
   const cache = { max_deks: 1, max_partitions: 1, ttl: '2s' };
   const place = makePlace(t, {
+    // A search takes its time, and the agent stands still meanwhile.
+    drain: '120s',
     keys: {
       default: keyConfig('default', { partition_by: ['tenant'], cache }),
       once: keyConfig('once', { cache: { mode: 'none' } }),
@@ -136,12 +203,13 @@ async function perform(t: ExecutionContext, options: AgentOptions): Promise<{ ag
   const held = keys.flatMap(({ deks }) => deks.map(({ dek_id }) => dek_id));
   return {
     agent,
+    place,
     scene: { ...recover(t, place, envelopes), dataKeys, memoryKind: memory.kind, heldDekIds: new Set(held) },
   };
 }
 
 interface AgentStatus {
-  readonly memory: { readonly kind: string };
+  readonly memory: { readonly kind: string; readonly sealed: string };
   readonly keys: readonly { readonly deks: readonly { readonly dek_id: string }[] }[];
 }
 
@@ -197,21 +265,71 @@ function recover(
   return { store, deks, subkeys };
 }
 
+/** Every DEK that the agent holds is zeroed, and a second goes by. */
+async function flush(t: ExecutionContext, { admin }: Agent): Promise<void> {
+  await admin.call('FlushKeyring', {});
+  await sleep(1_000);
+  const { keys } = (await admin.call('GetStatus', {})).message as AgentStatus;
+  t.deepEqual(
+    keys.flatMap(({ deks }) => deks),
+    [],
+  );
+}
+
+/** The agent's end has begun and waits for a call, for a second. Returns what lets it come, which must be a good one. */
+async function beginShutdown(agent: Agent, { agentSocket }: Place): Promise<(t: ExecutionContext) => Promise<void>> {
+  const call = await openRawCall(agentSocket, '/dekd.v1.KeyAgent/Encrypt');
+  const frame = grpcFrame(agent.client.definition['Encrypt']!.requestSerialize({ key: 'old' }));
+  call.write(frame.subarray(0, -1));
+  agent.kill('SIGTERM');
+  await sleep(1_000);
+  return async (t) => {
+    t.true(agent.stderr().includes('"event":"stopping"') && !agent.stderr().includes('"event":"stopped"'));
+    call.write(frame.subarray(-1));
+    call.end();
+    t.is((await call.finished()).status, '0');
+    t.is((await agent.exit()).code, 0);
+  };
+}
+
 function allNeedles({ store, deks, subkeys, dataKeys }: Scene): Needle[] {
-  const needles = [
+  return [
+    ...storeNeedles(store),
+    ...[...dataKeys].flatMap(([name, dataKey]) => keyNeedles(`data key of ${name}`, dataKey)),
+    ...[...deks].flatMap(([name, keys]) => dekNeedles(name, keys, subkeys.get(name)!)),
+  ];
+}
+
+function storeNeedles(store: StoreKeys): Needle[] {
+  const wrapping = [...store.wrapSubkeys].map(([name, key]): [string, Buffer] => [
+    `XAES key of the wrap of ${name}`,
+    key,
+  ]);
+  const keks = [...store.keks].map(([name, kek]): [string, Buffer] => [`KEK ${name}`, kek]);
+  return [
     ...keyNeedles('root key', store.rootKey),
-    ...keyNeedles('kek-wrap key', store.kekWrap),
     ...keyNeedles('record-mac key', store.recordMac),
     ...keyNeedles('root-key-id key', store.rootKeyId),
+    ...cipherNeedles([['kek-wrap key', store.kekWrap], ...keks, ...wrapping]),
   ];
-  for (const [name, dataKey] of dataKeys) needles.push(...keyNeedles(`data key of ${name}`, dataKey));
-  for (const [name, kek] of store.keks) needles.push(...keyNeedles(`KEK ${name}`, kek));
-  for (const [name, subkey] of subkeys) needles.push(...keyNeedles(`XAES key of a message of ${name}`, subkey));
-  for (const [name, keys] of deks) {
-    needles.push(...keyNeedles(`DEK of ${name}`, keys.dek), ...keyNeedles(`K_block of ${name}`, keys.blockKey));
-    needles.push(...keyNeedles(`K_msg of ${name}`, keys.messageKey), ...keyNeedles(`K_data of ${name}`, keys.dataKey));
-  }
-  return needles;
+}
+
+function dekNeedles(name: string, keys: DekKeys, messageKey: Buffer): Needle[] {
+  return [
+    ...keyNeedles(`K_block of ${name}`, keys.blockKey),
+    ...cipherNeedles([
+      [`DEK of ${name}`, keys.dek],
+      [`K_msg of ${name}`, keys.messageKey],
+      [`K_data of ${name}`, keys.dataKey],
+      [`XAES key of the wrap of the DEK of ${name}`, keys.wrapSubkey],
+      [`XAES key of a message of ${name}`, messageKey],
+    ]),
+  ];
+}
+
+/** Keys of AES, and what it makes of them. */
+function cipherNeedles(keys: readonly (readonly [name: string, key: Buffer])[]): Needle[] {
+  return keys.flatMap(([name, key]) => [...keyNeedles(name, key), ...aesNeedles(name, key)]);
 }
 
 function arenaOf(pid: number, { findings }: Scan): Mapping {

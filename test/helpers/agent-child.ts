@@ -1,6 +1,8 @@
 // An agent as `dekd --config FILE` runs it, with what the command itself must never offer:
 //   --ordinary-memory   the arena is locked memory that /proc/PID/mem shows, not memfd_secret
+//   --plant-cipher FILE keeps a cipher of OpenSSL alive, AES-256-GCM with the bytes of FILE as its key
 //   --plant FILE        keeps the bytes of FILE in its own memory: raw, in hex and in base64, each a string or Buffer of its own
+import { createCipheriv } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { loadConfig } from '../../src/config/load.ts';
@@ -9,7 +11,12 @@ import { startDaemon } from '../../src/daemon/daemon.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 
 const { values } = parseArgs({
-  options: { config: { type: 'string' }, 'ordinary-memory': { type: 'boolean' }, plant: { type: 'string' } },
+  options: {
+    config: { type: 'string' },
+    'ordinary-memory': { type: 'boolean' },
+    plant: { type: 'string' },
+    'plant-cipher': { type: 'string' },
+  },
 });
 const config = loadConfig(values.config ?? '');
 if (values['ordinary-memory']) {
@@ -17,10 +24,22 @@ if (values['ordinary-memory']) {
   openArena({ size: config.memory.sizeBytes, lock: 'required', avoidSecretMemory: true });
 }
 const planted = values.plant === undefined ? [] : plant(readFileSync(values.plant));
+const cipher = values['plant-cipher'] === undefined ? undefined : liveCipher(readFileSync(values['plant-cipher']));
 const daemon = await startDaemon(config, { logger: createLogger(config.log.level), version: 'test' });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   // Named here so that what was planted lives as long as the process.
-  process.once(signal, () => void daemon.stop().then(() => process.exit(planted.length === 1 ? 1 : 0)));
+  process.once(
+    signal,
+    () => void daemon.stop().then(() => process.exit(planted.length === 1 || cipher?.destroyed ? 1 : 0)),
+  );
+}
+
+/** Used once, so that OpenSSL has set up all that it needs; the key itself is zeroed. */
+function liveCipher(key: Buffer) {
+  const cipher = createCipheriv('aes-256-gcm', key, Buffer.alloc(12));
+  cipher.update(Buffer.alloc(4096));
+  key.fill(0);
+  return cipher;
 }
 
 /** Buffer by Buffer, so that each form is found for itself and none inside another. */

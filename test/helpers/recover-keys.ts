@@ -11,6 +11,8 @@ export interface DekKeys {
   readonly blockKey: Buffer;
   readonly messageKey: Buffer;
   readonly dataKey: Buffer;
+  /** What XAES derives of the KEK for wrapping this DEK. */
+  readonly wrapSubkey: Buffer;
 }
 
 /** The keys of a store. */
@@ -21,6 +23,8 @@ export interface StoreKeys {
   readonly rootKeyId: Buffer;
   /** By `NAME/VERSION`. */
   readonly keks: ReadonlyMap<string, Buffer>;
+  /** What XAES derives of the kek-wrap key for wrapping that KEK. */
+  readonly wrapSubkeys: ReadonlyMap<string, Buffer>;
 }
 
 /** Works on a copy: the agent that has the store open holds its lock. */
@@ -45,6 +49,9 @@ export function recoverStore(databaseFile: string, rootKey: Buffer): StoreKeys {
       recordMac: derived('record-mac'),
       rootKeyId: derived('root-key-id'),
       keks: new Map(keks),
+      wrapSubkeys: new Map(
+        rows.map(({ kek, version, wrapped_key }) => [`${kek}/${version}`, xaesKey(kekWrap, Buffer.from(wrapped_key))]),
+      ),
     };
   } finally {
     connection.close();
@@ -68,7 +75,14 @@ export function recoverDek(envelope: Buffer, store: StoreKeys): DekKeys {
   const dek = openXaes(kek, wrapped, context);
   const derived = (label: string) => hkdf(dek, 'dekd v1', label);
   if (derived('dek-id').toString('hex') !== dekId) throw new Error('dek_id does not match');
-  return { dekId, dek, blockKey: derived('dek-block'), messageKey: derived('message'), dataKey: derived('data-key') };
+  return {
+    dekId,
+    dek,
+    blockKey: derived('dek-block'),
+    messageKey: derived('message'),
+    dataKey: derived('data-key'),
+    wrapSubkey: xaesKey(kek, wrapped),
+  };
 }
 
 /** Opens an envelope of suite 1, with its DEK's keys. */

@@ -1,4 +1,5 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
+import { NeedleSearch } from './needle-search.ts';
 
 export interface Needle {
   /** What is looked for, and in which form, e.g. `K_msg of acme, hex`. */
@@ -36,7 +37,8 @@ const PAGE_BYTES = 4096;
  * (ptrace(2), access modes).
  */
 export function scanMemory(pid: number, needles: readonly Needle[]): Scan {
-  const overlap = Math.max(...needles.map(({ bytes }) => bytes.length)) - 1;
+  const search = new NeedleSearch(needles);
+  const overlap = search.longestBytes - 1;
   const memory = openSync(`/proc/${pid}/mem`, 'r');
   stopProcess(pid);
   const findings: Finding[] = [];
@@ -46,9 +48,7 @@ export function scanMemory(pid: number, needles: readonly Needle[]): Scan {
     for (const mapping of mappings(pid)) {
       const whole = eachChunk(memory, mapping, overlap, (chunk, address, isNew) => {
         scannedBytes += isNew;
-        for (const { name, bytes } of needles) {
-          for (const at of occurrences(chunk, bytes)) findings.push({ needle: name, mapping, address: address + at });
-        }
+        search.in(chunk, (needle, at) => findings.push({ needle, mapping, address: address + at }));
       });
       if (!whole) unreadable.push(mapping);
     }
@@ -134,10 +134,6 @@ function readPages(memory: number, buffer: Buffer, offset: number, address: numb
     if (code === 'EIO' || code === 'EFAULT') return 0;
     throw error;
   }
-}
-
-function* occurrences(chunk: Buffer, needle: Buffer): Iterable<number> {
-  for (let at = chunk.indexOf(needle); at >= 0; at = chunk.indexOf(needle, at + 1)) yield at;
 }
 
 /** What lies in an overlap is seen twice. */

@@ -110,7 +110,7 @@ test('disable refuses at once what is in memory too; only a custodian enables', 
   t.deepEqual(use(), ['OK', 'OK', 'OK']);
   t.is(
     run(OPERATOR, 'keys disable orders').stdout,
-    'disabled orders: every use is refused from now on, 1 DEKs are zeroed; back with: dekctl keys enable orders\n',
+    'disabled orders: every use is refused from now on, DEKs zeroed: 1; back with: dekctl keys enable orders\n',
   );
   t.deepEqual(use(), ['KEY_DISABLED', 'KEY_DISABLED', 'KEY_DISABLED']);
   t.deepEqual(reasons(calls(APP, encrypt('carts'))), ['OK']);
@@ -181,7 +181,7 @@ test('one tenant is cut off and let in again, the other goes on', async (t) => {
     reasons(calls(APP, encrypt('tenants', ACME), decrypt(acme, ACME), encrypt('tenants', BOLT), decrypt(bolt, BOLT)));
   t.is(
     run(OPERATOR, 'partitions disable tenants --partition tenant=acme').stdout,
-    'disabled tenant=acme of tenants: every use is refused from now on, 1 DEKs are zeroed; back with: dekctl partitions enable\n',
+    'disabled tenant=acme of tenants: every use is refused from now on, DEKs zeroed: 1; back with: dekctl partitions enable\n',
   );
   t.deepEqual(use(), ['KEY_DISABLED', 'KEY_DISABLED', 'OK', 'OK']);
   run(OPERATOR, 'partitions enable tenants --partition tenant=acme', 4);
@@ -204,12 +204,12 @@ test('flush sends the next call to the upstream, warm spares the first one the w
   const ciphertext = encrypted('orders');
   t.deepEqual(reasons(calls(APP, decrypt(ciphertext))), ['OK']);
   t.like(counters('orders'), { decrypt_hits: '1', decrypt_misses: '0' });
-  t.is(run(OPERATOR, 'flush').stdout, 'flushed carts, doomed, orders, records, tenants: 1 DEKs are zeroed\n');
+  t.is(run(OPERATOR, 'flush').stdout, 'flushed carts, doomed, orders, records, tenants: DEKs zeroed: 1\n');
   t.deepEqual(reasons(calls(APP, decrypt(ciphertext), decrypt(ciphertext))), ['OK', 'OK']);
   t.like(counters('orders'), { decrypt_hits: '2', decrypt_misses: '1' });
   run(CUSTODIAN, 'flush', 4);
 
-  t.is(run(OPERATOR, 'warm tenants --partition tenant=acme').stdout, 'warmed tenants: 1 DEK made\n');
+  t.is(run(OPERATOR, 'warm tenants --partition tenant=acme').stdout, 'warmed tenants: DEKs made: 1\n');
   t.regex(run(OPERATOR, 'warm tenants --partition tenant=acme').stdout, /^nothing to do/);
   t.deepEqual(reasons(calls(APP, encrypt('tenants', ACME))), ['OK']);
   t.like(counters('tenants'), { encrypt_hits: '1', encrypt_misses: '0' });

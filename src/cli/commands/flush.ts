@@ -13,6 +13,6 @@ interface FlushKeyringResponse {
 export async function flush(key: string | undefined, flags: PartitionFlags): Promise<void> {
   const request = { key: key ?? '', partition: parsePairs('--partition', flags.partition) };
   show(flags, await callAdmin<FlushKeyringResponse>(flags, 'FlushKeyring', request), (flushed) =>
-    printable(`flushed ${flushed.keys.join(', ')}: ${flushed.purged_deks} DEKs are zeroed`),
+    printable(`flushed ${flushed.keys.join(', ')}: DEKs zeroed: ${flushed.purged_deks}`),
   );
 }

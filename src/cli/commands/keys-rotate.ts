@@ -13,6 +13,6 @@ interface RotateKeyResponse {
 export async function rotateKey(key: string, flags: GlobalFlags): Promise<void> {
   show(flags, await callAdmin<RotateKeyResponse>(flags, 'RotateKey', { key }), (rotated) => {
     const kek = rotated.kek === '' ? '' : ` (${rotated.kek} is at version ${rotated.kek_version})`;
-    return printable(`rotated ${rotated.key}${kek}; ${rotated.retired_deks} DEKs no longer encrypt`);
+    return printable(`rotated ${rotated.key}${kek}; DEKs that no longer encrypt: ${rotated.retired_deks}`);
   });
 }

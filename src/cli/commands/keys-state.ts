@@ -15,7 +15,7 @@ interface DisabledKey extends ChangedKey {
 export async function disableKey(key: string, flags: GlobalFlags): Promise<void> {
   show(flags, await callAdmin<DisabledKey>(flags, 'DisableKey', { key }), ({ purged_deks: purged }) =>
     printable(
-      `disabled ${key}: every use is refused from now on, ${purged} DEKs are zeroed; back with: dekctl keys enable ${key}`,
+      `disabled ${key}: every use is refused from now on, DEKs zeroed: ${purged}; back with: dekctl keys enable ${key}`,
     ),
   );
 }

@@ -15,7 +15,7 @@ export async function disablePartition(key: string, flags: PartitionFlags): Prom
     await callAdmin<{ purged_deks: string }>(flags, 'DisablePartition', { key, partition }),
     ({ purged_deks: purged }) =>
       printable(
-        `disabled ${pairsText(partition)} of ${key}: every use is refused from now on, ${purged} DEKs are zeroed; ` +
+        `disabled ${pairsText(partition)} of ${key}: every use is refused from now on, DEKs zeroed: ${purged}; ` +
           'back with: dekctl partitions enable',
       ),
   );

@@ -10,7 +10,7 @@ export async function warm(key: string, flags: PartitionFlags): Promise<void> {
     printable(
       deks === '0'
         ? `nothing to do for ${key}: its DEK is in memory, or its cache mode keeps none`
-        : `warmed ${key}: ${deks} DEK made`,
+        : `warmed ${key}: DEKs made: ${deks}`,
     ),
   );
 }

@@ -21,15 +21,15 @@ const run = async (...args: string[]) => {
 };
 
 test.serial('flush: every key, one, a partition of it', async (t) => {
-  t.is((await run('flush')).stdout, 'flushed carts, orders: 4 DEKs are zeroed\n');
+  t.is((await run('flush')).stdout, 'flushed carts, orders: DEKs zeroed: 4\n');
   t.is(last.key, '');
-  t.is((await run('flush', 'orders', '--partition', 'tenant=acme')).stdout, 'flushed orders: 4 DEKs are zeroed\n');
+  t.is((await run('flush', 'orders', '--partition', 'tenant=acme')).stdout, 'flushed orders: DEKs zeroed: 4\n');
   t.deepEqual([last.key, { ...last.partition }], ['orders', { tenant: 'acme' }]);
   t.deepEqual(JSON.parse((await run('flush', '--json')).stdout), { purged_deks: '4', keys: ['carts', 'orders'] });
 });
 
 test.serial('warm: made, or there already', async (t) => {
-  t.is((await run('warm', 'orders', '--partition', 'tenant=acme')).stdout, 'warmed orders: 1 DEK made\n');
+  t.is((await run('warm', 'orders', '--partition', 'tenant=acme')).stdout, 'warmed orders: DEKs made: 1\n');
   t.deepEqual({ ...last.partition }, { tenant: 'acme' });
   t.is(
     (await run('warm', 'held')).stdout,

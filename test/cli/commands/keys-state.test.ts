@@ -22,7 +22,7 @@ const keys = async (...args: string[]) => {
 test.serial('each says what it did, and how to undo it', async (t) => {
   t.is(
     (await keys('disable', 'orders')).stdout,
-    'disabled orders: every use is refused from now on, 3 DEKs are zeroed; back with: dekctl keys enable orders\n',
+    'disabled orders: every use is refused from now on, DEKs zeroed: 3; back with: dekctl keys enable orders\n',
   );
   t.is(last.key, 'orders');
   t.is((await keys('enable', 'orders')).stdout, 'enabled orders: it is active\n');

@@ -66,8 +66,8 @@ test.serial('create', async (t) => {
 test.serial('rotate', async (t) => {
   t.is(
     (await keys('rotate', 'orders')).stdout,
-    'rotated orders (local:x/orders is at version 2); 1 DEKs no longer encrypt\n',
+    'rotated orders (local:x/orders is at version 2); DEKs that no longer encrypt: 1\n',
   );
-  t.is((await keys('rotate', 'cloud')).stdout, 'rotated cloud; 2 DEKs no longer encrypt\n');
+  t.is((await keys('rotate', 'cloud')).stdout, 'rotated cloud; DEKs that no longer encrypt: 2\n');
   t.is(JSON.parse((await keys('rotate', 'orders', '--json')).stdout).retired_deks, '1');
 });

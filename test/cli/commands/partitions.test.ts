@@ -21,7 +21,7 @@ const partitions = async (...args: string[]) => {
 test.serial('disable and enable name the partition', async (t) => {
   t.is(
     (await partitions('disable', 'orders', '--partition', 'tenant=acme', '--partition', 'region=eu')).stdout,
-    'disabled region=eu, tenant=acme of orders: every use is refused from now on, 2 DEKs are zeroed; back with: dekctl partitions enable\n',
+    'disabled region=eu, tenant=acme of orders: every use is refused from now on, DEKs zeroed: 2; back with: dekctl partitions enable\n',
   );
   t.deepEqual([last.key, { ...last.partition }], ['orders', { tenant: 'acme', region: 'eu' }]);
   t.is((await partitions('enable', 'orders', '--partition', 'tenant=acme')).stdout, 'enabled tenant=acme of orders\n');

@@ -4,7 +4,7 @@ import { DekdError } from '../errors.ts';
 import { type FailureClass, type KekCondition, UpstreamFailure } from '../upstream/failure.ts';
 import type { KekDescription, Upstream, UpstreamCallOptions, WrapContext, WrappedDek } from '../upstream/provider.ts';
 import type { Clock } from './clock.ts';
-import { ATTEMPT_MS, MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
+import { ATTEMPT_MS, MAX_THROTTLE_MS, MISS_MS, PROBE_INTERVAL_MS, PROBE_PAUSE_MS } from './options.ts';
 import { ACTIVE_STANDING, type KekStanding } from './standing.ts';
 import { settlesWithin } from './timing.ts';
 
@@ -29,6 +29,8 @@ export class Kek {
   readonly #clock: Clock;
   #health: KekHealth = { state: 'unknown', atMs: 0, sinceMs: 0, condition: undefined };
   #standing = ACTIVE_STANDING;
+  /** How much longer than usual a throttling upstream asked to be left alone. */
+  #patienceMs = 0;
   calls = 0;
   failures = 0;
   /** Called after each attempt that got no answer, and when one is answered after failures, whatever the answer. */
@@ -60,7 +62,12 @@ export class Kek {
 
   /** The last attempt got no answer and is so fresh that another would only cost time. */
   failedRecently(nowMs: number): boolean {
-    return this.outage && nowMs - this.#health.atMs <= PROBE_INTERVAL_MS;
+    return this.outage && nowMs - this.#health.atMs <= PROBE_INTERVAL_MS + this.#patienceMs;
+  }
+
+  /** When to ask again in an outage; later when a throttling upstream wishes so. */
+  get probePauseMs(): number {
+    return PROBE_PAUSE_MS + this.#patienceMs;
   }
 
   get outage(): boolean {
@@ -72,8 +79,13 @@ export class Kek {
     return this.#attempt(signal, (options) => this.upstream.wrap(this.uri, dek, context, options));
   }
 
-  unwrap(wrapped: WrappedDek, context: WrapContext, signal: AbortSignal): Promise<SlotHandle> {
-    return this.#attempt(signal, (options) => this.upstream.unwrap(this.uri, wrapped, context, options), freeKey);
+  /** `fresh`: nothing that an earlier call left may answer for the upstream. */
+  unwrap(wrapped: WrappedDek, context: WrapContext, signal: AbortSignal, fresh = false): Promise<SlotHandle> {
+    return this.#attempt(
+      signal,
+      (options) => this.upstream.unwrap(this.uri, wrapped, context, { ...options, fresh }),
+      freeKey,
+    );
   }
 
   /** For a dry run: a right of its own, so nothing is concluded from it about the KEK. Ends after the time of a miss. */
@@ -142,8 +154,13 @@ export class Kek {
     const state = failure === undefined || failure.class === 'invalid' ? 'ok' : failure.class;
     const condition = failure?.scope === 'kek' ? failure.condition : undefined;
     this.#health = { state, atMs, sinceMs: state === before.state ? before.sinceMs : atMs, condition };
+    this.#patienceMs = failure?.class === 'throttled' ? patienceMs(failure.retryAfterMs ?? 0) : 0;
     if (failure !== undefined) this.failures++;
     if (this.outage) this.onOutage?.(!wasOut);
     else if (wasOut) this.onRecovery?.();
   }
+}
+
+function patienceMs(retryAfterMs: number): number {
+  return Math.max(0, Math.min(retryAfterMs, MAX_THROTTLE_MS) - PROBE_PAUSE_MS);
 }

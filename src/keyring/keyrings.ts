@@ -41,7 +41,7 @@ export class Keyrings {
         all,
         purge: (dek) => this.#purge(dek),
         refreshSoon: (dek) => refresher.enqueue(dek),
-        ask: (dek, recipients) => refresher.ask(dek, recipients),
+        ask: (dek, recipients, fresh) => refresher.ask(dek, recipients, fresh),
       },
       events,
     );

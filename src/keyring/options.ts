@@ -44,6 +44,8 @@ export interface KeyOptions {
 export const PROBE_INTERVAL_MS = 5_000;
 /** Probes start earlier than the interval so that a probe which takes its whole attempt still ends within it. */
 export const PROBE_PAUSE_MS = 3_000;
+/** What a throttling upstream asks for is heeded so far: it must not put off for long that a revocation is noticed. */
+export const MAX_THROTTLE_MS = 30_000;
 /** One call at an upstream: a KMS answers in 50 ms at p99, so a second is an outage. */
 export const ATTEMPT_MS = 1_000;
 /** All upstream work of one miss. */

@@ -4,7 +4,7 @@ import type { Clock } from './clock.ts';
 import type { Dek, DekRecipient, RefreshProblem } from './dek.ts';
 import type { KeyringEvents } from './events.ts';
 import type { Kek } from './kek.ts';
-import { MISS_MS, PROBE_INTERVAL_MS, PROBE_PAUSE_MS } from './options.ts';
+import { MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
 import type { Refusals } from './refusals.ts';
 import type { Room } from './room.ts';
 import { withDeadline } from './timing.ts';
@@ -109,7 +109,7 @@ export class Refresher {
     const refusal = this.#refusals.covering(dek);
     // A DEK whose refusal is not settled is not re-armed by another recipient.
     const asked = refusal === undefined ? dek.recipients : dek.recipients.filter((one) => one.kek === refusal.kek);
-    const result = await this.#ask(dek, asked);
+    const result = await this.#ask(dek, asked, false);
     if (result instanceof DekdError) {
       dek.counters.refresh_failures++;
       return result;
@@ -121,17 +121,17 @@ export class Refresher {
   }
 
   /** One attempt at these recipients; re-arms the DEK when one of them opens it. Reports nothing. */
-  async ask(dek: Dek, recipients: readonly DekRecipient[]): Promise<UnwrapOutcome | undefined> {
-    const result = await this.#ask(dek, recipients);
+  async ask(dek: Dek, recipients: readonly DekRecipient[], fresh: boolean): Promise<UnwrapOutcome | undefined> {
+    const result = await this.#ask(dek, recipients, fresh);
     return result instanceof DekdError ? undefined : result;
   }
 
-  async #ask(dek: Dek, recipients: readonly DekRecipient[]): Promise<UnwrapOutcome | DekdError> {
+  async #ask(dek: Dek, recipients: readonly DekRecipient[], fresh: boolean): Promise<UnwrapOutcome | DekdError> {
     const startedAtMs = this.#clock.bootMs();
     const { id: dekId, block, wrapContext: context, counters } = dek;
     try {
       const outcome = await this.#room.holdForRefresh(async () => {
-        const task = { recipients, dekId, block, context, counters };
+        const task = { recipients, dekId, block, context, counters, fresh };
         const result = await withDeadline(this.#clock, MISS_MS, (signal) => unwrap({ ...task, signal }));
         if (result.kind === 'opened') freeKey(result.handle);
         return result;
@@ -147,7 +147,7 @@ export class Refresher {
   #probeLater(kek: Kek): void {
     if (this.#closed || this.#probed.has(kek)) return;
     this.#probed.add(kek);
-    this.#clock.after(PROBE_PAUSE_MS, () => {
+    this.#clock.after(kek.probePauseMs, () => {
       this.#probed.delete(kek);
       if (kek.outage && !this.#closed) void this.#probe(kek);
     });
@@ -158,7 +158,7 @@ export class Refresher {
     if (dek === undefined) return;
     if (renews(dek)) return this.#held.renew(dek);
     const recipients = dek.recipients.filter((one) => one.kek === kek);
-    const outcome = await this.ask(dek, recipients);
+    const outcome = await this.ask(dek, recipients, false);
     if (outcome?.kind === 'refused' && dek.place !== 'gone') this.#refusals.report(dek, outcome.by, outcome.failure);
   }
 

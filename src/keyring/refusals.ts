@@ -32,8 +32,8 @@ export interface HeldDeks {
   purge(dek: Dek): void;
   /** Asks the upstream about a DEK soon, in the background. */
   refreshSoon(dek: Dek): void;
-  /** One attempt at these recipients of a DEK, now; undefined when it could not be made. */
-  ask(dek: Dek, recipients: readonly DekRecipient[]): Promise<UnwrapOutcome | undefined>;
+  /** One attempt at these recipients of a DEK, now; undefined when it could not be made. `fresh`: on nothing that an earlier call left. */
+  ask(dek: Dek, recipients: readonly DekRecipient[], fresh: boolean): Promise<UnwrapOutcome | undefined>;
 }
 
 /**
@@ -129,7 +129,7 @@ export class Refusals {
       const dek = reporter.place === 'gone' ? this.#anyCovered(refusal) : reporter;
       if (dek === undefined || this.#closed) return;
       const recipients = dek.recipients.filter((one) => one.kek === refusal.kek && sameVersion(refusal, one));
-      const outcome = await this.#held.ask(dek, recipients);
+      const outcome = await this.#held.ask(dek, recipients, true);
       if (outcome?.kind === 'refused') return this.#execute(refusal, outcome.failure.scope);
       // `invalid` is neither yes nor no: nothing is purged, and nothing re-armed.
       if (outcome?.kind === 'opened' || outcome?.kind === 'invalid') return this.#events.refusalWithdrawn(refusal);

@@ -21,6 +21,8 @@ export interface Unwrapping {
   readonly context: WrapContext;
   readonly counters: Counters;
   readonly signal: AbortSignal;
+  /** It confirms a refusal. */
+  readonly fresh?: boolean;
 }
 
 /**
@@ -49,7 +51,7 @@ export async function unwrap(task: Unwrapping): Promise<UnwrapOutcome> {
 async function attempt(recipient: DekRecipient, task: Unwrapping): Promise<SlotHandle | UpstreamFailure> {
   task.counters.unwraps++;
   try {
-    const handle = await recipient.kek.unwrap(recipient.wrapped, task.context, task.signal);
+    const handle = await recipient.kek.unwrap(recipient.wrapped, task.context, task.signal, task.fresh);
     if (isDek(handle, task)) return handle;
     freeKey(handle);
     return new UpstreamFailure('invalid', 'the unwrapped key is not the DEK that the block names');

@@ -67,6 +67,8 @@ export interface KekDescription {
 export interface UpstreamCallOptions {
   /** Aborts when nobody waits any more or the attempt's time is over. */
   readonly signal: AbortSignal;
+  /** It confirms a refusal: over a new connection with a fresh credential, where the upstream has those. Default false. */
+  readonly fresh?: boolean;
 }
 
 /** A service that holds KEKs and never gives them out. Every method throws UpstreamFailure, and DekdError SECRET_MEMORY_EXHAUSTED when no slot is left. */

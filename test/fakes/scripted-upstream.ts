@@ -28,6 +28,7 @@ export type Answer =
       readonly class: FailureClass;
       readonly scope?: RefusalScope;
       readonly condition?: KekCondition;
+      readonly retryAfterMs?: number;
       readonly afterMs?: number;
     };
 
@@ -50,6 +51,7 @@ export interface Call {
   readonly atMs: number;
   readonly context: WrapContext;
   readonly signal: AbortSignal;
+  readonly fresh: boolean;
 }
 
 /** One rule of the script; the first that matches a call decides it. */
@@ -160,11 +162,11 @@ export class ScriptedUpstream implements Upstream {
     kek: string,
     version: string,
     context: WrapContext,
-    { signal }: UpstreamCallOptions,
+    { signal, fresh = false }: UpstreamCallOptions,
     work: () => T,
     otherKey: () => T = work,
   ): Promise<T> {
-    const call = { operation, kek, version, atMs: this.#clock.bootMs(), context, signal };
+    const call = { operation, kek, version, atMs: this.#clock.bootMs(), context, signal, fresh };
     this.calls.push(call);
     const answer = this.#decide(call);
     if (answer.kind === 'throw' && answer.synchronously === true) throw answer.thrown;
@@ -187,10 +189,11 @@ export class ScriptedUpstream implements Upstream {
         return otherKey();
       case 'fail': {
         if (answer.afterMs !== undefined) await this.#pause(answer.afterMs);
-        const { scope, condition } = answer;
+        const { scope, condition, retryAfterMs } = answer;
         throw new UpstreamFailure(answer.class, `scripted: ${answer.class}`, {
           ...(scope === undefined ? {} : { scope }),
           ...(condition === undefined ? {} : { condition }),
+          ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
         });
       }
     }

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { HANG, INVALID, OK, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
+import { type Answer, HANG, INVALID, OK, refused, THROTTLED, UNREACHABLE } from '../fakes/scripted-upstream.ts';
 import { GRACE, HOUR, MINUTE, makeWorld, type Opened, plain, SECOND, type Sealed, TTL } from './world.ts';
 
 test('an outage serves for the whole grace at once, and says so', async (t) => {
@@ -189,3 +189,28 @@ test('an unreachable authority and a standby that cannot tell: grace for its who
   t.is(await world.reason(() => key.encrypt()), 'UPSTREAM_UNAVAILABLE');
   t.is(await world.reason(() => key.decrypt(ciphertext)), 'UPSTREAM_UNAVAILABLE');
 });
+
+for (const [retryAfterMs, pauseMs] of [
+  [undefined, 3_000],
+  [1_000, 3_000],
+  [20_000, 20_000],
+  [3_600_000, 30_000],
+] as const) {
+  test(`a throttling upstream that asks for ${retryAfterMs} ms is asked again after ${pauseMs}, by a probe and by no request`, async (t) => {
+    const world = makeWorld(t);
+    const key = world.key();
+    const { ciphertext } = await key.seal();
+    world.upstream.answer({ ...THROTTLED, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) } as Answer);
+    world.clock.suspend(TTL + SECOND);
+    t.true((await world.value(key.decrypt(ciphertext))).grace);
+    // The refresh that was due while nobody used it.
+    await world.clock.advance(1);
+    const calls = world.upstream.count();
+    const startedAtMs = world.clock.bootMs();
+    while (world.upstream.count() === calls && world.clock.bootMs() - startedAtMs < 60_000) {
+      await world.clock.advance(100);
+      t.true(plain(t, key.decrypt(ciphertext)).grace);
+    }
+    t.true(Math.abs(world.clock.bootMs() - startedAtMs - pauseMs) <= 200);
+  });
+}

@@ -308,3 +308,17 @@ test('the DEK that met the refusal is evicted before the confirmation: another o
   t.is(witness.dek.place, 'gone');
   t.is(world.events.at(-1), 'confirmed kek 1');
 });
+
+test('only the confirming call asks for a new connection and a fresh credential', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const { ciphertext } = await key.seal();
+  world.upstream.script({ operation: 'unwrap', answer: refused('kek'), times: 1 });
+  const before = world.upstream.count();
+  world.clock.suspend(2 * TTL);
+  t.is((await world.value(key.decrypt(ciphertext))).text, 'hello');
+  t.deepEqual(world.events, ['seen kek', 'withdrawn kek']);
+  const asked = world.upstream.calls.slice(before).map(({ fresh }) => fresh);
+  // The last one: what the refusal was met with, once or twice, came before it.
+  t.deepEqual(asked.indexOf(true), asked.length - 1);
+});

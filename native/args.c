@@ -9,6 +9,7 @@
 
 #define MAX_SAFE_INTEGER 9007199254740991.0 /* 2^53 - 1 */
 
+static void delete_reference(napi_env env, void *reference, void *unused);
 static bool overlap(struct bytes a, struct bytes b);
 static bool refuse(napi_env env, const char *name, const char *problem);
 static bool is_usable_when_empty(napi_env env, napi_value buffer);
@@ -20,7 +21,13 @@ bool args_start(napi_env env) {
   return napi_create_string_utf8(env, find, NAPI_AUTO_LENGTH, &source) == napi_ok &&
          napi_run_script(env, source, &getter) == napi_ok &&
          napi_create_reference(env, getter, 1, &reference) == napi_ok &&
-         napi_set_instance_data(env, reference, NULL, NULL) == napi_ok;
+         napi_set_instance_data(env, reference, delete_reference, NULL) == napi_ok;
+}
+
+/* At the end of an environment: a worker thread's ends before the process. */
+static void delete_reference(napi_env env, void *reference, void *unused) {
+  (void)unused;
+  napi_delete_reference(env, reference);
 }
 
 bool take_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *argv) {

@@ -21,6 +21,12 @@ import { Tap } from '../conformance/tap.ts';
 import { writePatched } from './write-patched.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
+/**
+ * What is not the addon's to free: OpenSSL keeps an error state for each thread until that ends, and the pool's threads do not; Node-API frees a
+ * promise's deferred when it is settled, which a thread that has ended cannot do.
+ */
+const NOT_OURS = /ossl_err_get_state|napi_create_promise/;
+
 const folder = mkdtempSync(join(tmpdir(), 'dekd-sanitized-'));
 const reports = join(folder, 'reports');
 const library = asanLibrary();
@@ -42,6 +48,14 @@ async function run(): Promise<void> {
   await tap.check('the addon compiles under the sanitizers', () => build(tree));
   await tap.check('AddressSanitizer tells of a read past the end', () => seesOverflow());
   await tap.check('UndefinedBehaviorSanitizer tells of an overflow', () => seesUndefined());
+  await tap.check('LeakSanitizer tells of a leak', () => {
+    const leaky = patched('leak', 'async.c', '  free(job);\n', '');
+    if (leaksOf(leaky).length === 0) throw new Error('it does not');
+  });
+  await tap.check('the addon leaks nothing', () => {
+    const found = leaksOf(tree);
+    if (found.length > 0) throw new Error(found.join(' '));
+  });
   const ava = join('node_modules', 'ava', 'entrypoints', 'cli.js');
   // The tests that scan a whole process would read the sanitizer's 14 TiB of shadow.
   await tap.check('test/native passes on the sanitized addon', () =>
@@ -92,13 +106,27 @@ function seesUndefined(): void {
 
 /** A copy of the addon with a fault, and calls that meet it. */
 function mustReport(report: string, file: string, right: string, wrong: string, calls: readonly string[]): void {
-  const tree = copyTree(report.replaceAll(' ', '-'));
-  writePatched(join(tree, 'native', file), right, wrong);
-  build(tree);
+  const tree = patched(report.replaceAll(' ', '-'), file, right, wrong);
   const script = `const native = require('./native/build/dekd.node'); ${calls.join('; ')}`;
   const child = node(tree, ['-e', script], 'pipe');
   const found = takeReports() + child.stderr;
   if (child.status === 0 || !found.includes(report)) throw new Error(`status ${child.status}, report: ${found}`);
+}
+
+/** Another tree, whose addon has a fault. */
+function patched(name: string, file: string, right: string, wrong: string): string {
+  const tree = copyTree(name);
+  writePatched(join(tree, 'native', file), right, wrong);
+  build(tree);
+  return tree;
+}
+
+/** What the addon left at the end of a process: node's own leaks have none of our sources among their frames. */
+function leaksOf(tree: string): string[] {
+  // Without frame pointers node's frames end a stack before the addon's come.
+  node(tree, [join('test', 'native', 'job-lives.ts')], 'pipe', ':detect_leaks=1:fast_unwind_on_malloc=0');
+  const stacks = takeReports().split('\n\n');
+  return stacks.filter((stack) => /\/native\/\w+\.c:\d/.test(stack) && !NOT_OURS.test(stack));
 }
 
 function succeeds(tree: string, args: readonly string[]): void {
@@ -106,24 +134,24 @@ function succeeds(tree: string, args: readonly string[]): void {
   if (status !== 0) throw new Error(`status ${status ?? signal}`);
 }
 
-function node(cwd: string, args: readonly string[], output: 'pipe' | 'inherit') {
+function node(cwd: string, args: readonly string[], output: 'pipe' | 'inherit', options = ':detect_leaks=0') {
   return spawnSync(process.execPath, args, {
     cwd,
     encoding: 'utf8',
     stdio: ['ignore', output, output],
-    env: { ...process.env, ...sanitizerEnvironment() },
+    env: { ...process.env, ...sanitizerEnvironment(options) },
   });
 }
 
 /**
- * Node and V8 keep what they allocated until the process ends, so leaks are not looked for; V8 handles its own faults, and tests of ours
- * end children by signals. A file, and not the standard error, takes reports: of a test's children nobody reads that.
+ * Node and V8 keep some of what they allocated until the process ends, so leaks are looked for apart; V8 handles its own faults, and tests
+ * of ours end children by signals. A file, and not the standard error, takes reports: of a test's children nobody reads that.
  */
-function sanitizerEnvironment(): Record<string, string> {
+function sanitizerEnvironment(options: string): Record<string, string> {
   const common = `log_path=${join(reports, 'report')}:handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0`;
   return {
     LD_PRELOAD: library,
-    ASAN_OPTIONS: `${common}:detect_leaks=0:disable_coredump=0:detect_stack_use_after_return=1`,
+    ASAN_OPTIONS: `${common}:disable_coredump=0:detect_stack_use_after_return=1${options}`,
     UBSAN_OPTIONS: `${common}:print_stacktrace=1`,
   };
 }

@@ -57,7 +57,7 @@ export function checkComplete(): void {
 
 /** One thread's random calls, each with the outcome that the model says. */
 export class NativeFuzzer {
-  readonly calls: Record<string, number> = {};
+  readonly calls: Record<string, number> = Object.fromEntries(Object.keys(ENTRY_POINTS).map((name) => [name, 0]));
   readonly failures: Record<string, number> = {};
   readonly #model: Model;
   readonly #place: Place;

@@ -1,14 +1,12 @@
 // An agent as `dekd --config FILE` runs it, with what the command itself must never offer:
 //   --ordinary-memory   the arena is locked memory that /proc/PID/mem shows, not memfd_secret
+//   --record FILE       keeps all buffers of src/ and native/ (recorded-buffers.ts); on SIGUSR2 it writes `recorded: JSON` to standard error
 //   --plant-cipher FILE keeps a cipher of OpenSSL alive, AES-256-GCM with the bytes of FILE as its key
 //   --plant FILE        keeps the bytes of FILE in its own memory: raw, in hex and in base64, each a string or Buffer of its own
 import { createCipheriv } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { loadConfig } from '../../src/config/load.ts';
-import { openArena } from '../../src/crypto/native.ts';
-import { startDaemon } from '../../src/daemon/daemon.ts';
-import { createLogger } from '../../src/telemetry/logger.ts';
+import { recordBuffers } from './recorded-buffers.ts';
 
 const { values } = parseArgs({
   options: {
@@ -16,8 +14,17 @@ const { values } = parseArgs({
     'ordinary-memory': { type: 'boolean' },
     plant: { type: 'string' },
     'plant-cipher': { type: 'string' },
+    record: { type: 'string' },
   },
 });
+if (values.record !== undefined) {
+  const report = await recordBuffers(values.record);
+  process.on('SIGUSR2', () => process.stderr.write(`recorded: ${JSON.stringify(report())}\n`));
+}
+const { loadConfig } = await import('../../src/config/load.ts');
+const { openArena } = await import('../../src/crypto/native.ts');
+const { startDaemon } = await import('../../src/daemon/daemon.ts');
+const { createLogger } = await import('../../src/telemetry/logger.ts');
 const config = loadConfig(values.config ?? '');
 if (values['ordinary-memory']) {
   // The daemon's own call finds the arena open and takes it as it is.

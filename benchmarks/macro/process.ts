@@ -19,7 +19,7 @@ const MIB = 2 ** 20;
 const ROOT = join(import.meta.dirname, '..', '..');
 const SOURCES = ['src', 'native', 'proto', 'package.json', 'tsconfig.json', 'tsconfig.build.json'];
 /** What bin/dekd gives to node. */
-const FLAGS = ['--disable-warning=ExperimentalWarning', '--disable-sigusr1'];
+const FLAGS = ['--disable-warning=ExperimentalWarning', '--disable-sigusr1', '--max-semi-space-size=4'];
 
 export async function run(): Promise<BenchmarkResult> {
   const directory = mkdtempSync(join(tmpdir(), 'dekd-bench-'));

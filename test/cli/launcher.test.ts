@@ -91,7 +91,7 @@ test.serial(
     const source = await run(join(root, 'bin/dekd'), ['--config', 'a b'], { env });
     t.is(
       source.stdout.toString(),
-      `ran --disable-warning=ExperimentalWarning --disable-sigusr1 ${root}/src/cli/dekd.ts --config a b\n`,
+      `ran --disable-warning=ExperimentalWarning --disable-sigusr1 --max-semi-space-size=4 ${root}/src/cli/dekd.ts --config a b\n`,
     );
     mkdirSync(join(root, 'dist/src/cli'), { recursive: true });
     writeFileSync(join(root, 'dist/src/cli/dekctl.js'), '');

@@ -8,7 +8,7 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const DEKD = fileURLToPath(new URL('../../src/cli/dekd.ts', import.meta.url));
 const AGENT_CHILD = fileURLToPath(new URL('agent-child.ts', import.meta.url));
 /** What bin/dekd gives to node. */
-const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--disable-sigusr1'];
+const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--disable-sigusr1', '--max-semi-space-size=4'];
 const READY_TIMEOUT_MS = 20_000;
 const EXIT_TIMEOUT_MS = 20_000;
 

@@ -31,10 +31,16 @@ ENTRY_POINT(js_open_async);
 /* wrap.c */
 ENTRY_POINT(js_wrap_key);
 ENTRY_POINT(js_unwrap_key);
+/* channel.c */
+ENTRY_POINT(js_open_key_channel);
+ENTRY_POINT(js_send_key);
+ENTRY_POINT(js_receive_key);
 /* process.c, peer.c */
 ENTRY_POINT(js_cleanse);
 ENTRY_POINT(js_boottime_ms);
 ENTRY_POINT(js_harden_process);
+ENTRY_POINT(js_limit_process);
+ENTRY_POINT(js_end_with_parent);
 ENTRY_POINT(js_lock_file);
 ENTRY_POINT(js_peer_credentials);
 

@@ -189,6 +189,10 @@ napi_value throw_fault(napi_env env, fault why) {
                         "the key has sealed all the messages that AES-256-GCM allows (NIST SP 800-38D, section 8.3)");
     case FAULT_KEY_LENGTH:
       return throw_code(env, "ERR_KEY_LENGTH", "the file descriptor held fewer or more bytes than were asked for");
+    case FAULT_NO_KEY:
+      return throw_code(env, "ERR_NO_KEY", "the key channel holds no key, or its other end was closed");
+    case FAULT_KEY_PACKET:
+      return throw_code(env, "ERR_KEY_PACKET", "what came over the key channel has another size or id");
     case FAULT_RANDOM:
       return throw_system(env, "getrandom", errno);
     case FAULT_RECORD:

@@ -13,6 +13,8 @@
  *   ERR_UNSUPPORTED_SUITE  a reserved or unknown suite, named in the message
  *   ERR_MESSAGE_LIMIT   suite 2 only: the slot's keys have sealed 2^32 messages together, in whatever suite (NIST SP 800-38D, section 8.3)
  *   ERR_KEY_LENGTH      readKey: the file descriptor held fewer or more bytes than were asked for; readPassphraseKey: than a passphrase has
+ *   ERR_NO_KEY          receiveKey: no packet is there, or the channel's other end was closed
+ *   ERR_KEY_PACKET      receiveKey: the packet had another size or id; it is gone
  *   ERR_SYSTEM          a system call failed; `errno` and `syscall` are set
  *   ERR_CRYPTO          OpenSSL failed where it cannot fail for a caller's fault
  * No message holds a byte of a key, of a plaintext or of associated data.
@@ -208,6 +210,19 @@ export declare function unwrapKey(
   kind: SlotKind,
 ): SlotHandle;
 
+/**
+ * A SOCK_SEQPACKET socketpair over which keys go between this process and a child, each a packet of u64 id (big-endian) | 32 bytes. Neither end
+ * blocks, neither is inherited unless spawn is told to. Whoever opened it closes both.
+ */
+export declare function openKeyChannel(): { parent: number; child: number };
+/**
+ * Sends a DEK straight from its slot. `id` below 2^53. ERR_SYSTEM: `fd` is not such a channel (EPROTOTYPE), too many packets wait (EAGAIN), or the
+ * other end was closed (EPIPE).
+ */
+export declare function sendKey(fd: number, id: number, handle: SlotHandle): void;
+/** Takes the next packet, which must have that id, straight into a new slot of `kind`. On every failure but ERR_INVALID_ARG and ERR_NO_KEY the packet is gone. */
+export declare function receiveKey(fd: number, id: number, kind: SlotKind): SlotHandle;
+
 /** Fills with zeroes in a way that no compiler removes. */
 export declare function cleanse(bytes: Uint8Array): void;
 
@@ -222,3 +237,12 @@ export declare function hardenProcess(): { dumpable: boolean; coreLimit: number 
 
 /** flock(2) LOCK_EX | LOCK_NB: true when this open file now holds the lock, false when another does. Gone with the descriptor or the process. */
 export declare function lockFile(fd: number): boolean;
+
+/**
+ * For a child process. RLIMIT_DATA: what the process has now and `growthBytes` (2^24–2^38) more; RLIMIT_NOFILE: `openFiles` (16–2^20). Never above
+ * the limits that it came with. For good.
+ */
+export declare function limitProcess(growthBytes: number, openFiles: number): void;
+
+/** PR_SET_PDEATHSIG: the kernel kills this process when the thread that started it ends, which may have happened before. */
+export declare function endWithParent(): void;

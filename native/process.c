@@ -1,12 +1,19 @@
-/* cleanse, boottimeMs, hardenProcess, lockFile. */
+/* cleanse, boottimeMs, hardenProcess, limitProcess, endWithParent, lockFile. */
 #include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "addon.h"
 #include "keys.h"
+
+static bool data_bytes(uint64_t *out);
+static bool lower_limit(int resource, rlim_t wanted);
 
 ENTRY_POINT(js_cleanse) {
   napi_value argv[1];
@@ -48,6 +55,57 @@ ENTRY_POINT(js_harden_process) {
               napi_set_named_property(env, result, "dumpable", dumpable) == napi_ok &&
               napi_set_named_property(env, result, "coreLimit", limit) == napi_ok;
   return done ? result : NULL;
+}
+
+/*
+ * getrlimit(2): RLIMIT_AS would count the address space that V8 reserves and never touches, hundreds of gigabytes; RLIMIT_DATA
+ * counts what is writable, but that too begins with half a gigabyte for V8's code: so the limit is on what comes on top.
+ */
+ENTRY_POINT(js_limit_process) {
+  napi_value argv[2];
+  uint64_t growth, files, data;
+  if (!take_arguments(env, info, 2, argv) ||
+      !take_integer(env, argv[0], "growthBytes", UINT64_C(1) << 24, UINT64_C(1) << 38, &growth) ||
+      !take_integer(env, argv[1], "openFiles", 16, UINT64_C(1) << 20, &files)) {
+    return NULL;
+  }
+  if (!data_bytes(&data)) {
+    return throw_system(env, "fopen", errno);
+  }
+  if (!lower_limit(RLIMIT_DATA, data + growth) || !lower_limit(RLIMIT_NOFILE, files)) {
+    return throw_system(env, "setrlimit", errno);
+  }
+  return NULL;
+}
+
+/* proc_pid_statm(5): the sixth number, in pages. */
+static bool data_bytes(uint64_t *out) {
+  FILE *file = fopen("/proc/self/statm", "re");
+  uint64_t pages;
+  if (file == NULL) {
+    return false;
+  }
+  bool read = fscanf(file, "%*u %*u %*u %*u %*u %" SCNu64, &pages) == 1;
+  if (!read) {
+    errno = EIO;
+  }
+  fclose(file);
+  *out = read ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+  return read;
+}
+
+static bool lower_limit(int resource, rlim_t wanted) {
+  struct rlimit now;
+  if (getrlimit(resource, &now) != 0) {
+    return false;
+  }
+  rlim_t limit = wanted < now.rlim_max ? wanted : now.rlim_max;
+  return setrlimit(resource, &(struct rlimit){limit, limit}) == 0;
+}
+
+ENTRY_POINT(js_end_with_parent) {
+  (void)info;
+  return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 ? NULL : throw_system(env, "prctl", errno);
 }
 
 /* flock(2): the lock belongs to the open file, so it ends with the process, however that ends. */

@@ -1,10 +1,10 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import test from 'ava';
-import { boottimeMs, lockFile } from '../../src/crypto/native.ts';
-import { runChild } from './child.ts';
+import { boottimeMs, limitProcess, lockFile } from '../../src/crypto/native.ts';
+import { ADDON, runChild } from './child.ts';
 
 test('boottimeMs is /proc/uptime, in milliseconds with fractions, and goes on', async (t) => {
   const before = boottimeMs();
@@ -24,6 +24,58 @@ test('hardenProcess: not dumpable, no core, and twice is once', (t) => {
   const { first, second, limit } = child.value as { first: object; second: object; limit: string[] };
   t.deepEqual([first, second], [hardened, hardened]);
   t.deepEqual(limit, ['0', '0']);
+});
+
+test('limitProcess: so much memory on top of what is there, so many files, and never more again', (t) => {
+  const { value } = runChild(`
+    const limits = () => {
+      const text = fs.readFileSync('/proc/self/limits', 'utf8');
+      const row = (name) => new RegExp(name + ' +(\\\\d+) +(\\\\d+)').exec(text).slice(1).map(Number);
+      return { data: row('Max data size'), files: row('Max open files') };
+    };
+    const used = () => Number(/VmData:\\s+(\\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1]) * 1024;
+    const before = used();
+    native.limitProcess(2 ** 26, 100);
+    const first = limits();
+    native.limitProcess(2 ** 30, 200);
+    let blocks = [];
+    const refused = (() => { try { for (;;) blocks.push(new ArrayBuffer(2 ** 20)); } catch { return blocks.length; } })();
+    blocks = [];
+    return { before, first, second: limits(), refused };`);
+  interface Limits {
+    data: number[];
+    files: number[];
+  }
+  const { before, first, second, refused } = value as {
+    before: number;
+    first: Limits;
+    second: Limits;
+    refused: number;
+  };
+  t.deepEqual(first.files, [100, 100]);
+  t.is(first.data[0], first.data[1]);
+  const growth = first.data[0]! - before;
+  t.true(growth >= 2 ** 26 && growth < 2 ** 26 + 2 ** 24, String(growth));
+  t.deepEqual(second, first);
+  t.true(refused > 16 && refused < 64 + 16, `${refused} MiB were to be had`);
+  for (const args of [[], [2 ** 24 - 1, 100], [2 ** 38 + 1, 100], [2 ** 26, 15], [2 ** 26, 2 ** 20 + 1], ['1', 100]]) {
+    t.throws(() => limitProcess(...(args as [number, number])), { code: 'ERR_INVALID_ARG' });
+  }
+});
+
+test('endWithParent: killed when its parent is, though it hangs', async (t) => {
+  const { value: pid } = runChild(`
+    const script = 'require(process.argv[1]).endWithParent(); process.stdout.write("x"); for (;;);';
+    const child = require('node:child_process').spawn(process.execPath, ['-e', script, ${JSON.stringify(ADDON)}], {
+      stdio: ['ignore', 'pipe', 'inherit'] });
+    child.unref();
+    return new Promise((resolve) => child.stdout.once('data', () => {
+      child.stdout.destroy();
+      resolve(child.pid);
+    }));`);
+  const isAlive = () => existsSync(`/proc/${pid}`) && !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  for (const end = Date.now() + 5_000; isAlive() && Date.now() < end; ) await setTimeout(10);
+  t.false(isAlive());
 });
 
 test('lockFile: one holder at a time, until it closes or dies', (t) => {

@@ -2,6 +2,7 @@ import type { SlotKind } from '../../../src/crypto/native.ts';
 import * as binding from '../../../src/crypto/native.ts';
 import { Random } from '../random.ts';
 import { type Case, type EntryPoint, expect, expectEqual } from './case.ts';
+import { CHANNEL_CALLS } from './channel-calls.ts';
 import { hostile, traps } from './hostile.ts';
 import { FileOf, KEY_CALLS } from './key-calls.ts';
 import { MAC_CALLS } from './mac-calls.ts';
@@ -16,6 +17,7 @@ export const ENTRY_POINTS: Readonly<Record<string, EntryPoint>> = {
   ...MAC_CALLS,
   ...SEAL_CALLS,
   ...WRAP_CALLS,
+  ...CHANNEL_CALLS,
   ...PROCESS_CALLS,
 };
 
@@ -31,6 +33,8 @@ const CODES: ReadonlySet<unknown> = new Set([
   'ERR_UNSUPPORTED_SUITE',
   'ERR_MESSAGE_LIMIT',
   'ERR_KEY_LENGTH',
+  'ERR_NO_KEY',
+  'ERR_KEY_PACKET',
   'ERR_SYSTEM',
   'ERR_CRYPTO',
 ]);

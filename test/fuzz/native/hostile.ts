@@ -12,6 +12,8 @@ export type Role =
   | 'bytes'
   | 'bytesOrNull'
   | 'number'
+  /** Any safe integer that is not negative. */
+  | 'id'
   /** A place in the argument before it. */
   | 'within'
   | 'kind'
@@ -90,6 +92,8 @@ export function hostile(role: Role, model: Model, valid: unknown, previous: unkn
       return hostile('number', model, valid, previous);
     case 'number':
       return invalid([...NO_NUMBERS, ...BAD_NUMBERS, 2 ** 52, 2 ** 40]);
+    case 'id':
+      return invalid([...NO_NUMBERS, ...BAD_NUMBERS]);
     case 'kind':
       return invalid(NO_KINDS);
     case 'fd':

@@ -1,9 +1,10 @@
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { openKeyChannel } from '../../../src/crypto/native.ts';
 
-/** What a thread's calls need of the system: a file to read keys from, a lock, a connected socket. */
+/** What a thread's calls need of the system: a file to read keys from, a lock, a connected socket, a channel for keys. */
 export class Place {
   readonly #folder: string;
   readonly #keyFile: string;
@@ -12,6 +13,7 @@ export class Place {
   readonly lockFd: number;
   readonly folderFd: number;
   readonly socketFd: number;
+  readonly channel = openKeyChannel();
 
   private constructor(folder: string, server: Server, socket: Socket) {
     this.#folder = folder;
@@ -44,7 +46,18 @@ export class Place {
     }
   }
 
+  /** Takes away what waits at the parent's end. */
+  readonly emptyChannel = (): void => {
+    try {
+      for (const packet = Buffer.alloc(1); ; ) readSync(this.channel.parent, packet);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+    }
+  };
+
   close(): void {
+    closeSync(this.channel.parent);
+    closeSync(this.channel.child);
     this.#socket.destroy();
     this.#server.close();
     closeSync(this.lockFd);

@@ -10,6 +10,11 @@ export const PROCESS_CALLS: Readonly<Record<string, EntryPoint>> = {
     make: (_model, { socketFd }) => ({ args: [socketFd], roles: ['fd'], check: checkCredentials }),
   },
   hardenProcess: { make: () => ({ args: [], roles: [], check: checkHardened }) },
+  limitProcess: {
+    // Far above what the fuzzer needs.
+    make: () => ({ args: [2 ** 37, 4096], roles: ['number', 'number'], check: checkNothing('limitProcess') }),
+  },
+  endWithParent: { make: () => ({ args: [], roles: [], check: checkNothing('endWithParent') }) },
   lockFile: {
     make: (_model, { lockFd }) => ({
       args: [lockFd],
@@ -19,9 +24,12 @@ export const PROCESS_CALLS: Readonly<Record<string, EntryPoint>> = {
   },
 };
 
+function checkNothing(name: string): (result: undefined) => void {
+  return (result) => expectEqual(result, undefined, name);
+}
+
 function selfTest(model: Model): Case | undefined {
-  const check = (result: undefined): void => expectEqual(result, undefined, 'selfTest');
-  return model.random.chance(1, 20) ? { args: [], roles: [], check } : undefined;
+  return model.random.chance(1, 20) ? { args: [], roles: [], check: checkNothing('selfTest') } : undefined;
 }
 
 function cleanse(model: Model): Case {

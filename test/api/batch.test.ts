@@ -3,6 +3,7 @@ import { type BatchItem, type BatchResponse, RESULT_BYTES, runBatch } from '../.
 import { itemStatus } from '../../src/api/status.ts';
 import { itemErrors } from '../../src/daemon/rpc-errors.ts';
 import { DekdError } from '../../src/errors.ts';
+import { systemClock } from '../../src/keyring/clock.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { loadProtos } from '../../src/transport/protos.ts';
 import { makeCall } from './parts.ts';
@@ -123,4 +124,20 @@ test('no status is longer than what is kept free for it', (t) => {
     throw new DekdError('INVALID_REQUEST', 'x'.repeat(100_000));
   }) as BatchResponse<number>;
   t.true(status.serialize(results[0]!.status).length < RESULT_BYTES - 16);
+});
+
+test.serial('what has not begun after the time of a miss is told to come again; what has begun ends', async (t) => {
+  const { bootMs } = systemClock;
+  t.teardown(() => {
+    systemClock.bootMs = bootMs;
+  });
+  const { results } = await run(new Array(100).fill(0), async () => {
+    await new Promise(setImmediate);
+    systemClock.bootMs = () => bootMs() + 10_001;
+    return 'done';
+  });
+  t.deepEqual(
+    results.map(({ status, response }) => response ?? status.code),
+    [...new Array(64).fill('done'), ...new Array(36).fill(14)],
+  );
 });

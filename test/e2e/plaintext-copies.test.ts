@@ -74,7 +74,7 @@ test('copies of plaintexts and data keys in all of the memory are counted', asyn
   await sleep(1_000);
   const scan = scanMemory(agent.pid, needles);
   for (const { name } of needles) t.log(`${name}: ${copies(scan, name)}`);
-  // A bound, not a promise: 5 calls carried each plaintext, in pieces that node:http2 frees without zeroing.
+  // A bound, not a promise: five calls carried each plaintext, and node:http2 zeroes nothing. None is what was found so far.
   for (const { name } of needles) t.true(scan.findings.filter(({ needle }) => needle === name).length <= 12, name);
 });
 

@@ -67,11 +67,6 @@ export class Connections {
     return id === undefined ? undefined : this.#peers.get(id);
   }
 
-  /** All connections of a uid. */
-  of(uid: number): Iterable<Socket> {
-    return this.#byUid.get(uid) ?? [];
-  }
-
   /** Whether a rule names the peer: it did at accept, or one made since does. */
   admits({ known, principal }: Peer): boolean {
     return known || this.#options.admits(principal);

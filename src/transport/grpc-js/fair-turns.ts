@@ -8,14 +8,25 @@ const MAX_CALLS_A_TURN = 64;
 
 /** Who has begun so many calls is not read from until all others had their turn. */
 export class FairTurns {
+  readonly #sockets = new Map<number, Set<Socket>>();
   readonly #begun = new Map<number, number>();
   readonly #stopped = new Set<Socket>();
   /** Those that began calls in this turn. */
   readonly #served = new Set<Socket>();
   #turnEnds = false;
 
-  /** At each call of `uid` on `socket`; `sockets` are all connections of that uid. */
-  begin(uid: number, socket: Socket, sockets: Iterable<Socket>): void {
+  /** Once node:http2 reads from `socket`: bytes that anybody else has read it takes in a way that can end the process (see server.ts). */
+  add(uid: number, socket: Socket): void {
+    const sockets = this.#sockets.get(uid) ?? new Set();
+    this.#sockets.set(uid, sockets.add(socket));
+    socket.once('close', () => {
+      sockets.delete(socket);
+      if (sockets.size === 0) this.#sockets.delete(uid);
+    });
+  }
+
+  /** At each call of `uid` on `socket`. */
+  begin(uid: number, socket: Socket): void {
     if (!this.#turnEnds) {
       this.#turnEnds = true;
       // Runs when each connection that had something to read was read once.
@@ -25,7 +36,7 @@ export class FairTurns {
     const begun = (this.#begun.get(uid) ?? 0) + 1;
     this.#begun.set(uid, begun);
     // Once more at each multiple: node:http2 starts reading by itself when a write has ended.
-    if (begun % MAX_CALLS_A_TURN === 0) this.#stop(sockets);
+    if (begun % MAX_CALLS_A_TURN === 0) this.#stop(this.#sockets.get(uid) ?? []);
   }
 
   #stop(sockets: Iterable<Socket>): void {

@@ -128,21 +128,24 @@ class GrpcJsServer implements TransportServer {
       return;
     }
     const delayMs = this.#pace.delayMs(peer.principal.uid);
-    if (delayMs === 0) this.#serve(connection);
-    else this.#serveLater(connection, delayMs);
+    if (delayMs === 0) this.#serve(peer);
+    else this.#serveLater(peer, delayMs);
   }
 
-  #serve(connection: Socket): void {
-    if (!connection.destroyed) this.#injector.injectConnection(connection);
+  #serve({ principal: { uid }, socket }: Peer): void {
+    if (socket.destroyed) return;
+    this.#injector.injectConnection(socket);
+    this.#turns.add(uid, socket);
   }
 
-  #serveLater(connection: Socket, delayMs: number): void {
+  #serveLater(peer: Peer, delayMs: number): void {
+    const { socket: connection } = peer;
     this.#waiting.add(connection);
     // What were read now would have to be handed on: node:http2 can, but fails when the session ends meanwhile (TypeError in its core).
     handleOf(connection)?.readStop();
     const timer = setTimeout(() => {
       this.#waiting.delete(connection);
-      this.#serve(connection);
+      this.#serve(peer);
       handleOf(connection)?.readStart();
     }, delayMs);
     connection.once('close', () => {
@@ -155,7 +158,7 @@ class GrpcJsServer implements TransportServer {
     const peer = this.#connections.peer(base.getConnectionInfo().remoteAddress);
     if (peer === undefined) return refusedCall(base);
     const { uid } = peer.principal;
-    this.#turns.begin(uid, peer.socket, this.#connections.of(uid));
+    this.#turns.begin(uid, peer.socket);
     const route = this.#routes.get(path);
     if (route === undefined) return this.#libraryCall(base, peer);
     return new UnaryCall(base, route, peer, !this.#connections.admits(peer));

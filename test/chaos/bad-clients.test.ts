@@ -66,6 +66,7 @@ for (const { who, badUid, promise, newConnections } of CASES) {
       await sleep(BUILD_UP_MS);
       const experienced = await good.experience(wish);
       await endAttack();
+      t.false(agent.stderr().includes('"event":"internal_error"'), `${attack}: ${agent.stderr()}`);
       report(t, attack, agent.pid, experienced);
       t.deepEqual(experienced.errors, [], attack);
       t.true(experienced.latenciesMs.length > 0 && experienced.newcomers > 0 === newConnections, attack);

@@ -43,9 +43,9 @@ export interface ChildUpstreamOptions {
   readonly idleMs?: number;
   /** Whether a second child stands ready beside one that has served a call. False saves its memory; then a call waits for a start at times. Default true. */
   readonly warmChild?: boolean;
-  /** The child's heap, in MiB: 16–4,096, default 128. */
+  /** Memory that a child may take beside what a bare Node takes, in MiB: 64–4,096, default 256. Half of it is V8's heap. */
   readonly memoryMib?: number;
-  /** Variables of the agent's environment that its child sees beside those that the provider needs, by name. Default none. */
+  /** Variables of the agent's environment that its children see beside those that the provider needs, by name. Default none. */
   readonly environment?: readonly string[];
 }
 

@@ -1,0 +1,96 @@
+import { type ChildProcess as Process, spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { findPackageJSON } from 'node:module';
+import type { Socket } from 'node:net';
+import { dirname, extname, sep } from 'node:path';
+import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { openKeyChannel } from '../../crypto/native.ts';
+import { invalidField } from '../../errors.ts';
+import { UpstreamFailure } from '../failure.ts';
+import type { ChildUpstreamOptions, ProviderFacts } from './child-provider.ts';
+
+const DEFAULT_MEMORY_MIB = 256;
+/** For every provider: where OpenSSL and Node find certificates. */
+const COMMON_VARIABLES = ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR'];
+
+/** A process and the agent's ends of what connects it. */
+export interface SpawnedChild {
+  readonly process: Process;
+  readonly control: Socket;
+  readonly errors: Readable;
+  /** Whoever has it closes it. */
+  readonly keyFd: number;
+}
+
+/**
+ * Starts a child on this Node with no standard input or output, none of the agent's environment but what is named, none of its Node switches,
+ * and, where Node has a permission model, no right to write files or to start processes. Throws UpstreamFailure when no process is to be had.
+ */
+export function spawnChild<Options extends ChildUpstreamOptions>(
+  facts: ProviderFacts<Options>,
+  options: Options,
+): SpawnedChild {
+  const memoryMib = options.memoryMib ?? DEFAULT_MEMORY_MIB;
+  const switches = [
+    '--disable-sigusr1',
+    '--disable-warning=ExperimentalWarning',
+    '--disable-warning=SecurityWarning',
+    `--max-old-space-size=${memoryMib / 2}`,
+    ...permissionSwitches(facts.readPaths(options)),
+  ];
+  const program = fileURLToPath(sibling(import.meta.url, 'main'));
+  const env = childEnvironment(facts, options, process.env);
+  const keys = openKeyChannel();
+  const child = spawn(process.execPath, [...switches, program, String(memoryMib)], {
+    argv0: 'dekd-upstream',
+    cwd: '/',
+    env,
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe', keys.child],
+  });
+  closeSync(keys.child);
+  // Without processes or descriptors left, spawn returns an object that lacks what it could not make, and says why later.
+  child.on('error', () => undefined);
+  if (child.pid === undefined) {
+    closeSync(keys.parent);
+    throw new UpstreamFailure('unreachable', 'no child process could be started');
+  }
+  return { process: child, control: child.stdio[3] as Socket, errors: child.stderr!, keyFd: keys.parent };
+}
+
+/** A module beside another one, in TypeScript or compiled as that is. */
+export function sibling(url: string, name: string): URL {
+  return new URL(`./${name}${extname(fileURLToPath(url))}`, url);
+}
+
+/** Throws DekdError INVALID_REQUEST for a variable that changes what Node runs. */
+export function childEnvironment(
+  facts: Pick<ProviderFacts, 'environment'>,
+  options: Pick<ChildUpstreamOptions, 'environment'>,
+  agents: NodeJS.ProcessEnv,
+): Record<string, string> {
+  const given = options.environment ?? [];
+  const refused = given.find((name) => name.startsWith('NODE_') && !COMMON_VARIABLES.includes(name));
+  if (refused !== undefined)
+    throw invalidField('environment', `${refused} may run others' code; a child does not get it`);
+  const names = [...COMMON_VARIABLES, ...facts.environment, ...given];
+  return Object.fromEntries(names.flatMap((name) => (agents[name] === undefined ? [] : [[name, agents[name]]])));
+}
+
+/**
+ * Node 26 keeps a child's JavaScript from files, the network, processes, workers and the inspector; Node 24 has no switch for the network. It is
+ * no sandbox for native code.
+ */
+function permissionSwitches(readPaths: readonly string[]): string[] {
+  const isKnown = (name: string): boolean => process.allowedNodeEnvironmentFlags.has(name);
+  if (!isKnown('--permission')) return [];
+  const reads = [packagesDirectory(), ...readPaths].map((path) => `--allow-fs-read=${path}`);
+  return ['--permission', '--allow-addons', ...(isKnown('--allow-net') ? ['--allow-net'] : []), ...reads];
+}
+
+/** dekd with its packages; when it is a package itself, whatever lies beside it, for a package manager may link there from anywhere in it. */
+function packagesDirectory(): string {
+  const root = dirname(findPackageJSON('.', import.meta.url)!);
+  const [before] = root.split(`${sep}node_modules${sep}`);
+  return before === root ? root : `${before}${sep}node_modules`;
+}

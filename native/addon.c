@@ -46,7 +46,8 @@ NAPI_MODULE_INIT() {
       FUNCTION("boottimeMs", js_boottime_ms),   FUNCTION("peerCredentials", js_peer_credentials),
       FUNCTION("readPassphraseKey", js_read_passphrase_key), FUNCTION("hardenProcess", js_harden_process),
       FUNCTION("lockFile", js_lock_file),       FUNCTION("openKeyChannel", js_open_key_channel),
-      FUNCTION("sendKey", js_send_key),         FUNCTION("receiveKey", js_receive_key),
+      FUNCTION("closeKeyChannel", js_close_key_channel), FUNCTION("sendKey", js_send_key),
+      FUNCTION("receiveKey", js_receive_key),
       FUNCTION("limitProcess", js_limit_process), FUNCTION("endWithParent", js_end_with_parent),
   };
   bool ready = require_self_test(env) && args_start(env) && napi_add_env_cleanup_hook(env, crypto_stop, NULL) == napi_ok &&

@@ -33,6 +33,7 @@ ENTRY_POINT(js_wrap_key);
 ENTRY_POINT(js_unwrap_key);
 /* channel.c */
 ENTRY_POINT(js_open_key_channel);
+ENTRY_POINT(js_close_key_channel);
 ENTRY_POINT(js_send_key);
 ENTRY_POINT(js_receive_key);
 /* process.c, peer.c */

@@ -215,6 +215,8 @@ export declare function unwrapKey(
  * blocks, neither is inherited unless spawn is told to. Whoever opened it closes both.
  */
 export declare function openKeyChannel(): { parent: number; child: number };
+/** Closes one end. ERR_SYSTEM for what is no such channel, so that a mistake closes nothing of others. */
+export declare function closeKeyChannel(fd: number): void;
 /**
  * Sends a DEK straight from its slot. `id` below 2^53. ERR_SYSTEM: `fd` is not such a channel (EPROTOTYPE), too many packets wait (EAGAIN), or the
  * other end was closed (EPIPE).

@@ -1,5 +1,5 @@
 /*
- * openKeyChannel, sendKey, receiveKey: DEKs between an agent's slots and the child process of an upstream, which JavaScript
+ * openKeyChannel, closeKeyChannel, sendKey, receiveKey: DEKs between an agent's slots and the child process of an upstream, which JavaScript
  * of the agent never sees. A packet (unix(7), SOCK_SEQPACKET) is one key:
  *
  *   u64 id, big-endian | 32 bytes
@@ -40,6 +40,21 @@ ENTRY_POINT(js_open_key_channel) {
     close(fds[1]);
   }
   return done ? result : NULL;
+}
+
+ENTRY_POINT(js_close_key_channel) {
+  napi_value argv[1];
+  uint64_t fd;
+  if (!take_arguments(env, info, 1, argv) || !take_integer(env, argv[0], "fd", 0, INT32_MAX, &fd)) {
+    return NULL;
+  }
+  int error = require_channel((int)fd);
+  if (error != 0) {
+    return throw_system(env, "getsockopt", error);
+  }
+  /* close(2): the descriptor is gone even when it says EINTR. */
+  close((int)fd);
+  return NULL;
 }
 
 ENTRY_POINT(js_send_key) {

@@ -46,6 +46,7 @@ export const {
   hardenProcess,
   lockFile,
   openKeyChannel,
+  closeKeyChannel,
   sendKey,
   receiveKey,
   limitProcess,

@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { constants } from 'node:os';
 import test, { type ExecutionContext } from 'ava';
 import {
+  closeKeyChannel,
   createKey,
   dekId,
   freeKey,
@@ -52,10 +53,10 @@ test('a packet is the id, big-endian, and the key', (t) => {
 test('where nothing is, or nobody any more, there is no key', (t) => {
   const { parent, child } = openKeyChannel();
   t.throws(() => receiveKey(parent, 1, 'dek'), { code: 'ERR_NO_KEY' });
-  closeSync(child);
+  closeKeyChannel(child);
   t.throws(() => receiveKey(parent, 1, 'dek'), { code: 'ERR_NO_KEY' });
   t.throws(() => sendKey(parent, 1, dek(t)), { code: 'ERR_SYSTEM', message: /Broken pipe/ });
-  closeSync(parent);
+  closeKeyChannel(parent);
 });
 
 test('a packet of another size or id is refused and gone', (t) => {
@@ -94,6 +95,7 @@ test('a key goes to a key channel or nowhere', async (t) => {
     [2 ** 31 - 1, constants.errno.EBADF],
   ] as const) {
     t.is(t.throws<NodeJS.ErrnoException>(() => sendKey(fd, 1, one), { code: 'ERR_SYSTEM' })?.errno, errno);
+    t.is(t.throws<NodeJS.ErrnoException>(() => closeKeyChannel(fd), { code: 'ERR_SYSTEM' })?.errno, errno);
     t.is(t.throws<NodeJS.ErrnoException>(() => receiveKey(fd, 1, 'dek'), { code: 'ERR_SYSTEM' })?.errno, errno);
   }
   closeSync(file);
@@ -192,8 +194,8 @@ test('a key crosses to another process', (t) => {
 function channel(t: ExecutionContext): { parent: number; child: number } {
   const ends = openKeyChannel();
   t.teardown(() => {
-    closeSync(ends.parent);
-    closeSync(ends.child);
+    closeKeyChannel(ends.parent);
+    closeKeyChannel(ends.child);
   });
   return ends;
 }

@@ -1,5 +1,4 @@
-import { closeSync } from 'node:fs';
-import { freeKey, receiveKey, type SlotHandle, sendKey } from '../../crypto/native.ts';
+import { closeKeyChannel, freeKey, receiveKey, type SlotHandle, sendKey } from '../../crypto/native.ts';
 import { fromNative } from '../../crypto/native-errors.ts';
 import { DekdError } from '../../errors.ts';
 import { UpstreamFailure } from '../failure.ts';
@@ -298,7 +297,7 @@ export class ChildProcess {
     this.#state = 'ended';
     for (const timer of this.#timers) clearTimeout(timer);
     this.#spawned.control.destroy();
-    closeSync(this.#spawned.keyFd);
+    closeKeyChannel(this.#spawned.keyFd);
     this.#exited.resolve();
   }
 

@@ -1,11 +1,10 @@
 import { type ChildProcess as Process, spawn } from 'node:child_process';
-import { closeSync } from 'node:fs';
 import { findPackageJSON } from 'node:module';
 import type { Socket } from 'node:net';
 import { dirname, extname, sep } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { openKeyChannel } from '../../crypto/native.ts';
+import { closeKeyChannel, openKeyChannel } from '../../crypto/native.ts';
 import { invalidField } from '../../errors.ts';
 import { UpstreamFailure } from '../failure.ts';
 import type { ChildUpstreamOptions, ProviderFacts } from './child-provider.ts';
@@ -48,11 +47,11 @@ export function spawnChild<Options extends ChildUpstreamOptions>(
     env,
     stdio: ['ignore', 'ignore', 'pipe', 'pipe', keys.child],
   });
-  closeSync(keys.child);
+  closeKeyChannel(keys.child);
   // Without processes or descriptors left, spawn returns an object that lacks what it could not make, and says why later.
   child.on('error', () => undefined);
   if (child.pid === undefined) {
-    closeSync(keys.parent);
+    closeKeyChannel(keys.parent);
     throw new UpstreamFailure('unreachable', 'no child process could be started');
   }
   return { process: child, control: child.stdio[3] as Socket, errors: child.stderr!, keyFd: keys.parent };

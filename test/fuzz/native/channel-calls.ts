@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fstatSync, readSync, writeSync } from 'node:fs';
-import { dekId, type SlotHandle } from '../../../src/crypto/native.ts';
+import { fstatSync, readSync, writeSync } from 'node:fs';
+import { closeKeyChannel, dekId, type SlotHandle } from '../../../src/crypto/native.ts';
 import { type Case, type EntryPoint, expectBytes, expectEqual } from './case.ts';
 import { knownId } from './key-calls.ts';
 import type { Model } from './model.ts';
@@ -9,15 +9,20 @@ import type { Place } from './place.ts';
 /** Entry points that carry keys between processes. */
 export const CHANNEL_CALLS: Readonly<Record<string, EntryPoint>> = {
   openKeyChannel: { make: () => ({ args: [], roles: [], check: checkChannel }) },
+  closeKeyChannel: { make: closeChannel },
   sendKey: { make: sendKey },
   receiveKey: { make: receiveKey },
 };
 
 function checkChannel({ parent, child }: { parent: number; child: number }): void {
   const isSocket = fstatSync(parent).isSocket() && fstatSync(child).isSocket();
-  closeSync(parent);
-  closeSync(child);
+  closeKeyChannel(parent);
+  closeKeyChannel(child);
   expectEqual(isSocket, true, 'openKeyChannel');
+}
+
+function closeChannel(_model: Model, place: Place): Case {
+  return { args: [place.spareChannel.parent], roles: ['fd'], check: () => place.renewSpareChannel() };
 }
 
 function sendKey(model: Model, { channel }: Place): Case | undefined {

@@ -2,7 +2,7 @@ import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } fro
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openKeyChannel } from '../../../src/crypto/native.ts';
+import { closeKeyChannel, openKeyChannel } from '../../../src/crypto/native.ts';
 
 /** What a thread's calls need of the system: a file to read keys from, a lock, a connected socket, a channel for keys. */
 export class Place {
@@ -14,6 +14,8 @@ export class Place {
   readonly folderFd: number;
   readonly socketFd: number;
   readonly channel = openKeyChannel();
+  /** For closing. */
+  spareChannel = openKeyChannel();
 
   private constructor(folder: string, server: Server, socket: Socket) {
     this.#folder = folder;
@@ -55,9 +57,17 @@ export class Place {
     }
   };
 
+  /** After its parent's end was closed. */
+  renewSpareChannel(): void {
+    closeKeyChannel(this.spareChannel.child);
+    this.spareChannel = openKeyChannel();
+  }
+
   close(): void {
-    closeSync(this.channel.parent);
-    closeSync(this.channel.child);
+    closeKeyChannel(this.spareChannel.parent);
+    closeKeyChannel(this.spareChannel.child);
+    closeKeyChannel(this.channel.parent);
+    closeKeyChannel(this.channel.child);
     this.#socket.destroy();
     this.#server.close();
     closeSync(this.lockFd);

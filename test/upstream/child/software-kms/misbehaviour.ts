@@ -50,7 +50,8 @@ const MISBEHAVIOURS: Readonly<Record<string, (signal: AbortSignal) => unknown>> 
   'strange-failure': () =>
     writeSync(CONTROL_FD, encodeFrame({ id: FIRST_ID, failure: { class: 'refused-for-ever', message: 'x' } })),
   // Things for the log.
-  chatter: () => writeSync(2, `debug: token hvs.CAESIJ${'aB3'.repeat(20)} \u001b[2Jof ${'x'.repeat(2_000)}\nsecond line\n`),
+  chatter: () =>
+    writeSync(2, `debug: token hvs.CAESIJ${'aB3'.repeat(20)} \u001b[2Jof ${'x'.repeat(2_000)}\nsecond line\n`),
   'error-flood': () => {
     for (;;) writeSync(2, `${'x'.repeat(1_000)}\n`);
   },
@@ -74,6 +75,7 @@ export async function openBadly(how: NonNullable<SoftwareKmsOptions['opening']>)
       throw new UpstreamFailure('unauthenticated', 'no credential');
     case 'crash':
       process.abort();
+      break;
     case 'hang':
       await new Promise(() => undefined);
       break;

@@ -14,6 +14,8 @@ export interface Backend {
   readonly missingKek: string;
   /** Version that `kek` does not have; undefined where the service hides its versions. */
   readonly missingVersion: string | undefined;
+  /** A wrapped DEK that says it is of another version, where its bytes say that too. Default: only `kekVersion` says it. */
+  readonly ofVersion?: (wrapped: WrappedDek, version: string) => WrappedDek;
   /** Whether a wrong context is found by the wrap itself; where it has no AAD, dek_id does the binding. */
   readonly bindsContext: boolean;
   /** A new version of `kek`; undefined where the suite may not rotate. */
@@ -30,11 +32,11 @@ interface Run {
 }
 
 /** What every provider must do, whatever is behind it. Registers ava tests; `setUp` is called for each. */
-export function upstreamContract(provider: string, setUp: () => Promise<Backend>): void {
+export function upstreamContract(provider: string, setUp: (t: ExecutionContext) => Promise<Backend>): void {
   const contract = (title: string, check: (t: ExecutionContext, run: Run) => Promise<void>): void => {
     test(`${provider}: ${title}`, async (t) => {
       openArena({ size: 1 << 20, lock: 'best-effort' });
-      const backend = await setUp();
+      const backend = await setUp(t);
       t.teardown(() => backend.tearDown());
       const dek = createKey('dek');
       t.teardown(() => freeKey(dek));
@@ -151,7 +153,10 @@ function refusalContract(contract: Contract): void {
       t.pass();
       return;
     }
-    const foreign = { ...wrapped, kekVersion: backend.missingVersion };
+    const foreign = backend.ofVersion?.(wrapped, backend.missingVersion) ?? {
+      ...wrapped,
+      kekVersion: backend.missingVersion,
+    };
     await fails(t, backend.upstream.unwrap(backend.kek, foreign, context, live()), 'refused', 'version');
     for (const kekVersion of ['', '\u0000', 'latest', '9'.repeat(1000)]) {
       await fails(t, backend.upstream.unwrap(backend.kek, { ...wrapped, kekVersion }, context, live()), 'invalid');

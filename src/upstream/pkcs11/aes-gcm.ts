@@ -1,0 +1,86 @@
+import { randomFillSync } from 'node:crypto';
+import { secretBuffer } from '../../crypto/secret-buffer.ts';
+import { UpstreamFailure } from '../failure.ts';
+import { CKM, type Mechanism, type MechanismParameter, OFFERS, STRUCTURE } from './cryptoki.ts';
+import { PARAMETERS_REFUSED, returnValue } from './errors.ts';
+import type { Work, WrapMechanism } from './mechanisms.ts';
+import type { GcmHabits } from './token.ts';
+
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+const DEK_BYTES = 32;
+
+/** AES-256-GCM, bound to the wrap context: nonce | DEK | tag. */
+export const aesGcm: WrapMechanism = {
+  algorithm: 5,
+  name: 'AES-GCM',
+  kind: 'aes',
+  wrappedBytes: () => NONCE_BYTES + DEK_BYTES + TAG_BYTES,
+  offered: (token, { allows }) => allows.encrypt && (token.offers(CKM.AES_GCM) & OFFERS.ENCRYPT) !== 0,
+  wrap(work, dek) {
+    const { gcm } = work.token;
+    if (gcm.nonce !== undefined) return seal(work, dek, gcm.nonce);
+    try {
+      return seal(work, dek, 'agent');
+    } catch (error) {
+      if (!refusesParameters(error)) throw error;
+      // A FIPS 140 module may take no nonce but its own (SP 800-38D section 8.2).
+      return seal(work, dek, 'token');
+    }
+  },
+  unwrap(work, wrapped) {
+    const { cryptoki } = work.token;
+    const nonce = Buffer.from(wrapped.subarray(0, NONCE_BYTES));
+    const sealed = wrapped.subarray(NONCE_BYTES);
+    initialize(work, nonce, (mechanism) => cryptoki.C_DecryptInit(work.session, mechanism, work.key.handle));
+    // SoftHSM asks for room for the tag too.
+    return cryptoki.C_Decrypt(work.session, sealed, secretBuffer(sealed.length));
+  },
+};
+
+function seal(work: Work, dek: Buffer, source: NonNullable<GcmHabits['nonce']>): Buffer {
+  const { cryptoki, gcm, label } = work.token;
+  const nonce = secretBuffer(NONCE_BYTES);
+  if (source === 'agent') randomFillSync(nonce);
+  initialize(work, nonce, (mechanism) => cryptoki.C_EncryptInit(work.session, mechanism, work.key.handle));
+  const sealed = cryptoki.C_Encrypt(work.session, dek, Buffer.alloc(DEK_BYTES + TAG_BYTES));
+  // A token with a nonce of its own writes it where ours was. What was sealed under zeros is never handed out.
+  if (nonce.every((byte) => byte === 0) || sealed.length !== DEK_BYTES + TAG_BYTES) {
+    throw new UpstreamFailure('unreachable', `token ${label}: its AES-GCM gives no nonce of 12 bytes and tag of 16`);
+  }
+  gcm.nonce = source;
+  return Buffer.concat([nonce, sealed]);
+}
+
+/** Tries the layouts of CK_GCM_PARAMS until the token takes one, and stays with that. */
+function initialize(work: Work, nonce: Buffer, start: (mechanism: Mechanism) => void): void {
+  const { gcm } = work.token;
+  const candidates = gcm.layout === undefined ? [0, 1] : [gcm.layout];
+  for (const layout of candidates) {
+    try {
+      start({ mechanism: CKM.AES_GCM, parameter: LAYOUTS[layout]!(nonce, work.aad) });
+      gcm.layout = layout;
+      return;
+    } catch (error) {
+      if (!refusesParameters(error) || layout === candidates.at(-1)) throw error;
+    }
+  }
+}
+
+const LAYOUTS: readonly ((iv: Buffer, aad: Buffer) => MechanismParameter)[] = [
+  // PKCS#11 v2.40 errata and v3.0: with ulIvBits. pkcs11js's plain AES_GCM leaves that field uninitialized.
+  (iv, aad) => ({ type: STRUCTURE.AES_GCM_V240, iv, ivBits: NONCE_BYTES * 8, aad, tagBits: TAG_BYTES * 8 }),
+  // v2.30 drafts and the text of v2.40: without. pkcs11js has no name for it, but CK_GOSTR3410_KEY_WRAP_PARAMS is the same in memory: pointer,
+  // length, pointer, length, CK_ULONG.
+  (iv, aad) => ({ type: STRUCTURE.GOSTR3410_KEY_WRAP, wrapOID: iv, ukm: aad, key: unsignedLong(TAG_BYTES * 8) }),
+];
+
+function unsignedLong(value: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt(value));
+  return bytes;
+}
+
+function refusesParameters(error: unknown): boolean {
+  return PARAMETERS_REFUSED.includes(returnValue(error) ?? 0);
+}

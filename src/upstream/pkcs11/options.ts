@@ -1,0 +1,40 @@
+import type { ChildUpstreamOptions, ProviderFacts } from '../child/child-provider.ts';
+import { resolve } from './uri.ts';
+
+/** Settings of an upstream whose KEKs lie in a hardware security module, behind the vendor's PKCS#11 library. */
+export interface Pkcs11Options extends ChildUpstreamOptions {
+  readonly type: 'pkcs11';
+  /** The vendor's library (.so), absolute: loaded in the child, never in the agent. */
+  readonly modulePath: string;
+  /** The token user's PIN: 1–255 bytes, one line feed at the end is not part of it. Read at each login. */
+  readonly pin: { readonly file: string } | { readonly credential: string };
+  /**
+   * Labels of tokens that hold the same KEKs, an HSM cluster: any of them serves. Default: every present token with the label that the KEK's
+   * URI names.
+   */
+  readonly tokens?: readonly string[];
+  /** Passed to the library as it is (`pReserved` of C_Initialize): what it must say, the vendor knows. Default none. */
+  readonly libraryParameters?: string;
+  /**
+   * Allows KEKs that are RSA keys. Whoever has the public key can then make ciphertexts that open: they prove no origin. Default: an RSA key is
+   * not used.
+   */
+  readonly origin?: 'unproven';
+}
+
+/** Wrap algorithms (docs/envelope.md) whose wrapped DEKs anybody can make: RSA-OAEP. */
+export const UNPROVEN_ALGORITHMS: readonly number[] = [2];
+
+export const pkcs11Facts = {
+  type: 'pkcs11',
+  beside: import.meta.url,
+  resolve,
+  environment: ['CREDENTIALS_DIRECTORY'],
+  readPaths: ({ pin }) => ('file' in pin ? [pin.file] : credentialPaths()),
+  unprovenAlgorithms: UNPROVEN_ALGORITHMS,
+} as const satisfies ProviderFacts<Pkcs11Options> & { readonly unprovenAlgorithms: readonly number[] };
+
+function credentialPaths(): readonly string[] {
+  const directory = process.env['CREDENTIALS_DIRECTORY'];
+  return directory === undefined || directory === '' ? [] : [directory];
+}

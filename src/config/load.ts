@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { DekdError } from '../errors.ts';
 import { buildConfig } from './build.ts';
 import type { Config } from './config.ts';
-import { byPosition, problemLine, schemaProblems } from './problem.ts';
+import { problemLines, schemaProblems } from './problem.ts';
 import { meaningProblems } from './rules.ts';
 import { schema } from './schema.ts';
 import { type Problem, parseSource } from './source.ts';
@@ -15,8 +15,8 @@ export interface ParseOptions {
   readonly nowMs?: number;
 }
 
-/** Far above what any configuration needs; below what would make the parser slow. */
-const MAX_FILE_BYTES = 2 ** 20;
+/** Ten times what 100 keys need; the parser takes a second for the worst that fits. */
+const MAX_FILE_BYTES = 256 * 1024;
 
 /**
  * Reads, checks and freezes a configuration file. Throws DekdError INVALID_REQUEST whose message has one line for each thing that
@@ -29,10 +29,7 @@ export function loadConfig(file: string, options: ParseOptions = {}): Config {
 /** The same for text that was read already. First the form of every field is checked; what fields mean together, when all have it. */
 export function parseConfig(text: string, file: string, options: ParseOptions = {}): Config {
   const source = parseSource(text);
-  const linesOf = (problems: readonly Problem[]): string[] => {
-    const lines = [...problems].sort(byPosition(source)).map((problem) => problemLine(file, source, problem));
-    return [...new Set(lines)];
-  };
+  const linesOf = (problems: readonly Problem[]): string[] => problemLines(file, source, problems);
   const fail = (problems: readonly Problem[]): never => {
     throw new DekdError('INVALID_REQUEST', linesOf(problems).join('\n'));
   };
@@ -67,7 +64,7 @@ function readBounded(file: string): Buffer {
     throw new DekdError('INVALID_REQUEST', `${file}: ${systemText(error)}`, { cause: error });
   }
   if (length > MAX_FILE_BYTES)
-    throw new DekdError('INVALID_REQUEST', `${file}: over 1 MiB; a configuration is smaller`);
+    throw new DekdError('INVALID_REQUEST', `${file}: over 256 KiB; a configuration is smaller`);
   return bytes.subarray(0, length);
 }
 

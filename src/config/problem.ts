@@ -4,10 +4,19 @@ import { hint } from './nearest.ts';
 import type { Path, Problem, Source } from './source.ts';
 import { isLaterUpstream } from './upstream-schema.ts';
 
-/** What a schema found wrong, as problems of the source: the issue's message is what was expected (leaves.ts). */
+/** As many as somebody reads, and few enough for a log. */
+const MAX_LINES = 100;
+
+/**
+ * What a schema found wrong, as problems of the source: the issue's message is what was expected (leaves.ts). Of a map that is wrong as a
+ * whole because something inside it is, only the inside is said.
+ */
 export function schemaProblems(issues: readonly z.core.$ZodIssue[], source: Source): Problem[] {
   const problems = issues.flatMap((issue) => issueProblems(issue, source));
-  return problems.filter((problem) => !settled(problem, source) && !problems.some((other) => explains(other, problem)));
+  const explained = new Set(
+    problems.flatMap(({ path }) => path.map((_, length) => JSON.stringify(path.slice(0, length)))),
+  );
+  return problems.filter((problem) => !settled(problem, source) && !explained.has(JSON.stringify(problem.path)));
 }
 
 /** `keys.orders.cache.ttl`, `keys.orders.allow[0].uid`, `keys["a.b"].suite`. */
@@ -21,16 +30,18 @@ export function pathText(path: Path): string {
   return text;
 }
 
-/** One line: `FILE:LINE:COL: path: text`. */
-export function problemLine(file: string, source: Source, problem: Problem): string {
-  const path = pathText(problem.path);
-  return `${file}:${source.position(problem)}: ${path === '' ? '' : `${path}: `}${problem.text}`;
-}
-
-/** In order of the file. */
-export function byPosition(source: Source): (a: Problem, b: Problem) => number {
-  const key = (problem: Problem) => source.position(problem).split(':').map(Number) as [number, number];
-  return (a, b) => key(a)[0] - key(b)[0] || key(a)[1] - key(b)[1];
+/** `FILE:LINE:COL: path: text` of each, in order of the file; after the first hundred only how many more there are. */
+export function problemLines(file: string, source: Source, problems: readonly Problem[]): string[] {
+  const lines = problems
+    .map((problem) => ({ problem, position: source.position(problem) }))
+    .sort((a, b) => a.position.line - b.position.line || a.position.column - b.position.column)
+    .map(({ problem: { path, text }, position: { line, column } }) => {
+      const prefix = path.length === 0 ? '' : `${pathText(path)}: `;
+      return `${file}:${line}:${column}: ${prefix}${text}`;
+    });
+  const different = [...new Set(lines)];
+  const more = different.length - MAX_LINES;
+  return more > 0 ? [...different.slice(0, MAX_LINES), `${file}: and ${more} more`] : different;
 }
 
 function issueProblems(issue: z.core.$ZodIssue, source: Source): Problem[] {
@@ -53,11 +64,6 @@ function unknownField(path: Path, known: readonly string[]): Problem {
     return { path, text, atName: true };
   }
   return { path, text: `unknown field; ${hint(field, known, 'known here')}`, atName: true };
-}
-
-/** A map that is wrong as a whole because something inside it is: only the inside is said. */
-function explains(inner: Problem, outer: Problem): boolean {
-  return inner.path.length > outer.path.length && outer.path.every((step, index) => step === inner.path[index]);
 }
 
 /** Whatever else is wrong with an upstream of a later version follows from its type: only the type is said. */
@@ -90,14 +96,17 @@ function found(path: Path, source: Source): string {
 function scalarText(node: Node): string {
   if (!isScalar(node)) return 'something else';
   if (typeof node.value === 'string') return shown(node.value);
-  return printable(node.source ?? String(node.value));
+  return printable(start(node.source ?? String(node.value)));
 }
 
 const MAX_SHOWN = 40;
 
 function shown(value: string): string {
-  const start = value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}…` : value;
-  return printable(JSON.stringify(start));
+  return printable(JSON.stringify(start(value)));
+}
+
+function start(value: string): string {
+  return value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}…` : value;
 }
 
 /** Terminals obey control characters, and a line must stay one line. */

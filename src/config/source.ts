@@ -1,16 +1,5 @@
-import {
-  type Document,
-  isAlias,
-  isCollection,
-  isMap,
-  isScalar,
-  isSeq,
-  LineCounter,
-  type Node,
-  parseDocument,
-  visit,
-  type YAMLError,
-} from 'yaml';
+import { type Document, LineCounter, type Node, parseDocument, type YAMLError } from 'yaml';
+import { MAX_ALIASES, MAX_VALUES, TOO_DEEP, TOO_LARGE, Tree } from './tree.ts';
 
 export type Path = readonly (string | number)[];
 
@@ -29,55 +18,69 @@ export interface Source {
   /** What it says, as plain values. Only without problems. */
   readonly value: unknown;
   readonly problems: readonly Problem[];
-  /** `LINE:COL` of a problem, counted from 1. For a path that is not in the file: of the nearest map or list that is. */
-  position(problem: Problem): string;
+  /** Of a problem, counted from 1. For a path that is not in the file: of the nearest map or list that is. */
+  position(problem: Problem): { readonly line: number; readonly column: number };
   /** The node that a path leads to, aliases followed; undefined when it is not in the file. */
   nodeAt(path: Path): Node | undefined;
 }
 
-/** Aliases that a file may use: enough to repeat a list of rules, too few for a bomb. */
-const MAX_ALIASES = 100;
-
+/** In time and memory that grow no faster than the text, whatever it is. */
 export function parseSource(text: string): Source {
   const lines = new LineCounter();
   let document: Document;
   try {
-    // prettyErrors would quote the line at fault, which may hold what nobody should see.
-    document = parseDocument(text, { lineCounter: lines, prettyErrors: false, maxAliasCount: MAX_ALIASES } as object);
+    // prettyErrors would quote the line at fault, which may hold what nobody should see. uniqueKeys would compare each field with every other.
+    document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });
   } catch {
-    return broken('not a configuration: nested too deeply');
+    return broken(TOO_DEEP);
   }
+  const tree = new Tree(document);
   const problems = yamlProblems([...document.errors, ...document.warnings]);
-  if (problems.length === 0) problems.push(...treeProblems(document));
+  if (problems.length === 0) problems.push(...tree.problems());
   let value: unknown;
   if (problems.length === 0) {
     try {
-      value = document.toJS({ maxAliasCount: MAX_ALIASES });
+      // It counts what an anchor stands for as well.
+      value = document.toJS({ maxAliasCount: MAX_ALIASES + 1 });
     } catch {
       problems.push({ path: [], text: `more than ${MAX_ALIASES} aliases` });
     }
   }
+  if (exceeds(value, MAX_VALUES)) problems.push({ path: [], text: TOO_LARGE });
   return {
     value,
     problems,
     position: (problem) => {
-      const { line, col } = lines.linePos(problem.offset ?? offsetOf(document, problem));
-      return `${line || 1}:${col || 1}`;
+      const { line, col } = lines.linePos(problem.offset ?? tree.offsetOf(problem));
+      return { line: line || 1, column: col || 1 };
     },
-    nodeAt: (path) => nodeAt(document, path),
+    nodeAt: (path) => tree.nodeAt(path),
   };
+}
+
+/** Whether a value has more parts than that, without looking at more. */
+function exceeds(value: unknown, most: number): boolean {
+  const waiting = [value];
+  for (let seen = 0; waiting.length > 0; seen++) {
+    if (seen > most) return true;
+    const next = waiting.pop();
+    if (typeof next !== 'object' || next === null) continue;
+    const parts = Object.values(next);
+    if (parts.length > most) return true;
+    waiting.push(...parts);
+  }
+  return false;
 }
 
 /** Names and not values: of a value in YAML that does not parse nobody knows what it is. */
 const YAML_TEXTS: Readonly<Record<string, string>> = {
-  DUPLICATE_KEY: 'this field stands twice in one map',
   TAB_AS_INDENT: 'found a tab, expected spaces: YAML does not indent with tabs',
   MULTIPLE_DOCS: 'found a second YAML document, expected one',
   BAD_ALIAS: 'an alias without a name, or of an anchor that is not there',
   TAG_RESOLVE_FAILED: 'found a YAML tag, expected a plain value',
   MISSING_CHAR: 'not YAML: a quote, bracket, comma or colon is missing hereabouts',
   BAD_INDENT: 'not YAML: the indentation does not fit the lines before',
-  RESOURCE_EXHAUSTION: 'not a configuration: nested too deeply',
+  RESOURCE_EXHAUSTION: TOO_DEEP,
 };
 
 /** After the first few, faults of syntax only follow from one another. */
@@ -92,61 +95,11 @@ function yamlProblems(errors: readonly YAMLError[]): Problem[] {
   }));
 }
 
-function treeProblems(document: Document): Problem[] {
-  const problems: Problem[] = [];
-  visit(document, {
-    Alias(_, alias) {
-      if (alias.resolve(document) !== undefined) return;
-      problems.push({ path: [], text: 'an alias of an anchor that is not there', offset: alias.range?.[0] ?? 0 });
-    },
-    Node(_, node) {
-      if (isAlias(node) || node.tag === undefined) return;
-      problems.push({ path: [], text: 'found a YAML tag, expected a plain value', offset: node.range?.[0] ?? 0 });
-    },
-    Pair(_, pair) {
-      const name = pair.key;
-      const offset = (name as Node | null)?.range?.[0] ?? 0;
-      if (!isScalar(name) || typeof name.value !== 'string') {
-        problems.push({ path: [], text: 'found a field whose name is not text, expected a name (in quotes)', offset });
-      } else if (name.value === '__proto__') {
-        problems.push({ path: [], text: '__proto__: unknown field', offset });
-      }
-    },
-  });
-  return problems;
-}
-
-function offsetOf(document: Document, problem: Problem): number {
-  const named = problem.path.at(-1);
-  if (problem.atName === true && named !== undefined) {
-    const parent = nodeAt(document, problem.path.slice(0, -1));
-    const pair = isMap(parent)
-      ? parent.items.find((item) => isScalar(item.key) && item.key.value === named)
-      : undefined;
-    const start = (pair?.key as Node | undefined)?.range?.[0];
-    if (start !== undefined) return start;
-  }
-  for (let length = problem.path.length; length >= 0; length--) {
-    const start = nodeAt(document, problem.path.slice(0, length))?.range?.[0];
-    if (start !== undefined) return start;
-  }
-  return 0;
-}
-
-function nodeAt(document: Document, path: Path): Node | undefined {
-  let node = resolved(document, document.contents);
-  for (const step of path) {
-    if (!isCollection(node) || (isSeq(node) && typeof step !== 'number')) return undefined;
-    node = resolved(document, node.get(step, true));
-  }
-  return node;
-}
-
-function resolved(document: Document, node: unknown): Node | undefined {
-  const target = isAlias(node) ? node.resolve(document) : node;
-  return (target ?? undefined) as Node | undefined;
-}
-
 function broken(text: string): Source {
-  return { value: undefined, problems: [{ path: [], text }], position: () => '1:1', nodeAt: () => undefined };
+  return {
+    value: undefined,
+    problems: [{ path: [], text }],
+    position: () => ({ line: 1, column: 1 }),
+    nodeAt: () => undefined,
+  };
 }

@@ -464,15 +464,15 @@ test('development allows what production refuses', (t) => {
 test('files that are no configuration: one line that names the file', (t) => {
   const bad = file('bad.yaml', Buffer.concat([Buffer.from('profile: x\n# '), Buffer.from([0xff, 0x0a])]));
   const cut = file('cut.yaml', Buffer.from([0x61, 0xc3]));
-  const large = file('large.yaml', `#${'x'.repeat(2 ** 20)}`);
+  const large = file('large.yaml', `#${'x'.repeat(2 ** 18)}`);
   const missing = join(directory, 'missing.yaml');
   const cases: readonly [string, string][] = [
     [missing, `${missing}: no such file; name an existing configuration file`],
     [directory, `${directory}: a directory; name the file inside it`],
     [bad, `${bad}:2:1: not UTF-8 text; save the file as UTF-8`],
     [cut, `${cut}:1:1: not UTF-8 text; save the file as UTF-8`],
-    [large, `${large}: over 1 MiB; a configuration is smaller`],
-    ['/dev/zero', '/dev/zero: over 1 MiB; a configuration is smaller'],
+    [large, `${large}: over 256 KiB; a configuration is smaller`],
+    ['/dev/zero', '/dev/zero: over 256 KiB; a configuration is smaller'],
   ];
   for (const [path, message] of cases) {
     t.is(t.throws(() => loadConfig(path), { instanceOf: DekdError }).message, message);

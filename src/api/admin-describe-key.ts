@@ -30,6 +30,8 @@ function kekMessage({ kek, role, description, nextRotationAt, problem }: KekFact
     kek: kek.uri,
     role: role === undefined ? 'RECIPIENT_ROLE_UNSPECIFIED' : ROLES[role],
     state: description === undefined ? 'KEY_STATE_UNSPECIFIED' : KEY_STATES[description.state],
+    state_changed_at: optionalTimestamp(description?.stateChangedAt),
+    state_changed_by: description?.stateChangedBy ?? '',
     labels: Object.fromEntries(description?.labels ?? []),
     versions: description?.versions.map(versionMessage) ?? [],
     expires_at: optionalTimestamp(description?.expiresAt),
@@ -39,11 +41,12 @@ function kekMessage({ kek, role, description, nextRotationAt, problem }: KekFact
   };
 }
 
-function versionMessage({ version, state, createdAt, destroyedAt, destroyedBy }: KekVersionFacts): object {
+function versionMessage({ version, state, createdAt, createdBy, destroyedAt, destroyedBy }: KekVersionFacts): object {
   return {
     version,
     state: VERSION_STATES[state],
     created_at: timestamp(createdAt),
+    created_by: createdBy ?? '',
     // A wall clock that was set back makes no age below zero.
     age: duration(Math.max(0, systemClock.wallMs() - createdAt)),
     destroyed_at: optionalTimestamp(destroyedAt),

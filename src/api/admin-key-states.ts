@@ -1,37 +1,33 @@
-import { actor, authorizeChange } from './admin-request.ts';
+import { actor, authorizeChange, type ChangeRequest } from './admin-request.ts';
 import type { Call } from './call.ts';
 import { keyState } from './key-state.ts';
 import type { Parts } from './parts.ts';
 import { duration, durationMs, timestamp, type WireDuration } from './time.ts';
 
-interface KeyRequest {
-  key: string;
-}
-
-interface ScheduleKeyDeletionRequest extends KeyRequest {
+interface ScheduleKeyDeletionRequest extends ChangeRequest {
   waiting_period: WireDuration | null;
 }
 
 const DAY_MS = 86_400_000;
 const DEFAULT_WAITING_MS = 30 * DAY_MS;
 
-export async function disableKey({ key }: KeyRequest, call: Call, parts: Parts): Promise<object> {
-  const keyring = authorizeChange('DisableKey', key, call, parts);
-  const purgedBefore = keyring.counters.purged;
-  await parts.administration.changeKey(keyring, 'disable', actor(call));
-  return { state: keyState(keyring), purged_deks: String(keyring.counters.purged - purgedBefore) };
+export async function disableKey(request: ChangeRequest, call: Call, parts: Parts): Promise<object> {
+  const target = authorizeChange('DisableKey', request, call, parts);
+  const purgedBefore = target.keyring.counters.purged;
+  await parts.administration.changeKey(target, 'disable', actor(call));
+  return { state: keyState(target.keyring), purged_deks: String(target.keyring.counters.purged - purgedBefore) };
 }
 
-export async function enableKey({ key }: KeyRequest, call: Call, parts: Parts): Promise<object> {
-  const keyring = authorizeChange('EnableKey', key, call, parts);
-  await parts.administration.changeKey(keyring, 'enable', actor(call));
-  return { state: keyState(keyring) };
+export async function enableKey(request: ChangeRequest, call: Call, parts: Parts): Promise<object> {
+  const target = authorizeChange('EnableKey', request, call, parts);
+  await parts.administration.changeKey(target, 'enable', actor(call));
+  return { state: keyState(target.keyring) };
 }
 
-export async function archiveKey({ key }: KeyRequest, call: Call, parts: Parts): Promise<object> {
-  const keyring = authorizeChange('ArchiveKey', key, call, parts);
-  await parts.administration.changeKey(keyring, 'archive', actor(call));
-  return { state: keyState(keyring) };
+export async function archiveKey(request: ChangeRequest, call: Call, parts: Parts): Promise<object> {
+  const target = authorizeChange('ArchiveKey', request, call, parts);
+  await parts.administration.changeKey(target, 'archive', actor(call));
+  return { state: keyState(target.keyring) };
 }
 
 export async function scheduleKeyDeletion(
@@ -39,12 +35,12 @@ export async function scheduleKeyDeletion(
   call: Call,
   parts: Parts,
 ): Promise<object> {
-  const keyring = authorizeChange('ScheduleKeyDeletion', request.key, call, parts);
+  const target = authorizeChange('ScheduleKeyDeletion', request, call, parts);
   const waitingMs = request.waiting_period === null ? DEFAULT_WAITING_MS : durationMs(request.waiting_period);
   const { administration } = parts;
-  const { at, requestedBy, waitingPeriodMs } = await administration.scheduleDeletion(keyring, waitingMs, actor(call));
+  const { at, requestedBy, waitingPeriodMs } = await administration.scheduleDeletion(target, waitingMs, actor(call));
   return {
-    state: keyState(keyring),
+    state: keyState(target.keyring),
     in_effect: at !== undefined,
     deletion_at: at === undefined ? undefined : timestamp(at),
     requested_by: requestedBy,
@@ -53,8 +49,8 @@ export async function scheduleKeyDeletion(
   };
 }
 
-export async function cancelKeyDeletion({ key }: KeyRequest, call: Call, parts: Parts): Promise<object> {
-  const keyring = authorizeChange('CancelKeyDeletion', key, call, parts);
-  await parts.administration.cancelDeletion(keyring, actor(call));
-  return { state: keyState(keyring) };
+export async function cancelKeyDeletion(request: ChangeRequest, call: Call, parts: Parts): Promise<object> {
+  const target = authorizeChange('CancelKeyDeletion', request, call, parts);
+  await parts.administration.cancelDeletion(target, actor(call));
+  return { state: keyState(target.keyring) };
 }

@@ -4,6 +4,7 @@ import type { Kek } from '../keyring/kek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import { partitionOf } from '../keyring/partition.ts';
 import type { KeyRpc } from '../policy/roles.ts';
+import type { ChangeTarget } from './administration.ts';
 import type { Call } from './call.ts';
 import type { Parts } from './parts.ts';
 import { authorize, checkKeyName } from './request.ts';
@@ -18,14 +19,22 @@ export function adminDenied(rpc: string, call: Call): DekdError {
   return new DekdError('POLICY_DENIED', `uid ${uid} (gid ${gid}) may not call ${rpc}`);
 }
 
+/** The part of a request that says what is changed. */
+export interface ChangeRequest {
+  key: string;
+  /** Default: every KEK that the key has for its DEKs. */
+  kek?: string;
+}
+
 /**
- * The keyring, for a caller who may change the KEKs of that key. A change reaches every key that names one of these KEKs, so the caller
+ * What is changed, for a caller who may change the KEKs of that key. A change reaches every key that names one of these KEKs, so the caller
  * needs the same right on each of them.
  */
-export function authorizeChange(rpc: KeyRpc, name: string, call: Call, parts: Parts): Keyring {
+export function authorizeChange(rpc: KeyRpc, request: ChangeRequest, call: Call, parts: Parts): ChangeTarget {
+  const { key: name, kek = '' } = request;
   checkKeyName('key', name);
-  const keyring = authorize(rpc, name, call, parts);
-  const changed = parts.administration.changeableKeks(keyring);
+  const target = { keyring: authorize(rpc, name, call, parts), kek };
+  const changed = parts.administration.changeableKeks(target);
   for (const other of parts.keyrings.names()) {
     if (other === name || parts.policy.may(call.principal, rpc, other)) continue;
     const shared = keksOf(parts.keyrings.byName(other)).find((kek) => changed.includes(kek));
@@ -37,7 +46,7 @@ export function authorizeChange(rpc: KeyRpc, name: string, call: Call, parts: Pa
       { metadata: { key: name } },
     );
   }
-  return keyring;
+  return target;
 }
 
 function keksOf(keyring: Keyring | undefined): Kek[] {

@@ -8,6 +8,13 @@ export interface ChangedKek {
   readonly version: string;
 }
 
+/** What a call changes of a key. */
+export interface ChangeTarget {
+  readonly keyring: Keyring;
+  /** A reference to one KEK of the key, `decrypt_with` included; "" = each recipient with role authority or standby. */
+  readonly kek: string;
+}
+
 export interface MemoryFacts {
   readonly kind: string;
   readonly size: number;
@@ -32,6 +39,7 @@ export interface KekVersionFacts {
   readonly state: KekState | 'decrypt-only';
   /** Unix milliseconds, as every instant here. */
   readonly createdAt: number;
+  readonly createdBy?: string;
   readonly destroyedAt?: number;
   readonly destroyedBy?: string;
 }
@@ -51,6 +59,8 @@ export interface KekFacts {
   /** Undefined when the upstream was not asked, has no such KEK or did not answer: then `problem` says which. */
   readonly description?: {
     readonly state: KekState;
+    readonly stateChangedAt?: number;
+    readonly stateChangedBy?: string;
     readonly versions: readonly KekVersionFacts[];
     readonly labels: ReadonlyMap<string, string>;
     readonly expiresAt?: number;
@@ -89,13 +99,13 @@ export interface Administration {
   ): Promise<ChangedKek & { readonly usable: boolean }>;
   /** A new version of each KEK of the key that can be rotated here; the first one, or undefined when there is none. */
   rotateKeks(keyring: Keyring, by: string): Promise<ChangedKek | undefined>;
-  /** The KEKs of a key that can be changed here, authorities first. Throws INVALID_REQUEST when there is none. */
-  changeableKeks(keyring: Keyring): readonly Kek[];
+  /** The KEKs that a change of the target is about, authorities first. Throws INVALID_REQUEST when there is none that can be changed here. */
+  changeableKeks(target: ChangeTarget): readonly Kek[];
   /** Throws KEY_* for a transition that is not allowed, KEY_NOT_FOUND without a KEK, UPSTREAM_UNAVAILABLE when it can't be written. */
-  changeKey(keyring: Keyring, change: 'disable' | 'enable' | 'archive', by: string): Promise<void>;
+  changeKey(target: ChangeTarget, change: 'disable' | 'enable' | 'archive', by: string): Promise<void>;
   /** Throws as changeKey, and INVALID_REQUEST when the custodian before asked for another period. */
-  scheduleDeletion(keyring: Keyring, waitingPeriodMs: number, by: string): Promise<DeletionFacts>;
-  cancelDeletion(keyring: Keyring, by: string): Promise<void>;
+  scheduleDeletion(target: ChangeTarget, waitingPeriodMs: number, by: string): Promise<DeletionFacts>;
+  cancelDeletion(target: ChangeTarget, by: string): Promise<void>;
   /** Returns how many DEKs were zeroed. */
   changePartition(
     keyring: Keyring,

@@ -11,6 +11,11 @@ export interface GlobalFlags {
   readonly json?: boolean;
 }
 
+/** Flags of what changes the KEKs of a key. */
+export interface KekFlags extends GlobalFlags {
+  readonly kek?: string;
+}
+
 /** Flags of what a message is bound to. */
 export interface BindingFlags extends AssociatedDataFlags {
   readonly context?: readonly string[];

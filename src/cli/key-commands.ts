@@ -1,7 +1,7 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { CreateKeyFlags } from './commands/keys-create.ts';
 import type { ScheduleDeletionFlags } from './commands/keys-deletion.ts';
-import type { GlobalFlags } from './flags.ts';
+import type { GlobalFlags, KekFlags } from './flags.ts';
 import { repeatable } from './program.ts';
 
 /** A key's life, on the administration socket. */
@@ -53,25 +53,28 @@ function addStates(keys: Command): void {
     .command('disable')
     .description('refuse every use of a key, also with DEKs in memory, until it is enabled')
     .argument('<key>')
+    .addOption(oneKek())
     .action(async (key: string, _, command: Command) => {
       const { disableKey } = await import('./commands/keys-state.ts');
-      await disableKey(key, command.optsWithGlobals<GlobalFlags>());
+      await disableKey(key, command.optsWithGlobals<KekFlags>());
     });
   keys
     .command('enable')
     .description('a disabled key returns to what it was, an archived one encrypts again (custodians)')
     .argument('<key>')
+    .addOption(oneKek())
     .action(async (key: string, _, command: Command) => {
       const { enableKey } = await import('./commands/keys-state.ts');
-      await enableKey(key, command.optsWithGlobals<GlobalFlags>());
+      await enableKey(key, command.optsWithGlobals<KekFlags>());
     });
   keys
     .command('archive')
     .description('a key that only decrypts, for rules with archived: true (custodians)')
     .argument('<key>')
+    .addOption(oneKek())
     .action(async (key: string, _, command: Command) => {
       const { archiveKey } = await import('./commands/keys-state.ts');
-      await archiveKey(key, command.optsWithGlobals<GlobalFlags>());
+      await archiveKey(key, command.optsWithGlobals<KekFlags>());
     });
 }
 
@@ -80,6 +83,7 @@ function addDeletion(keys: Command): void {
     .command('schedule-deletion')
     .description('destroy a key after a waiting period; takes two custodians, each with this command')
     .argument('<key>')
+    .addOption(oneKek())
     .option('--waiting-period <duration>', '7d to 30d', '30d')
     .action(async (key: string, _, command: Command) => {
       const { scheduleDeletion } = await import('./commands/keys-deletion.ts');
@@ -89,8 +93,16 @@ function addDeletion(keys: Command): void {
     .command('cancel-deletion')
     .description('withdraw what schedule-deletion asked for (custodians)')
     .argument('<key>')
+    .addOption(oneKek())
     .action(async (key: string, _, command: Command) => {
       const { cancelDeletion } = await import('./commands/keys-deletion.ts');
-      await cancelDeletion(key, command.optsWithGlobals<GlobalFlags>());
+      await cancelDeletion(key, command.optsWithGlobals<KekFlags>());
     });
+}
+
+function oneKek(): Option {
+  return new Option(
+    '--kek <reference>',
+    'one KEK of the key, also of its decrypt_with, such as local:NAME (default: all that wrap)',
+  );
 }

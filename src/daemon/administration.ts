@@ -1,6 +1,7 @@
 import type {
   Administration,
   ChangedKek,
+  ChangeTarget,
   DeletionFacts,
   KekFacts,
   MemoryFacts,
@@ -71,7 +72,7 @@ export class DaemonAdministration implements Administration {
   ): Promise<ChangedKek & { usable: boolean }> {
     const { keyrings, follower } = this.#parts;
     const local = this.#localUpstream(upstreamName);
-    const made = await ownFailures(local.upstream.createKek(name, labels));
+    const made = await ownFailures(local.upstream.createKek(name, labels, by));
     keyrings.forgetAnswers();
     if (this.profile === 'development') this.#serve(name);
     follower.changed(local.name, made);
@@ -80,35 +81,35 @@ export class DaemonAdministration implements Administration {
   }
 
   async rotateKeks(keyring: Keyring, by: string): Promise<ChangedKek | undefined> {
-    const first = await this.#lifecycle.rotate(keyring);
+    const first = await this.#lifecycle.rotate(keyring, by);
     this.#log(EVENTS.keyRotated, { key: keyring.options.name, kek: first?.uri, by }, 'a key was rotated');
     return first;
   }
 
-  changeableKeks(keyring: Keyring): readonly Kek[] {
-    return this.#lifecycle.changeable(keyring).map(({ kek }) => kek);
+  changeableKeks(target: ChangeTarget): readonly Kek[] {
+    return this.#lifecycle.changeable(target).map(({ kek }) => kek);
   }
 
-  async changeKey(keyring: Keyring, change: KekChange, by: string): Promise<void> {
-    await this.#lifecycle.change(keyring, change, by);
-    const { state, options } = keyring;
-    this.#log(EVENTS.keyChanged, { key: options.name, change, state, by }, 'a key’s state was changed');
+  async changeKey(target: ChangeTarget, change: KekChange, by: string): Promise<void> {
+    await this.#lifecycle.change(target, change, by);
+    const { state } = target.keyring;
+    this.#log(EVENTS.keyChanged, { ...loggedTarget(target), change, state, by }, 'a key’s state was changed');
   }
 
-  async scheduleDeletion(keyring: Keyring, waitingPeriodMs: number, by: string): Promise<DeletionFacts> {
+  async scheduleDeletion(target: ChangeTarget, waitingPeriodMs: number, by: string): Promise<DeletionFacts> {
     const { custodians } = this;
-    const deletion = await this.#lifecycle.scheduleDeletion(keyring, { waitingPeriodMs, by, custodians });
+    const deletion = await this.#lifecycle.scheduleDeletion(target, { waitingPeriodMs, by, custodians });
     const { at, requestedBy } = deletion;
     const deletionAt = at === undefined ? undefined : new Date(at).toISOString();
-    const fields = { key: keyring.options.name, requestedBy, deletionAt, by };
+    const fields = { ...loggedTarget(target), requestedBy, deletionAt, by };
     if (at === undefined) this.#log(EVENTS.deletionRequested, fields, 'a custodian asked for a key’s deletion');
     else this.#parts.logger.warn({ event: EVENTS.deletionScheduled, ...fields }, 'a key will be destroyed');
     return deletion;
   }
 
-  async cancelDeletion(keyring: Keyring, by: string): Promise<void> {
-    await this.#lifecycle.cancelDeletion(keyring, by);
-    this.#log(EVENTS.deletionCancelled, { key: keyring.options.name, by }, 'a key’s deletion was withdrawn');
+  async cancelDeletion(target: ChangeTarget, by: string): Promise<void> {
+    await this.#lifecycle.cancelDeletion(target, by);
+    this.#log(EVENTS.deletionCancelled, { ...loggedTarget(target), by }, 'a key’s deletion was withdrawn');
   }
 
   async changePartition(
@@ -188,4 +189,10 @@ export class DaemonAdministration implements Administration {
   #log(event: string, fields: object, text: string): void {
     this.#parts.logger.info({ event, ...fields }, text);
   }
+}
+
+/** `kek` only when the call named one. */
+function loggedTarget({ keyring, kek }: ChangeTarget): { key: string; kek?: string } {
+  const key = keyring.options.name;
+  return kek === '' ? { key } : { key, kek };
 }

@@ -1,4 +1,4 @@
-import type { ChangedKek, DeletionFacts } from '../api/administration.ts';
+import type { ChangedKek, ChangeTarget, DeletionFacts } from '../api/administration.ts';
 import type { EncryptionContext } from '../crypto/context.ts';
 import { DekdError, invalidField } from '../errors.ts';
 import type { Kek } from '../keyring/kek.ts';
@@ -25,8 +25,9 @@ export class KeyLifecycle {
     this.#follower = follower;
   }
 
-  /** Authorities first. Throws INVALID_REQUEST when the key has none that could be changed here. */
-  changeable(keyring: Keyring): readonly LocalKek[] {
+  /** Authorities first, or the one that the target names. Throws INVALID_REQUEST when the key has none that could be changed here. */
+  changeable({ keyring, kek }: ChangeTarget): readonly LocalKek[] {
+    if (kek !== '') return [namedKek(keyring, kek)];
     const found = localKeks(keyring);
     if (found.length > 0) return found;
     const { name, recipients } = keyring.options;
@@ -37,16 +38,16 @@ export class KeyLifecycle {
   }
 
   /** The first KEK that has a new version; undefined when there is none to rotate here. */
-  async rotate(keyring: Keyring): Promise<ChangedKek | undefined> {
+  async rotate(keyring: Keyring, by: string): Promise<ChangedKek | undefined> {
     const rotated = await eachInTurn(localKeks(keyring), ({ kek, upstream }) =>
-      this.#follower.rotate(kek.upstreamName, kek.uri, () => upstream.rotateKek(kek.uri)),
+      this.#follower.rotate(kek.upstreamName, kek.uri, () => upstream.rotateKek(kek.uri, by)),
     );
     const [first] = rotated;
     return first === undefined ? undefined : { uri: first.uri, version: newestVersion(first) };
   }
 
-  async change(keyring: Keyring, change: KekChange, by: string): Promise<void> {
-    const keks = this.changeable(keyring);
+  async change(target: ChangeTarget, change: KekChange, by: string): Promise<void> {
+    const keks = this.changeable(target);
     const inOrder = change === 'enable' ? keks.toReversed() : keks;
     await eachInTurn(inOrder, async ({ kek, upstream }) =>
       this.#changed(kek, await upstream.changeKek(kek.uri, change, by)),
@@ -54,10 +55,10 @@ export class KeyLifecycle {
   }
 
   async scheduleDeletion(
-    keyring: Keyring,
+    target: ChangeTarget,
     request: { waitingPeriodMs: number; by: string; custodians: number },
   ): Promise<DeletionFacts> {
-    const described = await eachInTurn(this.changeable(keyring), async ({ kek, upstream }) =>
+    const described = await eachInTurn(this.changeable(target), async ({ kek, upstream }) =>
       this.#changed(kek, await upstream.scheduleKekDeletion(kek.uri, request)),
     );
     const deletions = described.map(({ deletion }) => deletion);
@@ -69,8 +70,8 @@ export class KeyLifecycle {
     };
   }
 
-  async cancelDeletion(keyring: Keyring, by: string): Promise<void> {
-    await eachInTurn(this.changeable(keyring).toReversed(), async ({ kek, upstream }) =>
+  async cancelDeletion(target: ChangeTarget, by: string): Promise<void> {
+    await eachInTurn(this.changeable(target).toReversed(), async ({ kek, upstream }) =>
       this.#changed(kek, await upstream.cancelKekDeletion(kek.uri, by)),
     );
   }
@@ -82,7 +83,7 @@ export class KeyLifecycle {
     change: 'disable' | 'enable',
     by: string,
   ): Promise<number> {
-    const keks = this.changeable(keyring);
+    const keks = this.changeable({ keyring, kek: '' });
     const inOrder = change === 'enable' ? keks.toReversed() : keks;
     let purged = 0;
     await eachInTurn(inOrder, async ({ kek, upstream }) => {
@@ -121,6 +122,29 @@ function localKeks(keyring: Keyring): LocalKek[] {
     if (hasLifecycle(kek.upstream)) local.push({ kek, upstream: kek.upstream, role });
   }
   return [...local.filter(({ role }) => role === 'authority'), ...local.filter(({ role }) => role === 'standby')];
+}
+
+/**
+ * One KEK of a key by its reference, whatever the key has it for: a retired one stands only in decrypt_with. The answer to an unknown one names
+ * those that there are.
+ */
+function namedKek({ options }: Keyring, reference: string): LocalKek {
+  const all = [...options.recipients.map(({ kek }) => kek), ...options.decryptWith];
+  const local = all.flatMap((kek): LocalKek[] => (hasLifecycle(kek.upstream) ? [{ kek, upstream: kek.upstream }] : []));
+  const found = local.filter(({ kek }) => kek.uri === reference || shortReference(kek) === reference);
+  const [only] = found;
+  if (only !== undefined && found.length === 1) return only;
+  const known = local.map(({ kek }) => kek.uri).join(', ') || 'none';
+  const problem =
+    found.length > 1
+      ? `${reference} is a KEK of ${options.name} in several upstreams`
+      : `is no KEK of key ${options.name} in a local upstream`;
+  throw invalidField('kek', `${problem}; write one of: ${known}`);
+}
+
+/** `local:NAME`, as configurations have it. */
+function shortReference({ uri }: Kek): string {
+  return `local:${uri.slice(uri.lastIndexOf('/') + 1)}`;
 }
 
 /** One KEK after the other. The error of one that fails names those that are changed already. */

@@ -10,9 +10,14 @@ interface MissingKek {
   readonly name: string;
 }
 
+/** Who made a KEK that nobody asked for. */
+const BY_START = 'start in the development profile';
+
 /** `npm start` has a key that works; only the development profile makes KEKs by itself. */
 export async function makeMissingKeks(config: Config, upstreams: ReadonlyMap<string, Upstream>): Promise<void> {
-  for (const { upstream, name } of await missingKeks(config, upstreams)) await upstream.createKek(name, new Map());
+  for (const { upstream, name } of await missingKeks(config, upstreams)) {
+    await upstream.createKek(name, new Map(), BY_START);
+  }
 }
 
 /** In production a custodian makes them: until then their keys refuse, and whoever starts dekd should know. */

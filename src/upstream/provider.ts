@@ -38,6 +38,8 @@ export interface KekVersionDescription {
   readonly state: KekVersionState;
   /** Unix milliseconds. */
   readonly createdAt: number;
+  /** Who created or rotated the KEK, where the upstream records it: "uid 2001", "rotation schedule". */
+  readonly createdBy?: string;
   /** Unix milliseconds, and who: "uid 2001". Set once the version is destroyed. */
   readonly destroyedAt?: number;
   readonly destroyedBy?: string;
@@ -56,6 +58,9 @@ export interface KekDescription {
   /** URI in normal form. */
   readonly uri: string;
   readonly state: KekState;
+  /** When the state was last changed (Unix milliseconds) and by whom, where the upstream records it: "uid 2001", "expiry". */
+  readonly stateChangedAt?: number;
+  readonly stateChangedBy?: string;
   /** Ascending. */
   readonly versions: readonly KekVersionDescription[];
   readonly labels: ReadonlyMap<string, string>;
@@ -105,9 +110,10 @@ export interface DeletionRequest {
  * KEY_DISABLED, KEY_ARCHIVED, KEY_PENDING_DELETION or KEY_DESTROYED, after the state, for a transition that is not allowed.
  */
 export interface KekLifecycle {
-  createKek(name: string, labels: ReadonlyMap<string, string>): Promise<KekDescription>;
-  rotateKek(kek: string): Promise<KekDescription>;
-  /** Does nothing when the KEK is in the wanted state. `by`: who asked, for the record. */
+  /** `by`, as everywhere here: who asked, for the record. */
+  createKek(name: string, labels: ReadonlyMap<string, string>, by: string): Promise<KekDescription>;
+  rotateKek(kek: string, by: string): Promise<KekDescription>;
+  /** Does nothing when the KEK is in the wanted state. */
   changeKek(kek: string, change: KekChange, by: string): Promise<KekDescription>;
   scheduleKekDeletion(kek: string, request: DeletionRequest): Promise<KekDescription>;
   cancelKekDeletion(kek: string, by: string): Promise<KekDescription>;

@@ -22,7 +22,9 @@ test('a key with every version of its KEK', async (t) => {
   t.regex(keks[0].kek, /^local:[0-9a-f]{16}\/orders$/);
   const [old, present] = keks[0].versions;
   t.like(old, { version: '1', state: 'KEK_VERSION_STATE_DECRYPT_ONLY', destroyed_at: null, destroyed_by: '' });
-  t.like(present, { version: '2', state: 'KEK_VERSION_STATE_ACTIVE' });
+  t.like(present, { version: '2', state: 'KEK_VERSION_STATE_ACTIVE', created_by: `uid ${OPERATOR}` });
+  t.is(keks[0].state_changed_by, 'uid 2001');
+  t.deepEqual(keks[0].state_changed_at, old.created_at);
   t.true(Math.abs(Number(present.created_at.seconds) - Date.now() / 1_000) < 60);
   t.true(Number(present.age.seconds) < 60);
 });
@@ -42,6 +44,19 @@ test('who asked for a deletion, and when it takes place', async (t) => {
   const [ending, scheduled] = await deletion();
   t.is(ending, 'KEY_STATE_PENDING_DELETION');
   t.true(Math.abs(Number(scheduled.deletion_at.seconds) - Date.now() / 1_000 - 2_592_000) < 60);
+});
+
+test('who made a KEK and who changed its state last, and when', async (t) => {
+  const api = await makeApi(t);
+  const kek = async () => (await api.call('KeyAdmin/DescribeKey', { key: 'orders' }, auditor)).keks[0];
+  const before = await kek();
+  await api.call('ScheduleKeyDeletion', { key: 'orders' }, makeCall(SECOND_CUSTODIAN));
+  t.is((await kek()).state_changed_by, 'uid 2001', 'a request changes no state');
+  await api.call('DisableKey', { key: 'orders' }, makeCall(OPERATOR));
+  const disabled = await kek();
+  t.like(disabled, { state: 'KEY_STATE_DISABLED', state_changed_by: `uid ${OPERATOR}` });
+  t.true(Number(disabled.state_changed_at.seconds) >= Number(before.state_changed_at.seconds));
+  t.is(disabled.versions[0].created_by, 'uid 2001');
 });
 
 test('every role of the key may ask; nobody else', async (t) => {

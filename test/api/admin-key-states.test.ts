@@ -1,4 +1,4 @@
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import {
   type Api,
   AUDITOR,
@@ -205,4 +205,62 @@ test('a transition that is not allowed names both states and the way out', async
   const failure = await api.failure('ArchiveKey', { key: 'orders' }, custodian);
   t.is(failure.reason, 'KEY_DISABLED');
   t.regex(failure.message, /KEK orders is disabled: disabled → archived is not allowed; enable it first/);
+});
+
+const RETIRED = {
+  recipients: [{ upstream: 'store', kek: 'local:renewed', role: 'authority' }],
+  decrypt_with: [{ upstream: 'store', kek: 'local:retiring' }],
+};
+
+/** A key whose former KEK stands only in decrypt_with, and what that wrapped; `retiring` is a key of another operator. */
+async function retired(t: ExecutionContext) {
+  const custodians = [CUSTODIAN, SECOND_CUSTODIAN].map((uid) => ({ uid, roles: ['custodian'] }));
+  const allow = [{ uid: USER, roles: ['user'] }, { uid: OPERATOR, roles: ['operator'] }, ...custodians];
+  const api = await makeApi(t, 'production', {
+    renewed: { ...RETIRED, allow },
+    retiring: { recipients: [{ upstream: 'store', kek: 'local:retiring', role: 'authority' }], allow: custodians },
+  });
+  const states = async () => {
+    const { keks } = await api.call('KeyAdmin/DescribeKey', { key: 'renewed' }, custodian);
+    return keks.map(({ state }: { state: string }) => state.replace('KEY_STATE_', ''));
+  };
+  return { api, states };
+}
+
+test('a retired KEK that only decrypts ends without the key that has it', async (t) => {
+  const { api, states } = await retired(t);
+  const request = { key: 'renewed', kek: 'local:retiring' };
+  t.like(await api.call('ArchiveKey', request, custodian), { state: 'KEY_STATE_ACTIVE' });
+  t.deepEqual(await states(), ['ACTIVE', 'ARCHIVED']);
+  t.is((await api.failure('Encrypt', { key: 'retiring' }, makeCall(OPERATOR))).reason, 'POLICY_DENIED');
+  await api.call('EnableKey', request, custodian);
+  t.deepEqual(await states(), ['ACTIVE', 'ACTIVE']);
+  t.like(await api.call('ScheduleKeyDeletion', request, custodian), { in_effect: false });
+  t.like(await api.call('ScheduleKeyDeletion', request, makeCall(SECOND_CUSTODIAN)), {
+    in_effect: true,
+    state: 'KEY_STATE_ACTIVE',
+  });
+  t.deepEqual(await states(), ['ACTIVE', 'PENDING_DELETION']);
+  await encrypted(api, 'renewed');
+  await api.call('CancelKeyDeletion', request, custodian);
+  t.deepEqual(await states(), ['ACTIVE', 'DISABLED']);
+  t.is((await api.call('KeyAdmin/DescribeKey', { key: 'retiring' }, custodian)).key.state, 'KEY_STATE_DISABLED');
+});
+
+test('one KEK of a key needs the same right on every key that names it, and must be one of the key', async (t) => {
+  const { api, states } = await retired(t);
+  const denied = await api.failure('DisableKey', { key: 'renewed', kek: 'local:retiring' }, operator);
+  t.is(denied.reason, 'POLICY_DENIED');
+  t.regex(denied.message, /on every key that names KEK local:.*\/retiring$/);
+  t.like(await api.call('DisableKey', { key: 'renewed', kek: 'local:renewed' }, operator), {
+    state: 'KEY_STATE_DISABLED',
+  });
+  const absent = await api.failure('EnableKey', { key: 'renewed', kek: 'local:orders' }, custodian);
+  t.like(absent, { reason: 'INVALID_REQUEST', metadata: { field: 'kek' } });
+  t.regex(
+    absent.message,
+    /is no KEK of key renewed in a local upstream; write one of: local:.*renewed, local:.*retiring$/,
+  );
+  t.is((await api.failure('EnableKey', { key: 'absent', kek: 'local:x' }, custodian)).reason, 'POLICY_DENIED');
+  t.deepEqual(await states(), ['DISABLED', 'ACTIVE']);
 });

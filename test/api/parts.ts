@@ -74,7 +74,7 @@ export async function makeApi(
   const keyrings = new Keyrings(systemClock, logKeyringEvents(logger));
   for (const [name, key] of config.keys) {
     const store = upstreams.get('store');
-    if (store !== undefined && hasLifecycle(store)) await store.createKek(name, new Map());
+    if (store !== undefined && hasLifecycle(store)) await store.createKek(name, new Map(), 'uid 2001');
     keyrings.add(keyOptions(key, keks));
   }
   const rules = new Map([...config.keys].map(([name, key]) => [name, key.allow]));

@@ -94,9 +94,9 @@ export class OperatedStore {
     const { upstream } = this;
     switch (operation.kind) {
       case 'create':
-        return upstream.createKek(operation.kek, new Map([['made', String(operation.atMs)]]));
+        return upstream.createKek(operation.kek, new Map([['made', String(operation.atMs)]]), 'uid 2001');
       case 'rotate':
-        return upstream.rotateKek(`local:${operation.kek}`);
+        return upstream.rotateKek(`local:${operation.kek}`, 'uid 2001');
       case 'change':
         return upstream.changeKek(`local:${operation.kek}`, operation.change, 'uid 2001');
       case 'schedule': {

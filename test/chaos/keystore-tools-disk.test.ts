@@ -18,7 +18,7 @@ function fill(disk: string): void {
 async function makeStore(directory: string, { rootKeyFile }: Place): Promise<void> {
   openArena({ size: 65_536, lock: 'best-effort' });
   const upstream = await openLocal('store', { type: 'local', directory, rootKey: { file: rootKeyFile } });
-  for (let number = 0; number < 40; number++) await upstream.createKek(`kek-${number}`, new Map());
+  for (let number = 0; number < 40; number++) await upstream.createKek(`kek-${number}`, new Map(), 'uid 2001');
   await upstream.close();
 }
 

@@ -54,7 +54,7 @@ function stateContract(contract: Contract): void {
   contract('a disabled KEK refuses everything until it is enabled', async (t, run) => {
     t.is((await run.upstream.changeKek(run.kek, 'disable', OPERATOR)).state, 'disabled');
     await refuses(t, run, 'disabled', ['wrap', 'unwrap']);
-    await t.throwsAsync(run.upstream.rotateKek(run.kek), { name: 'DekdError', message: /is disabled/ });
+    await t.throwsAsync(run.upstream.rotateKek(run.kek, 'uid 2001'), { name: 'DekdError', message: /is disabled/ });
     t.is((await run.upstream.changeKek(run.kek, 'enable', CUSTODIANS[0])).state, 'active');
     await serves(t, run);
     t.deepEqual(run.told, ['true disabled', 'true active']);
@@ -87,7 +87,7 @@ function stateContract(contract: Contract): void {
   contract('a rotation is told, and leaves one version that wraps', async (t, run) => {
     const told: KekDescription[] = [];
     run.upstream.onKekChange = (description) => told.push(description);
-    const rotated = await run.upstream.rotateKek(run.kek);
+    const rotated = await run.upstream.rotateKek(run.kek, 'uid 2001');
     t.deepEqual(told, [rotated]);
     t.is(rotated.versions.filter(({ state }) => state === 'active').length, 1);
     t.is(rotated.versions.at(-1)?.state, 'active');
@@ -157,7 +157,7 @@ function scopeContract(contract: Contract): void {
     const missing = upstream.resolve('local:nobody');
     const partition = new Map([['tenant', 'acme']]);
     for (const call of [
-      upstream.rotateKek(missing),
+      upstream.rotateKek(missing, 'uid 2001'),
       upstream.changeKek(missing, 'disable', OPERATOR),
       upstream.scheduleKekDeletion(missing, { by: OPERATOR, waitingPeriodMs: 7 * DAY_MS, custodians: 2 }),
       upstream.cancelKekDeletion(missing, OPERATOR),

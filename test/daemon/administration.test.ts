@@ -52,12 +52,18 @@ function administer(profile: 'production' | 'development', ...names: string[]) {
   };
   const keyring = {
     state: 'disabled',
-    options: { name: 'orders', recipients: [{ kek: { ...KEK, upstream: upstreams.get('store') }, role: 'authority' }] },
+    options: {
+      name: 'orders',
+      recipients: [{ kek: { ...KEK, upstream: upstreams.get('store') }, role: 'authority' }],
+      decryptWith: [],
+    },
     purgePartition: () => 1,
     warm: async () => 1,
   } as unknown as Keyring;
   return { administration: new DaemonAdministration(parts), upstreams, order, lines, keyring };
 }
+
+const target = (keyring: Keyring, kek = '') => ({ keyring, kek });
 
 test('in development a new KEK is a key at once, and hears what it is before the caller does', async (t) => {
   const { administration, order } = administer('development', 'store');
@@ -81,7 +87,7 @@ test('one of several local upstreams must be named, for KEKs and for backups', a
   await t.throwsAsync(administration.createKek('fresh', '', new Map(), 'uid 1'), field);
   await t.throwsAsync(administration.backup('', 100, 'uid 1'), field);
   await administration.createKek('fresh', 'spare', new Map(), 'uid 1');
-  t.deepEqual(upstreams.get('spare')?.calls, ['create local:a/fresh']);
+  t.deepEqual(upstreams.get('spare')?.calls, ['create local:a/fresh uid 1']);
   t.is((await administration.backup('spare', 100, 'uid 1')).upstream, 'spare');
   await t.throwsAsync(administration.backup('kms', 100, 'uid 1'), {
     message: 'upstream: "kms" is not a local upstream; there is: store, spare',
@@ -98,26 +104,27 @@ test('a store that is too large for its caller is not sent, and not logged as ba
 
 test('two custodians end a key in production, one in development', async (t) => {
   const production = administer('production', 'store');
-  t.is((await production.administration.scheduleDeletion(production.keyring, 5, 'uid 1')).at, undefined);
-  t.is((await production.administration.scheduleDeletion(production.keyring, 5, 'uid 2')).at, 1_005);
+  t.is((await production.administration.scheduleDeletion(target(production.keyring), 5, 'uid 1')).at, undefined);
+  t.is((await production.administration.scheduleDeletion(target(production.keyring), 5, 'uid 2')).at, 1_005);
   t.like(production.lines, [
     { level: 'info', event: 'deletion_requested', key: 'orders', deletionAt: undefined, by: 'uid 1' },
     { level: 'warn', event: 'deletion_scheduled', deletionAt: '1970-01-01T00:00:01.005Z', by: 'uid 2' },
   ]);
   const development = administer('development', 'store');
-  t.is((await development.administration.scheduleDeletion(development.keyring, 5, 'uid 1')).at, 1_005);
+  t.is((await development.administration.scheduleDeletion(target(development.keyring), 5, 'uid 1')).at, 1_005);
 });
 
 test('every change is logged with who asked', async (t) => {
   const { administration, keyring, lines, order } = administer('production', 'store');
-  await administration.changeKey(keyring, 'disable', 'uid 1');
-  await administration.cancelDeletion(keyring, 'uid 2');
+  await administration.changeKey(target(keyring), 'disable', 'uid 1');
+  await administration.cancelDeletion(target(keyring), 'uid 2');
   t.is(await administration.changePartition(keyring, ACME, 'disable', 'uid 3'), 1);
   await administration.changePartition(keyring, ACME, 'enable', 'uid 3');
   t.is(administration.flush([keyring, keyring], ACME, 'uid 4'), 4);
   administration.flush([keyring], undefined, 'uid 4');
   t.is(await administration.warm(keyring, ACME, 'uid 5'), 1);
   await administration.rotateKeks(keyring, 'uid 6');
+  await administration.changeKey(target(keyring, 'local:orders'), 'archive', 'uid 7');
   const tenant = { tenant: 'acme' };
   t.like(lines, [
     { event: 'key_changed', key: 'orders', change: 'disable', state: 'disabled', by: 'uid 1' },
@@ -128,6 +135,7 @@ test('every change is logged with who asked', async (t) => {
     { event: 'keyring_flushed', keys: ['orders'], partition: undefined, purgedDeks: 2, by: 'uid 4' },
     { event: 'keyring_warmed', key: 'orders', partition: tenant, deks: 1, by: 'uid 5' },
     { event: 'key_rotated', key: 'orders', kek: 'local:a/orders', by: 'uid 6' },
+    { event: 'key_changed', key: 'orders', kek: 'local:orders', change: 'archive', by: 'uid 7' },
   ]);
   // An enabled partition's old refusals are forgotten, or it would go on refusing for seconds.
   t.true(order.includes('forget'));
@@ -136,7 +144,7 @@ test('every change is logged with who asked', async (t) => {
 test('a change that fails is not logged as done', async (t) => {
   const { administration, keyring, lines, upstreams } = administer('production', 'store');
   upstreams.get('store')?.fail.set('disable', new Error('full'));
-  await t.throwsAsync(administration.changeKey(keyring, 'disable', 'uid 1'));
+  await t.throwsAsync(administration.changeKey(target(keyring), 'disable', 'uid 1'));
   t.deepEqual(lines, []);
 });
 

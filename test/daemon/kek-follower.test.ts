@@ -65,7 +65,7 @@ test('a version that came by itself: new DEKs for every key that is wrapped unde
 
 test('a rotation that a call asked for is left to the call', async (t) => {
   const { follower, store, rotations, told } = await follow();
-  await follower.rotate('store', 'local:a/orders', () => store.rotateKek('local:a/orders'));
+  await follower.rotate('store', 'local:a/orders', () => store.rotateKek('local:a/orders', 'uid 1'));
   await settled();
   t.deepEqual(rotations, []);
   t.is(told.at(-1), 'store local:a/orders active');
@@ -77,7 +77,9 @@ test('a rotation that a call asked for is left to the call', async (t) => {
 test('a rotation that fails leaves no mark behind', async (t) => {
   const { follower, store, rotations } = await follow();
   store.fail.set('rotate', new Error('full disk'));
-  await t.throwsAsync(() => follower.rotate('store', 'local:a/orders', () => store.rotateKek('local:a/orders')));
+  await t.throwsAsync(() =>
+    follower.rotate('store', 'local:a/orders', () => store.rotateKek('local:a/orders', 'uid 1')),
+  );
   store.tell('local:a/orders', { versions: rotated(store.keks.get('local:a/orders') as KekDescription) });
   t.deepEqual(rotations, ['orders']);
 });

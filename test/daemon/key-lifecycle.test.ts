@@ -13,7 +13,11 @@ const TENANT = new Map([['tenant', 'acme']]);
 /** A key with a standby in `spare`, an authority in `store`, one for recovery, and one in a cloud. */
 function lifecycle() {
   const order: string[] = [];
-  const upstreams = { store: new LifecycleUpstream('orders'), spare: new LifecycleUpstream('spare') };
+  const upstreams = {
+    store: new LifecycleUpstream('orders', 'retired'),
+    spare: new LifecycleUpstream('spare'),
+    vault: new LifecycleUpstream('escrow', 'orders'),
+  };
   const recipient = (upstreamName: string, upstream: object, uri: string, role: string) => ({
     kek: { upstreamName, upstream, uri },
     role,
@@ -25,7 +29,12 @@ function lifecycle() {
         recipient('spare', upstreams.spare, 'local:a/spare', 'standby'),
         recipient('cloud', { type: 'aws-kms' }, 'aws-kms:x', 'authority'),
         recipient('store', upstreams.store, 'local:a/orders', 'authority'),
-        recipient('vault', new LifecycleUpstream('escrow'), 'local:a/escrow', 'recovery'),
+        recipient('vault', upstreams.vault, 'local:a/escrow', 'recovery'),
+      ],
+      decryptWith: [
+        { upstreamName: 'store', upstream: upstreams.store, uri: 'local:a/retired' },
+        { upstreamName: 'cloud', upstream: { type: 'aws-kms' }, uri: 'aws-kms:y' },
+        { upstreamName: 'vault', upstream: upstreams.vault, uri: 'local:a/orders' },
       ],
     },
     purgePartition: (partition: ReadonlyMap<string, string>) => {
@@ -43,20 +52,23 @@ function lifecycle() {
   return { ...upstreams, keyring, order, lifecycle: new KeyLifecycle(follower) };
 }
 
+const all = (keyring: Keyring) => ({ keyring, kek: '' });
+
 const cloudOnly = {
   options: {
     name: 'orders',
     recipients: [{ kek: { upstreamName: 'kms', upstream: { type: 'aws-kms' } }, role: 'authority' }],
+    decryptWith: [],
   },
 } as unknown as Keyring;
 
 test('restricting begins with the authorities, permitting ends with them, recovery is left alone', async (t) => {
   const { lifecycle: work, keyring, store, spare, order } = lifecycle();
-  await work.change(keyring, 'disable', 'uid 1');
+  await work.change(all(keyring), 'disable', 'uid 1');
   t.deepEqual(order.splice(0), ['store local:a/orders disabled', 'spare local:a/spare disabled']);
-  await work.change(keyring, 'enable', 'uid 2');
+  await work.change(all(keyring), 'enable', 'uid 2');
   t.deepEqual(order.splice(0), ['spare local:a/spare active', 'store local:a/orders active']);
-  await work.change(keyring, 'archive', 'uid 2');
+  await work.change(all(keyring), 'archive', 'uid 2');
   t.deepEqual(order.splice(0), ['store local:a/orders archived', 'spare local:a/spare archived']);
   t.deepEqual(store.calls, [
     'disable local:a/orders uid 1',
@@ -69,7 +81,7 @@ test('restricting begins with the authorities, permitting ends with them, recove
 test('a failure in the middle names what is done, and the same call completes it', async (t) => {
   const { lifecycle: work, keyring, spare, order } = lifecycle();
   spare.fail.set('disable', new UpstreamFailure('unreachable', 'keystore /x: no space left on the device'));
-  const error = await t.throwsAsync(() => work.change(keyring, 'disable', 'uid 1'), { instanceOf: DekdError });
+  const error = await t.throwsAsync(() => work.change(all(keyring), 'disable', 'uid 1'), { instanceOf: DekdError });
   t.is(error.reason, 'UPSTREAM_UNAVAILABLE');
   t.is(
     error.message,
@@ -77,7 +89,7 @@ test('a failure in the middle names what is done, and the same call completes it
   );
   // The authority refuses already.
   t.deepEqual(order.splice(0), ['store local:a/orders disabled']);
-  await work.change(keyring, 'disable', 'uid 1');
+  await work.change(all(keyring), 'disable', 'uid 1');
   t.deepEqual(order, ['store local:a/orders disabled', 'spare local:a/spare disabled']);
 });
 
@@ -85,36 +97,38 @@ test('the first KEK’s failure changes nothing and says no more than the upstre
   const { lifecycle: work, keyring, store, order } = lifecycle();
   const refusal = new DekdError('KEY_DESTROYED', 'KEK orders is destroyed');
   store.fail.set('disable', refusal);
-  t.is(await t.throwsAsync(() => work.change(keyring, 'disable', 'uid 1')), refusal);
+  t.is(await t.throwsAsync(() => work.change(all(keyring), 'disable', 'uid 1')), refusal);
   t.deepEqual(order, []);
 });
 
 test('deletion is in effect when it is for every KEK; the later time counts', async (t) => {
   const { lifecycle: work, keyring, order, spare } = lifecycle();
   const request = { waitingPeriodMs: 7 * DAY, by: 'uid 1', custodians: 2 };
-  t.deepEqual(await work.scheduleDeletion(keyring, request), {
+  t.deepEqual(await work.scheduleDeletion(all(keyring), request), {
     requestedBy: ['uid 1'],
     waitingPeriodMs: 7 * DAY,
     at: undefined,
   });
   spare.fail.set('schedule', new UpstreamFailure('unreachable', 'no space'));
-  await t.throwsAsync(() => work.scheduleDeletion(keyring, { ...request, by: 'uid 2' }), { message: /same again/ });
+  await t.throwsAsync(() => work.scheduleDeletion(all(keyring), { ...request, by: 'uid 2' }), {
+    message: /same again/,
+  });
   t.is(order.at(-1), 'store local:a/orders pending-deletion');
-  const { at, requestedBy } = await work.scheduleDeletion(keyring, { ...request, by: 'uid 3' });
+  const { at, requestedBy } = await work.scheduleDeletion(all(keyring), { ...request, by: 'uid 3' });
   t.is(at, 1_000 + 7 * DAY);
   t.deepEqual(requestedBy, ['uid 1', 'uid 2', 'uid 3']);
   order.length = 0;
-  await work.cancelDeletion(keyring, 'uid 4');
+  await work.cancelDeletion(all(keyring), 'uid 4');
   t.deepEqual(order, ['spare local:a/spare disabled', 'store local:a/orders disabled']);
 });
 
 test('a KEK whose first request lapsed meanwhile keeps the deletion from being in effect', async (t) => {
   const { lifecycle: work, keyring, spare } = lifecycle();
   const request = { waitingPeriodMs: 7 * DAY, custodians: 2 };
-  await work.scheduleDeletion(keyring, { ...request, by: 'uid 1' });
+  await work.scheduleDeletion(all(keyring), { ...request, by: 'uid 1' });
   const { deletion: _lapsed, ...rest } = spare.keks.get('local:a/spare') as KekDescription;
   spare.put(rest);
-  t.is((await work.scheduleDeletion(keyring, { ...request, by: 'uid 2' })).at, undefined);
+  t.is((await work.scheduleDeletion(all(keyring), { ...request, by: 'uid 2' })).at, undefined);
 });
 
 test('a partition: refused on disk first, then its DEKs are zeroed, KEK by KEK', async (t) => {
@@ -132,14 +146,48 @@ test('a partition: refused on disk first, then its DEKs are zeroed, KEK by KEK',
 
 test('rotation: each KEK, the first authority’s version in the answer; nothing for a key that lives elsewhere', async (t) => {
   const { lifecycle: work, keyring, order } = lifecycle();
-  t.deepEqual(await work.rotate(keyring), { uri: 'local:a/orders', version: '2' });
+  t.deepEqual(await work.rotate(keyring, 'uid 1'), { uri: 'local:a/orders', version: '2' });
   t.deepEqual(order, ['rotate store local:a/orders', 'rotate spare local:a/spare']);
-  t.is(await work.rotate(cloudOnly), undefined);
+  t.is(await work.rotate(cloudOnly, 'uid 1'), undefined);
 });
 
 test('a key without a KEK that could be changed here is told where to', async (t) => {
   const { lifecycle: work } = lifecycle();
-  await t.throwsAsync(() => work.change(cloudOnly, 'disable', 'uid 1'), {
+  await t.throwsAsync(() => work.change(all(cloudOnly), 'disable', 'uid 1'), {
     message: 'key: orders has no KEK in a local upstream; change it at its upstream kms (aws-kms)',
   });
+});
+
+test('one KEK that the call names, in either form, whatever the key has it for; the others are left alone', async (t) => {
+  const { lifecycle: work, keyring, store, order } = lifecycle();
+  const request = { waitingPeriodMs: 7 * DAY, by: 'uid 2', custodians: 1 };
+  await work.change({ keyring, kek: 'local:retired' }, 'disable', 'uid 1');
+  await work.change({ keyring, kek: 'local:a/retired' }, 'archive', 'uid 2');
+  t.like(await work.scheduleDeletion({ keyring, kek: 'local:retired' }, request), { requestedBy: ['uid 2'] });
+  await work.cancelDeletion({ keyring, kek: 'local:retired' }, 'uid 2');
+  const states = ['disabled', 'archived', 'pending-deletion', 'disabled'];
+  t.deepEqual(
+    order.splice(0),
+    states.map((state) => `store local:a/retired ${state}`),
+  );
+  t.is(store.calls.length, states.length);
+  await work.change({ keyring, kek: 'local:escrow' }, 'disable', 'uid 1');
+  t.deepEqual(order, ['vault local:a/escrow disabled']);
+});
+
+test('a KEK that the key does not have is refused and names those that it has', async (t) => {
+  const { lifecycle: work, keyring, order } = lifecycle();
+  const known = 'local:a/spare, local:a/orders, local:a/escrow, local:a/retired, local:a/orders';
+  for (const kek of ['local:absent', 'aws-kms:x', 'retired', 'local:b/retired', 'x\n'.repeat(99)]) {
+    await t.throwsAsync(() => work.change({ keyring, kek }, 'disable', 'uid 1'), {
+      message: `kek: is no KEK of key orders in a local upstream; write one of: ${known}`,
+    });
+  }
+  await t.throwsAsync(() => work.change({ keyring, kek: 'local:orders' }, 'disable', 'uid 1'), {
+    message: `kek: local:orders is a KEK of orders in several upstreams; write one of: ${known}`,
+  });
+  await t.throwsAsync(() => work.change({ keyring: cloudOnly, kek: 'local:orders' }, 'disable', 'uid 1'), {
+    message: 'kek: is no KEK of key orders in a local upstream; write one of: none',
+  });
+  t.deepEqual(order, []);
 });

@@ -16,7 +16,7 @@ const config = {
 test('what the configuration names and no store has is made, each KEK once', async (t) => {
   const store = new LifecycleUpstream('orders');
   await makeMissingKeks(config, new Map([['store', store]]));
-  t.deepEqual(store.calls, ['create local:a/shared']);
+  t.deepEqual(store.calls, ['create local:a/shared start in the development profile']);
 });
 
 test('in production it is told, with the command that makes it', async (t) => {

@@ -64,13 +64,13 @@ export class LifecycleUpstream implements Upstream, KekLifecycle {
     return found;
   }
 
-  createKek(name: string, labels: ReadonlyMap<string, string>): Promise<KekDescription> {
+  createKek(name: string, labels: ReadonlyMap<string, string>, by: string): Promise<KekDescription> {
     this.put({ uri: PREFIX + name, state: 'active', versions: [], labels });
-    return this.#change('create', PREFIX + name, { versions: [version(1)] });
+    return this.#change('create', PREFIX + name, { versions: [version(1)] }, by);
   }
 
-  rotateKek(kek: string): Promise<KekDescription> {
-    return this.#change('rotate', kek, { versions: rotated(this.#find(kek)) });
+  rotateKek(kek: string, by: string): Promise<KekDescription> {
+    return this.#change('rotate', kek, { versions: rotated(this.#find(kek)) }, by);
   }
 
   changeKek(kek: string, change: KekChange, by: string): Promise<KekDescription> {
@@ -113,9 +113,9 @@ export class LifecycleUpstream implements Upstream, KekLifecycle {
 
   async close(): Promise<void> {}
 
-  async #change(kind: Change, uri: string, change: Partial<KekDescription>, by = ''): Promise<KekDescription> {
+  async #change(kind: Change, uri: string, change: Partial<KekDescription>, by: string): Promise<KekDescription> {
     this.#failing(kind);
-    this.calls.push(`${kind} ${uri} ${by}`.trim());
+    this.calls.push(`${kind} ${uri} ${by}`);
     this.tell(uri, change);
     return this.#find(uri);
   }

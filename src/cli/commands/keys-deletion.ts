@@ -1,12 +1,12 @@
 import { callAdmin } from '../client.ts';
-import { type GlobalFlags, parseSpan } from '../flags.ts';
+import { type KekFlags, parseSpan } from '../flags.ts';
 import type { ProtoTime } from '../json-document.ts';
 import { printable } from '../messages.ts';
 import { instant, span } from '../render.ts';
 import { show } from '../show.ts';
-import { stateText } from './keys-state.ts';
+import { again, kekText, seeKeks, stateText, target } from './keys-state.ts';
 
-export interface ScheduleDeletionFlags extends GlobalFlags {
+export interface ScheduleDeletionFlags extends KekFlags {
   readonly waitingPeriod: string;
 }
 
@@ -19,25 +19,31 @@ interface ScheduledDeletion {
 
 export async function scheduleDeletion(key: string, flags: ScheduleDeletionFlags): Promise<void> {
   const waitingMs = parseSpan('--waiting-period', flags.waitingPeriod);
-  const request = { key, waiting_period: { seconds: Math.floor(waitingMs / 1000), nanos: (waitingMs % 1000) * 1e6 } };
+  const waiting_period = { seconds: Math.floor(waitingMs / 1000), nanos: (waitingMs % 1000) * 1e6 };
+  const request = { ...target(key, flags), waiting_period };
+  const what = flags.kek === undefined ? key : `KEK ${flags.kek} of ${key}`;
   show(flags, await callAdmin<ScheduledDeletion>(flags, 'ScheduleKeyDeletion', request), (deletion) => {
     const who = deletion.requested_by.join(', ');
     if (!deletion.in_effect) {
       const period = span(deletion.waiting_period) ?? flags.waitingPeriod;
       return printable(
-        `${who} asked to destroy ${key} after ${period}; nothing has changed yet: within 24 h another custodian must run the same: ` +
-          `dekctl keys schedule-deletion ${key} --waiting-period ${period}`,
+        `${who} asked to destroy ${what} after ${period}; nothing has changed yet: within 24 h another custodian must run the same: ` +
+          `dekctl keys schedule-deletion ${again(key, flags)} --waiting-period ${period}`,
       );
     }
     return printable(
-      `${key} will be destroyed at ${instant(deletion.deletion_at)}, as ${who} asked; until then every use is refused; ` +
-        `stop it with: dekctl keys cancel-deletion ${key}`,
+      `${what} will be destroyed at ${instant(deletion.deletion_at)}, as ${who} asked; until then every use is refused; ` +
+        `stop it with: dekctl keys cancel-deletion ${again(key, flags)}`,
     );
   });
 }
 
-export async function cancelDeletion(key: string, flags: GlobalFlags): Promise<void> {
-  show(flags, await callAdmin<{ state: string }>(flags, 'CancelKeyDeletion', { key }), ({ state }) => {
+export async function cancelDeletion(key: string, flags: KekFlags): Promise<void> {
+  const response = await callAdmin<{ state: string }>(flags, 'CancelKeyDeletion', target(key, flags));
+  show(flags, response, ({ state }) => {
+    if (flags.kek !== undefined) {
+      return printable(`${kekText(key, flags.kek, state)} will not be destroyed; ${seeKeks(key)}`);
+    }
     const next = state === 'KEY_STATE_DISABLED' ? `; back with: dekctl keys enable ${key}` : '';
     return printable(`${key} will not be destroyed; it is ${stateText(state)}${next}`);
   });

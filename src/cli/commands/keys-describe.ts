@@ -9,6 +9,7 @@ interface KekVersion {
   readonly version: string;
   readonly state: string;
   readonly created_at: ProtoTime | null;
+  readonly created_by: string;
   readonly age: ProtoTime | null;
   readonly destroyed_at: ProtoTime | null;
   readonly destroyed_by: string;
@@ -19,6 +20,8 @@ interface Kek {
   readonly kek: string;
   readonly role: string;
   readonly state: string;
+  readonly state_changed_at: ProtoTime | null;
+  readonly state_changed_by: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly versions: readonly KekVersion[];
   readonly expires_at: ProtoTime | null;
@@ -48,13 +51,23 @@ function kekText(kek: Kek): string {
   return table([
     ['KEK', `${kek.kek} (${role}, upstream ${kek.upstream})`],
     ['  problem', kek.problem === '' ? undefined : kek.problem],
-    ['  state', kek.state === 'KEY_STATE_UNSPECIFIED' ? undefined : enumText(kek.state, 'KEY_STATE_')],
+    ['  state', stateText(kek)],
     ['  deletion', kek.deletion === null ? undefined : deletionText(kek.deletion)],
     ['  expires', instant(kek.expires_at)],
     ['  next rotation', instant(kek.next_rotation_at)],
     ['  labels', pairsText(kek.labels) || undefined],
     ...kek.versions.map((version): [string, string] => [`  version ${version.version}`, versionText(version)]),
   ]);
+}
+
+function stateText({ state, state_changed_at: at, state_changed_by: by }: Kek): string | undefined {
+  if (state === 'KEY_STATE_UNSPECIFIED') return undefined;
+  const since = at === null ? '' : ` since ${instant(at)}${byText(by)}`;
+  return `${enumText(state, 'KEY_STATE_')}${since}`;
+}
+
+function byText(who: string): string {
+  return who === '' ? '' : ` by ${who}`;
 }
 
 function deletionText(deletion: NonNullable<Kek['deletion']>): string {
@@ -65,7 +78,7 @@ function deletionText(deletion: NonNullable<Kek['deletion']>): string {
 
 function versionText(version: KekVersion): string {
   const state = enumText(version.state, 'KEK_VERSION_STATE_').replace('decrypt only', 'decrypt-only');
-  const made = `${state}, made ${instant(version.created_at)} (${age(version.age)} ago)`;
+  const made = `${state}, made ${instant(version.created_at)}${byText(version.created_by)} (${age(version.age)} ago)`;
   if (version.destroyed_at === null) return made;
-  return `${made}, destroyed ${instant(version.destroyed_at)} by ${version.destroyed_by}`;
+  return `${made}, destroyed ${instant(version.destroyed_at)}${byText(version.destroyed_by)}`;
 }

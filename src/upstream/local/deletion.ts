@@ -9,7 +9,6 @@ const MIN_WAITING_DAYS = 7;
 const MAX_WAITING_DAYS = 30;
 /** How long a request waits for the other custodians. */
 const REQUEST_LIFETIME_MS = DAY_MS;
-const LAPSE = 'lapse of the request';
 
 /** Throws DekdError INVALID_REQUEST for a waiting period that is not 7 to 30 days. */
 export function checkDeletionRequest({ by, waitingPeriodMs, custodians }: DeletionRequest): void {
@@ -44,21 +43,22 @@ export function deletionRequested(record: KekRecord, request: DeletionRequest, n
     requestedAt: asked?.requestedAt ?? now,
     at: isEnough ? now + request.waitingPeriodMs : null,
   };
-  const changed = { ...record, deletion, changedAt: now, changedBy: request.by };
-  return isEnough ? { ...changed, state, stateBefore: stateBefore(record) } : changed;
+  if (!isEnough) return { ...record, deletion };
+  return { ...record, state, stateBefore: stateBefore(record), deletion, changedAt: now, changedBy: request.by };
 }
 
 /** The record without its deletion, in effect or only asked for; the same record when there is none. Throws DekdError for a KEK that is destroyed. */
 export function deletionCancelled(record: KekRecord, by: string, now: number): KekRecord {
   const state = stateAfter(record, 'cancel');
   if (record.deletion === null) return record;
+  if (state === record.state) return { ...record, deletion: null };
   return { ...record, state, deletion: null, changedAt: now, changedBy: by };
 }
 
 /** The record without a request that too few custodians joined in time; undefined when there is none. */
 export function requestLapsed(record: KekRecord, now: number): KekRecord | undefined {
   if (record.deletion === null || !isLapsed(record.deletion, now)) return undefined;
-  return { ...record, deletion: null, changedAt: now, changedBy: LAPSE };
+  return { ...record, deletion: null };
 }
 
 /** Whether it is only a request, and too old to be joined. */

@@ -13,6 +13,8 @@ export function describeKek(storeId: string, stored: StoredKek, policy: KekPolic
   return {
     uri: formatLocalKek(storeId, record.name),
     state: record.state,
+    stateChangedAt: record.changedAt,
+    stateChangedBy: record.changedBy,
     versions: [...versions.values()].map(describeVersion),
     labels: record.labels,
     ...(expiresAt === undefined ? {} : { expiresAt }),
@@ -20,8 +22,9 @@ export function describeKek(storeId: string, stored: StoredKek, policy: KekPolic
   };
 }
 
-function describeVersion({ version, state, createdAt, changedAt, changedBy }: VersionRecord): KekVersionDescription {
-  const description = { version: String(version), state, createdAt };
+function describeVersion(record: VersionRecord): KekVersionDescription {
+  const { version, state, createdAt, createdBy, changedAt, changedBy } = record;
+  const description = { version: String(version), state, createdAt, createdBy };
   return state === 'destroyed' ? { ...description, destroyedAt: changedAt, destroyedBy: changedBy } : description;
 }
 

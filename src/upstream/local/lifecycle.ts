@@ -21,9 +21,6 @@ const MAX_DISABLED_PARTITIONS = 10_000;
 /** Who made a change that no principal asked for. */
 const BY_SCHEDULE = 'rotation schedule';
 const BY_EXPIRY = 'expiry';
-// CreateKey and RotateKey do not say who asked; the audit log does.
-const BY_CREATION = 'creation';
-const BY_ROTATION = 'rotation';
 
 export interface LifecycleParts {
   readonly options: Pick<LocalOptions, 'directory' | 'schedule' | 'keks'>;
@@ -51,7 +48,7 @@ export class Lifecycle {
     return describeKek(this.#parts.store.id, stored, this.#policy(stored.record.name), this.#now());
   }
 
-  create(name: string, labels: ReadonlyMap<string, string>): KekDescription {
+  create(name: string, labels: ReadonlyMap<string, string>, by: string): KekDescription {
     const { store } = this.#parts;
     checkName(name);
     const checkedLabels = checkLabels(labels);
@@ -65,14 +62,14 @@ export class Lifecycle {
       stateBefore: null,
       createdAt: now,
       changedAt: now,
-      changedBy: BY_CREATION,
+      changedBy: by,
       labels: checkedLabels,
       deletion: null,
     };
-    return this.#write(name, { keks: [record], versions: [this.#newVersion(name, 1, BY_CREATION, now)] });
+    return this.#write(name, { keks: [record], versions: [this.#newVersion(name, 1, by, now)] });
   }
 
-  rotate(stored: StoredKek, by: string = BY_ROTATION): KekDescription {
+  rotate(stored: StoredKek, by: string): KekDescription {
     const { name, state } = stored.record;
     if (state !== 'active') throw rotationRefused(name, state);
     const number = Math.max(...stored.versions.keys()) + 1;
@@ -179,7 +176,8 @@ export class Lifecycle {
   #newVersion(kek: string, version: number, by: string, now: number): VersionRecord {
     try {
       const wrappedKey = this.#parts.kekKeys.create(kek, version);
-      return { kek, version, state: 'active', createdAt: now, changedAt: now, changedBy: by, wrappedKey };
+      const made = { createdAt: now, createdBy: by, changedAt: now, changedBy: by };
+      return { kek, version, state: 'active', ...made, wrappedKey };
     } catch (error) {
       throw fromNative(error);
     }

@@ -37,6 +37,7 @@ const VERSIONS_1: Pick<Table<VersionRecord>, 'name' | 'select' | 'fromRow' | 'id
     version: Number(version),
     state: state as VersionRecord['state'],
     createdAt: Number(createdAt),
+    createdBy: MIGRATION,
     changedAt: Number(createdAt),
     changedBy: MIGRATION,
     wrappedKey: wrappedKey as Uint8Array,

@@ -105,13 +105,13 @@ export class LocalUpstream implements Upstream, KekLifecycle {
     return this.#lifecycle.describe(this.#find(kek) ?? this.#noSuchKek(kek));
   }
 
-  async createKek(name: string, labels: ReadonlyMap<string, string>): Promise<KekDescription> {
+  async createKek(name: string, labels: ReadonlyMap<string, string>, by: string): Promise<KekDescription> {
     this.#refuseWhenOver();
-    return this.#lifecycle.create(name, labels);
+    return this.#lifecycle.create(name, labels, by);
   }
 
-  async rotateKek(kek: string): Promise<KekDescription> {
-    return this.#lifecycle.rotate(this.#existing(kek));
+  async rotateKek(kek: string, by: string): Promise<KekDescription> {
+    return this.#lifecycle.rotate(this.#existing(kek), by);
   }
 
   async changeKek(kek: string, change: KekChange, by: string): Promise<KekDescription> {

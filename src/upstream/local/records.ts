@@ -9,7 +9,7 @@ export interface KekRecord {
   readonly stateBefore: 'active' | 'archived' | null;
   /** Unix milliseconds, as all times of records. */
   readonly createdAt: number;
-  /** The last change of this record, and who made it: "uid 2001". */
+  /** When the state was last changed, and by whom: "uid 2001". Its creation is the first change. */
   readonly changedAt: number;
   readonly changedBy: string;
   readonly labels: ReadonlyMap<string, string>;
@@ -34,7 +34,9 @@ export interface VersionRecord {
   readonly version: number;
   readonly state: KekVersionState;
   readonly createdAt: number;
-  /** The last change of this record, of a destroyed version: its destruction. */
+  /** Who created or rotated the KEK: "uid 2001", "rotation schedule". */
+  readonly createdBy: string;
+  /** When the state was last changed, and by whom; its creation is the first change, its destruction the last. */
   readonly changedAt: number;
   readonly changedBy: string;
   /** nonce | key | tag under the store's wrapping key; null once the version is destroyed. */
@@ -108,21 +110,32 @@ export const KEKS: Table<KekRecord> = {
 };
 
 export const VERSIONS: Table<VersionRecord> = {
-  ...statements('kek_version', 2, ['kek', 'version', 'state', 'created_at', 'changed_at', 'changed_by', 'wrapped_key']),
-  toRow: ({ kek, version, state, createdAt, changedAt, changedBy, wrappedKey }) => [
+  ...statements('kek_version', 2, [
+    'kek',
+    'version',
+    'state',
+    'created_at',
+    'created_by',
+    'changed_at',
+    'changed_by',
+    'wrapped_key',
+  ]),
+  toRow: ({ kek, version, state, createdAt, createdBy, changedAt, changedBy, wrappedKey }) => [
     kek,
     BigInt(version),
     state,
     BigInt(createdAt),
+    createdBy,
     BigInt(changedAt),
     changedBy,
     wrappedKey,
   ],
-  fromRow: ([kek, version, state, createdAt, changedAt, changedBy, wrappedKey]) => ({
+  fromRow: ([kek, version, state, createdAt, createdBy, changedAt, changedBy, wrappedKey]) => ({
     kek: kek as string,
     version: Number(version),
     state: state as VersionRecord['state'],
     createdAt: Number(createdAt),
+    createdBy: createdBy as string,
     changedAt: Number(changedAt),
     changedBy: changedBy as string,
     wrappedKey: wrappedKey as Uint8Array | null,

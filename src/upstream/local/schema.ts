@@ -41,6 +41,7 @@ const KEK_VERSION = `CREATE TABLE kek_version (
   version INTEGER NOT NULL CHECK (version > 0),
   state TEXT NOT NULL CHECK (state IN ('active', 'decrypt-only', 'disabled', 'archived', 'pending-deletion', 'destroyed')),
   created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
   changed_at INTEGER NOT NULL,
   changed_by TEXT NOT NULL,
   wrapped_key BLOB CHECK (length(wrapped_key) = 72),

@@ -42,6 +42,27 @@ test.serial('the first custodian hears what must happen next, the second when th
   t.deepEqual(last.waiting_period, { seconds: String(30 * DAY), nanos: 0 });
 });
 
+test.serial('one KEK of the key: it is named in the request and in the commands that follow', async (t) => {
+  const kek = ['--kek', 'local:retired'];
+  custodians = 1;
+  t.is(
+    (await keys('schedule-deletion', 'orders', '--waiting-period', '7d', ...kek)).stdout,
+    'uid 2001 asked to destroy KEK local:retired of orders after 7d; nothing has changed yet: within 24 h another custodian ' +
+      'must run the same: dekctl keys schedule-deletion orders --kek local:retired --waiting-period 7d\n',
+  );
+  t.is(last.kek, 'local:retired');
+  custodians = 2;
+  t.is(
+    (await keys('schedule-deletion', 'orders', ...kek)).stdout,
+    'KEK local:retired of orders will be destroyed at 1970-01-31T00:00:00.000Z, as uid 2001, uid 2002 asked; until then every use is refused; ' +
+      'stop it with: dekctl keys cancel-deletion orders --kek local:retired\n',
+  );
+  t.is(
+    (await keys('cancel-deletion', 'carts', ...kek)).stdout,
+    'KEK local:retired of carts (the key is active) will not be destroyed; see its state with: dekctl keys describe carts\n',
+  );
+});
+
 test.serial('for programs', async (t) => {
   custodians = 1;
   const document = JSON.parse((await keys('schedule-deletion', 'orders', '--json')).stdout);

@@ -12,17 +12,26 @@ const agent = fakeAgent(test, {
         kek: 'local:x/orders',
         role: 'RECIPIENT_ROLE_AUTHORITY',
         state: 'KEY_STATE_PENDING_DELETION',
+        state_changed_at: at(50),
+        state_changed_by: 'uid 2002',
         labels: { team: 'payments' },
         versions: [
           {
             version: '1',
             state: 'KEK_VERSION_STATE_DESTROYED',
             created_at: at(0),
+            created_by: 'uid 2001',
             age: at(90),
             destroyed_at: at(60),
             destroyed_by: 'uid 2001, uid 2002',
           },
-          { version: '2', state: 'KEK_VERSION_STATE_DECRYPT_ONLY', created_at: at(10), age: at(80) },
+          {
+            version: '2',
+            state: 'KEK_VERSION_STATE_DECRYPT_ONLY',
+            created_at: at(10),
+            created_by: 'rotation schedule',
+            age: at(80),
+          },
           { version: '3', state: 'KEK_VERSION_STATE_ACTIVE', created_at: at(20), age: at(70) },
         ],
         expires_at: at(100),
@@ -48,13 +57,13 @@ test.serial('for people: the key from memory, then each KEK as its upstream desc
   t.is(
     keks.join('\n\n'),
     `KEK              local:x/orders (authority, upstream store)
-  state          pending deletion
+  state          pending deletion since 1970-01-01T00:00:50.000Z by uid 2002
   deletion       at 1970-01-01T00:02:00.000Z, asked for by uid 2001, uid 2002
   expires        1970-01-01T00:01:40.000Z
   next rotation  1970-01-01T00:01:50.000Z
   labels         team=payments
-  version 1      destroyed, made 1970-01-01T00:00:00.000Z (90s ago), destroyed 1970-01-01T00:01:00.000Z by uid 2001, uid 2002
-  version 2      decrypt-only, made 1970-01-01T00:00:10.000Z (80s ago)
+  version 1      destroyed, made 1970-01-01T00:00:00.000Z by uid 2001 (90s ago), destroyed 1970-01-01T00:01:00.000Z by uid 2001, uid 2002
+  version 2      decrypt-only, made 1970-01-01T00:00:10.000Z by rotation schedule (80s ago)
   version 3      active, made 1970-01-01T00:00:20.000Z (70s ago)
 
 KEK         local:y/orders (standby, upstream spare)

@@ -36,6 +36,26 @@ test.serial('each says what it did, and how to undo it', async (t) => {
   );
 });
 
+test.serial('one KEK of the key: it is named in the request and in what undoes it', async (t) => {
+  const kek = ['--kek', 'local:retired'];
+  t.is(
+    (await keys('disable', 'orders', ...kek)).stdout,
+    'disabled KEK local:retired of orders (the key is disabled): what it wrapped is refused from now on, DEKs zeroed: 3; ' +
+      'back with: dekctl keys enable orders --kek local:retired\n',
+  );
+  t.deepEqual([last.key, last.kek], ['orders', 'local:retired']);
+  t.is(
+    (await keys('enable', 'orders', ...kek)).stdout,
+    'enabled KEK local:retired of orders (the key is active); see its state with: dekctl keys describe orders\n',
+  );
+  t.is(
+    (await keys('archive', 'orders', ...kek)).stdout,
+    'archived KEK local:retired of orders (the key is archived): what it wrapped decrypts for rules with archived: true; ' +
+      'back with: dekctl keys enable orders --kek local:retired\n',
+  );
+  t.is(last.kek, 'local:retired');
+});
+
 test.serial('for programs the agent’s answer', async (t) => {
   t.deepEqual(JSON.parse((await keys('disable', 'orders', '--json')).stdout), {
     state: 'KEY_STATE_DISABLED',

@@ -120,6 +120,6 @@ test('a development store gets a root key of its own', async (t) => {
 
 async function createWithDevelopmentKey(t: ExecutionContext, { options }: Place): Promise<void> {
   const upstream = await openPlace(t, { ...options, rootKey: { development: true } });
-  await upstream.createKek('orders', new Map());
+  await upstream.createKek('orders', new Map(), 'uid 2001');
   await upstream.close();
 }

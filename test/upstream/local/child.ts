@@ -36,7 +36,7 @@ const SCENES: Record<string, (options: LocalOptions) => Promise<unknown>> = {
   'create until the disk is full': async (options) => {
     const upstream = await openLocal('store', options);
     const labels = new Map(Array.from({ length: 64 }, (_, index) => [`label-${index}`, 'x'.repeat(256)]));
-    const failure = await upstream.createKek('large', labels).catch((error: unknown) => error);
+    const failure = await upstream.createKek('large', labels, 'uid 2001').catch((error: unknown) => error);
     const dek = createKey('dek');
     const kek = upstream.resolve('local:orders');
     freeKey(await upstream.unwrap(kek, await upstream.wrap(kek, dek, CONTEXT, live()), CONTEXT, live()));
@@ -79,7 +79,7 @@ const SCENES: Record<string, (options: LocalOptions) => Promise<unknown>> = {
     const kek = upstream.resolve('local:orders');
     const wrapped = await upstream.wrap(kek, dek, CONTEXT, live());
     freeKey(await upstream.unwrap(kek, wrapped, CONTEXT, live()));
-    await upstream.createKek('orders', new Map()).catch(() => undefined);
+    await upstream.createKek('orders', new Map(), 'uid 2001').catch(() => undefined);
     await upstream.unwrap(kek, wrapped, wrapContext({}), live()).catch(() => undefined);
     await openLocal('store', options).catch(() => undefined);
     const open = arenaStatus().slotsUsed;
@@ -93,7 +93,7 @@ const SCENES: Record<string, (options: LocalOptions) => Promise<unknown>> = {
   destroy: async (options) => {
     const clock = new MovableClock();
     const upstream = await openLocal('store', { ...options, clock });
-    const { uri } = await upstream.createKek('orders', new Map());
+    const { uri } = await upstream.createKek('orders', new Map(), 'uid 2001');
     const dek = createKey('dek');
     await upstream.wrap(uri, dek, CONTEXT, live());
     const request = { by: 'uid 2001', waitingPeriodMs: 7 * 86_400_000, custodians: 1 };

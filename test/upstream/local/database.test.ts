@@ -30,7 +30,7 @@ test('an agent in another process is refused while the first one runs', async (t
     `upstream store: keystore ${place.directory}: another agent has it open; ` +
     'stop that one, or give this one a directory of its own';
   t.is(runChild('open', place.options), refusal);
-  await upstream.createKek('still-works', new Map());
+  await upstream.createKek('still-works', new Map(), 'uid 2001');
   t.is(runChild('open', place.options), refusal);
   await upstream.close();
   t.is(runChild('open', place.options), 'opened');
@@ -42,7 +42,7 @@ test('a second upstream on the same directory is refused in the same process', a
   await t.throwsAsync(openPlace(t, place.options), { name: 'DekdError', message: /another agent has it open/ });
   // The failed attempt must not have dropped the first one's lock.
   t.regex(String(runChild('open', place.options)), /another agent has it open/);
-  t.is((await upstream.createKek('still-works', new Map())).state, 'active');
+  t.is((await upstream.createKek('still-works', new Map(), 'uid 2001')).state, 'active');
 });
 
 test('an agent that was killed leaves a store that opens, and no lock', async (t) => {
@@ -62,7 +62,7 @@ test('an agent that was killed leaves a store that opens, and no lock', async (t
   await ended;
   t.true(existsSync(`${place.database}-journal`));
   const upstream = await openPlace(t, place.options);
-  t.is((await upstream.rotateKek('local:orders')).versions.length, 3);
+  t.is((await upstream.rotateKek('local:orders', 'uid 2001')).versions.length, 3);
 });
 
 test('a directory that cannot be written is refused with the way out', async (t) => {
@@ -96,7 +96,7 @@ test('a disk that takes no more loses nothing and goes on reading', async (t) =>
   t.is(failure['class'], 'unreachable');
   t.regex(failure['message']!, /^keystore \S+: nothing was changed: the disk/);
   const upstream = await openPlace(t, place.options);
-  t.is((await upstream.createKek('large', new Map())).versions.length, 1);
+  t.is((await upstream.createKek('large', new Map(), 'uid 2001')).versions.length, 1);
 });
 
 test('what is not a keystore is refused and left alone', (t) => {

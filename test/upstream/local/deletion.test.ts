@@ -33,7 +33,7 @@ test('a waiting period has 7 to 30 days', (t) => {
 test('the first custodian only asks, the second one decides', (t) => {
   const record = kekRecord('orders');
   const asked = deletionRequested(record, asks('uid 1'), NOW);
-  t.is(asked.state, 'active');
+  t.like(asked, { state: 'active', changedAt: 1, changedBy: 'uid 2001' }, 'the state did not change');
   const request = { requestedBy: ['uid 1'], waitingPeriodMs: 30 * DAY_MS, requestedAt: NOW };
   t.deepEqual(asked.deletion, { ...request, at: null });
   t.is(deletionRequested(asked, asks('uid 1'), NOW + 1), asked, 'the same custodian changes nothing');
@@ -82,7 +82,7 @@ test('a request lapses after 24 hours and is then as if nobody had asked', (t) =
   t.is(again.deletion?.requestedAt, NOW + DAY_MS);
   const lapsed = requestLapsed(asked, NOW + DAY_MS);
   t.is(lapsed?.deletion, null);
-  t.is(lapsed?.changedBy, 'lapse of the request');
+  t.like(lapsed, { changedAt: 1, changedBy: 'uid 2001' }, 'the state did not change');
   t.is(requestLapsed(kekRecord('orders'), NOW), undefined);
 
   const pending = deletionRequested(asked, asks('uid 2', 30), NOW + 1);
@@ -95,12 +95,13 @@ test('cancelling withdraws a request, and ends a waiting in disabled', (t) => {
   t.is(deletionCancelled(record, 'uid 3', NOW), record);
   const asked = deletionRequested(record, asks('uid 1'), NOW);
   const withdrawn = deletionCancelled(asked, 'uid 3', NOW + 1);
-  t.like(withdrawn, { state: 'archived', stateBefore: null, deletion: null, changedBy: 'uid 3', changedAt: NOW + 1 });
+  t.like(withdrawn, { state: 'archived', stateBefore: null, deletion: null, changedBy: 'uid 2001', changedAt: 1 });
   const pending = deletionRequested(asked, asks('uid 2'), NOW + 1);
   t.like(deletionCancelled(pending, 'uid 3', NOW + 2), {
     state: 'disabled',
     stateBefore: 'archived',
     deletion: null,
+    changedAt: NOW + 2,
     changedBy: 'uid 3',
   });
   const destroyed = kekRecord('orders', { state: 'destroyed' });

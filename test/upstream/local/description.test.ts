@@ -8,19 +8,28 @@ const DAY_MS = 86_400_000;
 test('callers see what there is to see, and nothing that does not apply', (t) => {
   const versions = [
     versionRecord('orders', 1, { state: 'destroyed', wrappedKey: null, changedAt: 7, changedBy: 'uid 1, uid 2' }),
-    versionRecord('orders', 2, { createdAt: 5, changedAt: 6 }),
+    versionRecord('orders', 2, { createdAt: 5, createdBy: 'rotation schedule', changedAt: 6 }),
   ];
   const stored = {
-    record: kekRecord('orders', { labels: new Map([['team', 'payments']]) }),
+    record: kekRecord('orders', { changedAt: 8, changedBy: 'uid 9', labels: new Map([['team', 'payments']]) }),
     versions: new Map(versions.map((version) => [version.version, version])),
     partitions: new Map(),
   };
   const described = {
     uri: 'local:0123456789abcdef/orders',
     state: 'active' as const,
+    stateChangedAt: 8,
+    stateChangedBy: 'uid 9',
     versions: [
-      { version: '1', state: 'destroyed', createdAt: 1, destroyedAt: 7, destroyedBy: 'uid 1, uid 2' },
-      { version: '2', state: 'active', createdAt: 5 },
+      {
+        version: '1',
+        state: 'destroyed',
+        createdAt: 1,
+        createdBy: 'uid 2001',
+        destroyedAt: 7,
+        destroyedBy: 'uid 1, uid 2',
+      },
+      { version: '2', state: 'active', createdAt: 5, createdBy: 'rotation schedule' },
     ],
     labels: new Map([['team', 'payments']]),
   };

@@ -52,9 +52,9 @@ export async function openPlace(t: ExecutionContext, options: LocalOptions): Pro
 export async function makeStore(t: ExecutionContext): Promise<Place> {
   const place = makePlace(t);
   const upstream = await openPlace(t, { ...place.options, clock: new MovableClock() });
-  await upstream.createKek('orders', new Map([['team', 'payments']]));
-  await upstream.rotateKek('local:orders');
-  await upstream.createKek('carts', new Map());
+  await upstream.createKek('orders', new Map([['team', 'payments']]), 'uid 2001');
+  await upstream.rotateKek('local:orders', 'uid 2001');
+  await upstream.createKek('carts', new Map(), 'uid 2001');
   await upstream.close();
   return place;
 }
@@ -105,12 +105,12 @@ export function openStore(
 }
 
 export function kekRecord(name: string, changes: Partial<KekRecord> = {}): KekRecord {
-  const times = { createdAt: 1, changedAt: 1, changedBy: 'creation' };
+  const times = { createdAt: 1, changedAt: 1, changedBy: 'uid 2001' };
   return { name, state: 'active', stateBefore: null, ...times, labels: new Map(), deletion: null, ...changes };
 }
 
 /** With random bytes in the place of a wrapped key. */
 export function versionRecord(kek: string, version = 1, changes: Partial<VersionRecord> = {}): VersionRecord {
-  const times = { createdAt: 1, changedAt: 1, changedBy: 'creation' };
+  const times = { createdAt: 1, createdBy: 'uid 2001', changedAt: 1, changedBy: 'uid 2001' };
   return { kek, version, state: 'active', ...times, wrappedKey: new Uint8Array(randomBytes(72)), ...changes };
 }

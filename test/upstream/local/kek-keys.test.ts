@@ -54,7 +54,7 @@ test('a key is wrapped under another key from slot to slot, and stays the same',
 test('code that knows only docs/upstreams/local.md gets from the root key to the DEK; no key lies in the file', async (t) => {
   const place = makePlace(t);
   const upstream = await openPlace(t, place.options);
-  const { uri } = await upstream.createKek('orders', new Map());
+  const { uri } = await upstream.createKek('orders', new Map(), 'uid 2001');
   const dek = createKey('dek');
   t.teardown(() => freeKey(dek));
   const context = wrapContext({ 'dekd:key': 'orders', 'dekd:id': dekId(dek).toString('hex'), tenant: 'acme' });

@@ -25,7 +25,7 @@ export async function makeWorld(t: ExecutionContext, options: Partial<LocalOptio
   const place = makePlace(t);
   const clock = new MovableClock();
   const upstream = await openPlace(t, { ...place.options, ...options, clock });
-  const { uri: kek } = await upstream.createKek('orders', new Map());
+  const { uri: kek } = await upstream.createKek('orders', new Map(), 'uid 2001');
   const changes: KekDescription[] = [];
   upstream.onKekChange = (description) => changes.push(description);
   return { place, clock, upstream, kek, changes };

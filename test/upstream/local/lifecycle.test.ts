@@ -45,24 +45,29 @@ test('a KEK is disabled, enabled and archived, and is that after a restart', asy
   t.is((await again.changeKek(w.kek, 'enable', 'uid 2001')).state, 'active');
 });
 
-test('who changed a record, and when, is in the record', async (t) => {
+test('who made a version and who changed a state, and when, is in the records and in what callers see', async (t) => {
   const w = await makeWorld(t);
   const createdAt = w.clock.wallMs();
   w.clock.stepWall(5);
-  await w.upstream.rotateKek(w.kek);
+  await w.upstream.rotateKek(w.kek, 'uid 2002');
   w.clock.stepWall(5);
-  await w.upstream.changeKek(w.kek, 'disable', 'uid 2001');
+  const described = await w.upstream.changeKek(w.kek, 'disable', 'uid 2003');
+  t.like(described, { stateChangedAt: createdAt + 10, stateChangedBy: 'uid 2003' });
+  t.like(described.versions, [
+    { version: '1', state: 'decrypt-only', createdAt, createdBy: 'uid 2001' },
+    { version: '2', state: 'active', createdAt: createdAt + 5, createdBy: 'uid 2002' },
+  ]);
   await w.upstream.close();
   edit(w.place, (connection) => {
     const kek = { ...connection.prepare('SELECT created_at, changed_at, changed_by, state_before FROM kek').get() };
-    const changed = { changed_at: createdAt + 10, changed_by: 'uid 2001' };
+    const changed = { changed_at: createdAt + 10, changed_by: 'uid 2003' };
     t.deepEqual(kek, { created_at: createdAt, ...changed, state_before: 'active' });
-    const versions = connection.prepare('SELECT version, changed_at, changed_by FROM kek_version').all();
+    const versions = connection.prepare('SELECT version, created_by, changed_at, changed_by FROM kek_version').all();
     t.deepEqual(
       versions.map((row) => ({ ...row })),
       [
-        { version: 1, changed_at: createdAt + 5, changed_by: 'rotation' },
-        { version: 2, changed_at: createdAt + 5, changed_by: 'rotation' },
+        { version: 1, created_by: 'uid 2001', changed_at: createdAt + 5, changed_by: 'uid 2002' },
+        { version: 2, created_by: 'uid 2002', changed_at: createdAt + 5, changed_by: 'uid 2002' },
       ],
     );
   });
@@ -75,7 +80,7 @@ test('a transition that is not allowed says where from, where to and the way out
     name: 'DekdError',
     message: 'KEK orders is disabled: disabled → archived is not allowed; enable it first',
   });
-  t.is(await reasonOf(t, w.upstream.rotateKek(w.kek)), 'KEY_DISABLED');
+  t.is(await reasonOf(t, w.upstream.rotateKek(w.kek, 'uid 2001')), 'KEY_DISABLED');
   t.is((await w.upstream.describe(w.kek, live())).state, 'disabled');
   t.is(w.changes.length, 1);
   for (const call of [
@@ -93,13 +98,17 @@ test('rotation beyond max_versions archives the oldest; it still unwraps and is 
   const dek = createKey('dek');
   t.teardown(() => freeKey(dek));
   const wrapped = await w.upstream.wrap(w.kek, dek, CONTEXT, live());
-  await w.upstream.rotateKek(w.kek);
-  t.deepEqual(versionStates(await w.upstream.rotateKek(w.kek)), ['1 archived', '2 decrypt-only', '3 active']);
+  await w.upstream.rotateKek(w.kek, 'uid 2001');
+  t.deepEqual(versionStates(await w.upstream.rotateKek(w.kek, 'uid 2001')), [
+    '1 archived',
+    '2 decrypt-only',
+    '3 active',
+  ]);
   t.deepEqual(versionStates(w.changes.at(-1)!), ['1 archived', '2 decrypt-only', '3 active']);
   const again = await w.upstream.unwrap(w.kek, wrapped, CONTEXT, live());
   t.deepEqual(dekId(again), dekId(dek));
   freeKey(again);
-  for (let rotation = 0; rotation < 20; rotation++) await w.upstream.rotateKek(w.kek);
+  for (let rotation = 0; rotation < 20; rotation++) await w.upstream.rotateKek(w.kek, 'uid 2001');
   const { versions } = await w.upstream.describe(w.kek, live());
   t.is(versions.filter(({ state }) => state === 'archived').length, 21);
   freeKey(await w.upstream.unwrap(w.kek, wrapped, CONTEXT, live()));
@@ -156,7 +165,7 @@ test('a cancelled deletion leaves a disabled KEK with its key', async (t) => {
 
 test('a disabled partition refuses its DEKs under that KEK and no others, also after a restart', async (t) => {
   const w = await makeWorld(t);
-  const { uri: otherKek } = await w.upstream.createKek('carts', new Map());
+  const { uri: otherKek } = await w.upstream.createKek('carts', new Map(), 'uid 2001');
   const dek = createKey('dek');
   t.teardown(() => freeKey(dek));
   const others = [
@@ -212,7 +221,7 @@ test('a store takes 10,000 disabled partitions and no more', async (t) => {
   const place = makePlace(t);
   const { store, keys } = openStore(t, place);
   const upstream = new LocalUpstream(place.options, store, keys, false);
-  const { uri: kek } = await upstream.createKek('orders', new Map());
+  const { uri: kek } = await upstream.createKek('orders', new Map(), 'uid 2001');
   const tenant = (name: string) => new Map([['tenant', name]]);
   const partitions = Array.from({ length: 9_999 }, (_, index) => ({
     kek: 'orders',
@@ -240,7 +249,7 @@ test('no slot for a new key is an error of the agent, and nothing is made', (t) 
   };
   const onChange = () => t.fail('nothing was changed');
   const lifecycle = new Lifecycle({ options: place.options, clock: new MovableClock(), store, kekKeys, onChange });
-  const error = t.throws(() => lifecycle.create('orders', new Map()), { name: 'DekdError' });
+  const error = t.throws(() => lifecycle.create('orders', new Map(), 'uid 2001'), { name: 'DekdError' });
   t.is((error as unknown as { reason: string }).reason, 'SECRET_MEMORY_EXHAUSTED');
   t.deepEqual(store.names(), []);
 });
@@ -249,7 +258,7 @@ test('a change that seemed to fail and took place is told to whoever asks next',
   const place = makePlace(t);
   const { store, database, keys } = openStore(t, place);
   const upstream = new LocalUpstream(place.options, store, keys, false);
-  const { uri: kek } = await upstream.createKek('orders', new Map());
+  const { uri: kek } = await upstream.createKek('orders', new Map(), 'uid 2001');
   const { connection } = database;
   const { exec, prepare } = { exec: connection.exec.bind(connection), prepare: connection.prepare.bind(connection) };
   connection.exec = (sql) => {
@@ -261,15 +270,15 @@ test('a change that seemed to fail and took place is told to whoever asks next',
       throw Object.assign(new Error('disk I/O error'), { code: 'ERR_SQLITE_ERROR', errcode: 266 });
     return prepare(sql);
   };
-  await fails(t, upstream.rotateKek(kek), 'unreachable');
+  await fails(t, upstream.rotateKek(kek, 'uid 2001'), 'unreachable');
   t.is((await upstream.describe(kek, live())).versions.length, 1);
   connection.exec = exec;
   connection.prepare = prepare;
-  await t.throwsAsync(upstream.rotateKek(kek), {
+  await t.throwsAsync(upstream.rotateKek(kek, 'uid 2001'), {
     name: 'DekdError',
     message:
       /^keystore \S+: an earlier change that seemed to fail is on the disk after all; look at the key, and try again$/,
   });
   t.is((await upstream.describe(kek, live())).versions.length, 2);
-  t.is((await upstream.rotateKek(kek)).versions.length, 3);
+  t.is((await upstream.rotateKek(kek, 'uid 2001')).versions.length, 3);
 });

@@ -72,6 +72,8 @@ test('a store of schema 1 is migrated when it is opened, and keeps everything', 
       orders.versions.map(({ version, state }) => `${version} ${state}`),
       ['1 decrypt-only', '2 active'],
     );
+    t.is(orders.stateChangedBy, 'migration from schema 1');
+    t.is(orders.versions[1]?.createdBy, 'migration from schema 1');
     t.deepEqual(
       (await upstream.listKeks()).map(({ name }) => name),
       ['carts', 'orders'],

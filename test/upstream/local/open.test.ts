@@ -8,7 +8,7 @@ test('an absent directory becomes a private one with a store', async (t) => {
   const place = makePlace(t);
   const directory = join(place.directory, 'deep', 'below');
   const upstream = await openPlace(t, { ...place.options, directory });
-  await upstream.createKek('orders', new Map());
+  await upstream.createKek('orders', new Map(), 'uid 2001');
   await upstream.close();
   t.is(statSync(directory).mode & 0o777, 0o700);
   t.deepEqual(readdirSync(directory), ['keystore.db']);
@@ -19,7 +19,7 @@ test('a development root key is announced, lies beside the store and opens it ag
   const development = { ...options, rootKey: { development: true as const } };
   const first = await openPlace(t, development);
   t.deepEqual(first.warnings, ['development only: the root key lies beside the store']);
-  const { uri } = await first.createKek('orders', new Map());
+  const { uri } = await first.createKek('orders', new Map(), 'uid 2001');
   await first.close();
   t.deepEqual(readdirSync(options.directory).sort(), ['keystore.db', 'root.key']);
   const second = await openPlace(t, development);
@@ -51,7 +51,7 @@ test('a start without a root key leaves nothing in the way of the next one', asy
   await t.throwsAsync(openLocal('store', place.options), { name: 'DekdError', message: /make one with/ });
   writeFileSync(place.rootKeyFile, Buffer.alloc(32, 9), { mode: 0o600 });
   const upstream = await openPlace(t, place.options);
-  t.is((await upstream.createKek('orders', new Map())).state, 'active');
+  t.is((await upstream.createKek('orders', new Map(), 'uid 2001')).state, 'active');
 });
 
 test('every slot that was taken is given back', async (t) => {

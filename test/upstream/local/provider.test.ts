@@ -18,8 +18,8 @@ const DAY_MS = 86_400_000;
 async function setUp(): Promise<Backend> {
   const directory = mkdtempSync(join(tmpdir(), 'dekd-local-'));
   const upstream = await openLocal('store', { type: 'local', directory, rootKey: { development: true } });
-  const { uri: kek } = await upstream.createKek('orders', new Map());
-  const { uri: otherKek } = await upstream.createKek('carts', new Map());
+  const { uri: kek } = await upstream.createKek('orders', new Map(), 'uid 2001');
+  const { uri: otherKek } = await upstream.createKek('carts', new Map(), 'uid 2001');
   return {
     upstream,
     kek,
@@ -28,7 +28,7 @@ async function setUp(): Promise<Backend> {
     missingVersion: '99',
     bindsContext: true,
     rotate: async () => {
-      await upstream.rotateKek(kek);
+      await upstream.rotateKek(kek, 'uid 2001');
     },
     tearDown: async () => {
       await upstream.close();
@@ -49,10 +49,10 @@ test('a new KEK has one active version, its labels and its time', async (t) => {
     ['team', 'payments'],
     ['__proto__', 'is a label like any other'],
   ]);
-  const description = await upstream.createKek('orders', labels);
+  const description = await upstream.createKek('orders', labels, 'uid 2001');
   t.regex(description.uri, /^local:[0-9a-f]{16}\/orders$/);
   t.is(description.state, 'active');
-  t.deepEqual(description.versions, [{ version: '1', state: 'active', createdAt: now }]);
+  t.deepEqual(description.versions, [{ version: '1', state: 'active', createdAt: now, createdBy: 'uid 2001' }]);
   labels.clear();
   const read = await upstream.describe(description.uri, live());
   t.deepEqual(
@@ -75,15 +75,15 @@ test('a rotation makes the old version decrypt-only', async (t) => {
   const clock = new MovableClock();
   const now = clock.wallMs();
   const upstream = await openPlace(t, { ...makePlace(t).options, clock });
-  const { uri } = await upstream.createKek('orders', new Map([['team', 'payments']]));
+  const { uri } = await upstream.createKek('orders', new Map([['team', 'payments']]), 'uid 2001');
   clock.stepWall(DAY_MS);
-  await upstream.rotateKek(uri);
+  await upstream.rotateKek(uri, 'uid 2001');
   clock.stepWall(DAY_MS);
-  const description = await upstream.rotateKek('local:orders');
+  const description = await upstream.rotateKek('local:orders', 'uid 2002');
   t.deepEqual(description.versions, [
-    { version: '1', state: 'decrypt-only', createdAt: now },
-    { version: '2', state: 'decrypt-only', createdAt: now + DAY_MS },
-    { version: '3', state: 'active', createdAt: now + 2 * DAY_MS },
+    { version: '1', state: 'decrypt-only', createdAt: now, createdBy: 'uid 2001' },
+    { version: '2', state: 'decrypt-only', createdAt: now + DAY_MS, createdBy: 'uid 2001' },
+    { version: '3', state: 'active', createdAt: now + 2 * DAY_MS, createdBy: 'uid 2002' },
   ]);
   t.deepEqual([...description.labels], [['team', 'payments']]);
 });
@@ -93,11 +93,11 @@ test('everything is there after a restart, and every version unwraps', async (t)
   const dek = createKey('dek');
   t.teardown(() => freeKey(dek));
   const first = await openPlace(t, place.options);
-  const { uri } = await first.createKek('orders', new Map([['team', 'payments']]));
+  const { uri } = await first.createKek('orders', new Map([['team', 'payments']]), 'uid 2001');
   const wraps = [await first.wrap(uri, dek, CONTEXT, live())];
   // Past ten, so that versions sort as numbers and not as text.
   for (let rotation = 0; rotation < 11; rotation++) {
-    await first.rotateKek(uri);
+    await first.rotateKek(uri, 'uid 2001');
     wraps.push(await first.wrap(uri, dek, CONTEXT, live()));
   }
   const before = await first.describe(uri, live());
@@ -112,17 +112,17 @@ test('everything is there after a restart, and every version unwraps', async (t)
     t.deepEqual(dekId(again), dekId(dek));
     freeKey(again);
   }
-  const { versions } = await second.rotateKek(uri);
+  const { versions } = await second.rotateKek(uri, 'uid 2001');
   t.is(versions.at(-1)?.version, '13');
 });
 
 test('a version of the same KEK does not open what another wrapped', async (t) => {
   const upstream = await openPlace(t, makePlace(t).options);
-  const { uri } = await upstream.createKek('orders', new Map());
+  const { uri } = await upstream.createKek('orders', new Map(), 'uid 2001');
   const dek = createKey('dek');
   t.teardown(() => freeKey(dek));
   const wrapped = await upstream.wrap(uri, dek, CONTEXT, live());
-  await upstream.rotateKek(uri);
+  await upstream.rotateKek(uri, 'uid 2001');
   await fails(t, upstream.unwrap(uri, { ...wrapped, kekVersion: '2' }, CONTEXT, live()), 'invalid');
   for (const kekVersion of ['01', '+1', '1.0', ' 1', '0', '-1', '1e0']) {
     await fails(t, upstream.unwrap(uri, { ...wrapped, kekVersion }, CONTEXT, live()), 'invalid');
@@ -131,7 +131,7 @@ test('a version of the same KEK does not open what another wrapped', async (t) =
 
 test('a DEK handle that is stale, or of a closed arena slot, is not a refusal', async (t) => {
   const upstream = await openPlace(t, makePlace(t).options);
-  const { uri } = await upstream.createKek('orders', new Map());
+  const { uri } = await upstream.createKek('orders', new Map(), 'uid 2001');
   const dek = createKey('dek');
   freeKey(dek);
   await fails(t, upstream.wrap(uri, dek, CONTEXT, live()), 'unreachable');
@@ -139,47 +139,47 @@ test('a DEK handle that is stale, or of a closed arena slot, is not a refusal', 
 
 test('KEKs of other stores are refused, both stores named', async (t) => {
   const upstream = await openPlace(t, makePlace(t).options);
-  const { uri } = await upstream.createKek('orders', new Map());
+  const { uri } = await upstream.createKek('orders', new Map(), 'uid 2001');
   const own = uri.slice('local:'.length, -'/orders'.length);
   t.is(upstream.resolve('local:orders'), uri);
   t.throws(() => upstream.resolve('local:0123456789abcdef/orders'), {
     name: 'DekdError',
     message: `kek: local:0123456789abcdef/orders lies in store 0123456789abcdef; the store of this upstream is ${own}`,
   });
-  await t.throwsAsync(upstream.rotateKek('local:0123456789abcdef/orders'), { name: 'DekdError' });
+  await t.throwsAsync(upstream.rotateKek('local:0123456789abcdef/orders', 'uid 2001'), { name: 'DekdError' });
   const failure = await fails(t, upstream.describe('local:0123456789abcdef/orders', live()), 'refused', 'kek');
   t.is(failure?.message, `store ${own} has no KEK local:0123456789abcdef/orders`);
 });
 
 test('create refuses bad names, bad labels and names that are taken', async (t) => {
   const upstream = await openPlace(t, makePlace(t).options);
-  await upstream.createKek('orders', new Map());
+  await upstream.createKek('orders', new Map(), 'uid 2001');
   const reasonOf = async (call: Promise<unknown>) =>
     ((await t.throwsAsync(call, { name: 'DekdError' })) as unknown as { reason: string }).reason;
-  t.is(await reasonOf(upstream.createKek('orders', new Map())), 'KEY_EXISTS');
+  t.is(await reasonOf(upstream.createKek('orders', new Map(), 'uid 2001')), 'KEY_EXISTS');
   for (const name of ['', '.orders', 'a/b', 'a b', 'ä', 'a'.repeat(129), 'a\n']) {
-    t.is(await reasonOf(upstream.createKek(name, new Map())), 'INVALID_REQUEST', JSON.stringify(name));
+    t.is(await reasonOf(upstream.createKek(name, new Map(), 'uid 2001')), 'INVALID_REQUEST', JSON.stringify(name));
   }
-  t.is(await reasonOf(upstream.createKek('carts', new Map([['', 'value']]))), 'INVALID_REQUEST');
-  t.is(await reasonOf(upstream.rotateKek('local:carts')), 'KEY_NOT_FOUND');
-  t.is(await reasonOf(upstream.rotateKek('aws-kms:carts')), 'INVALID_REQUEST');
+  t.is(await reasonOf(upstream.createKek('carts', new Map([['', 'value']]), 'uid 2001')), 'INVALID_REQUEST');
+  t.is(await reasonOf(upstream.rotateKek('local:carts', 'uid 2001')), 'KEY_NOT_FOUND');
+  t.is(await reasonOf(upstream.rotateKek('aws-kms:carts', 'uid 2001')), 'INVALID_REQUEST');
   const longest = 'a'.repeat(128);
-  t.true((await upstream.createKek(longest, new Map())).uri.endsWith(longest));
+  t.true((await upstream.createKek(longest, new Map(), 'uid 2001')).uri.endsWith(longest));
 });
 
 test('names that Object.prototype has are names like any other', async (t) => {
   const upstream = await openPlace(t, makePlace(t).options);
   await fails(t, upstream.describe(upstream.resolve('local:constructor'), live()), 'refused', 'kek');
-  const { uri } = await upstream.createKek('constructor', new Map());
-  t.is((await upstream.rotateKek(uri)).versions.length, 2);
+  const { uri } = await upstream.createKek('constructor', new Map(), 'uid 2001');
+  t.is((await upstream.rotateKek(uri, 'uid 2001')).versions.length, 2);
 });
 
 test('a closed upstream makes and rotates nothing', async (t) => {
   const upstream = await openPlace(t, makePlace(t).options);
-  const { uri } = await upstream.createKek('orders', new Map());
+  const { uri } = await upstream.createKek('orders', new Map(), 'uid 2001');
   await upstream.close();
-  await fails(t, upstream.createKek('carts', new Map()), 'unreachable');
-  await fails(t, upstream.rotateKek(uri), 'unreachable');
+  await fails(t, upstream.createKek('carts', new Map(), 'uid 2001'), 'unreachable');
+  await fails(t, upstream.rotateKek(uri, 'uid 2001'), 'unreachable');
 });
 
 for (const state of ['archived', 'disabled', 'pending-deletion', 'destroyed'] as const) {
@@ -205,7 +205,7 @@ for (const state of ['archived', 'disabled', 'pending-deletion', 'destroyed'] as
     }
     const failure = await fails(t, upstream.wrap(kek, dek, CONTEXT, live()), 'refused', 'kek');
     t.regex(failure?.message ?? '', /has no active version; rotate it$/);
-    await upstream.rotateKek(kek);
+    await upstream.rotateKek(kek, 'uid 2001');
     t.is((await upstream.wrap(kek, dek, CONTEXT, live())).kekVersion, '3');
   });
 }
@@ -214,7 +214,7 @@ test('a store that refuses a backup says why', async (t) => {
   const place = makePlace(t);
   const { store, database, keys } = openStore(t, place);
   const upstream = new LocalUpstream(place.options, store, keys, false);
-  await upstream.createKek('orders', new Map());
+  await upstream.createKek('orders', new Map(), 'uid 2001');
   t.is((await upstream.backup()).subarray(0, 13).toString(), 'SQLite format');
   database.connection.exec(`UPDATE kek SET changed_by = 'somebody'`);
   await t.throwsAsync(upstream.backup(), {

@@ -33,6 +33,7 @@ test('a version and a disabled partition become rows and the same again', (t) =>
     version: 12,
     state: 'active' as const,
     createdAt: 5,
+    createdBy: 'uid 2001',
     changedAt: 6,
     changedBy: 'rotation schedule',
     wrappedKey: new Uint8Array(72),

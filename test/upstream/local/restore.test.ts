@@ -77,7 +77,7 @@ test('a store that is there stays, and with --replace stays beside the new one',
   const backup = await makeBackup(t);
   const { place } = backup;
   const upstream = await openPlace(t, place.options);
-  await upstream.createKek('later', new Map());
+  await upstream.createKek('later', new Map(), 'uid 2001');
   await upstream.close();
   const later = readFileSync(place.database);
   t.throws(() => restoreKeystore(optionsFor(backup, place.directory)), {

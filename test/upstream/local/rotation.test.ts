@@ -24,7 +24,7 @@ function stored(...states: KekVersionState[]): StoredKek {
 }
 
 function next(kek: StoredKek): VersionRecord {
-  const times = { createdAt: 9, changedAt: 9, changedBy: 'rotation schedule' };
+  const times = { createdAt: 9, createdBy: 'rotation schedule', changedAt: 9, changedBy: 'rotation schedule' };
   return versionRecord('orders', kek.versions.size + 1, times);
 }
 
@@ -48,7 +48,7 @@ test('a rotation makes the version that wrapped decrypt-only', (t) => {
   const kek = stored('decrypt-only', 'active');
   t.deepEqual(changes(kek), ['2 decrypt-only', '3 active']);
   const [former] = rotated(kek, next(kek), undefined);
-  t.like(former, { createdAt: 1, changedAt: 9, changedBy: 'rotation schedule' });
+  t.like(former, { createdAt: 1, createdBy: 'uid 2001', changedAt: 9, changedBy: 'rotation schedule' });
   t.is(former?.wrappedKey, kek.versions.get(2)!.wrappedKey);
 });
 

@@ -30,7 +30,7 @@ test('a backup is the whole store, and is verified before it is given away', (t)
 
   database.connection.exec(`UPDATE kek SET changed_by = 'somebody' WHERE name = 'orders'`);
   t.throws(() => store.backup(), { name: 'DekdError', message: /the record of KEK "orders" was changed outside dekd/ });
-  database.connection.exec(`UPDATE kek SET changed_by = 'creation' WHERE name = 'orders'`);
+  database.connection.exec(`UPDATE kek SET changed_by = 'uid 2001' WHERE name = 'orders'`);
   t.true(store.backup().length > 0);
 });
 

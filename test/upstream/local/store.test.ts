@@ -116,7 +116,7 @@ test('one record put back from an older copy is refused by name', async (t) => {
     older = connection.prepare(`SELECT * FROM kek_version WHERE version = 2`).get() as Record<string, SQLInputValue>;
   });
   const upstream = await openPlace(t, place.options);
-  await upstream.rotateKek('local:orders');
+  await upstream.rotateKek('local:orders', 'uid 2001');
   await upstream.close();
   // Version 2 is active again, so version 3 has to go: a rotation undone, each remaining record genuine.
   edit(place, (connection) => {
@@ -135,7 +135,7 @@ test('a record that was once removed and is put back is refused by name', async 
     head = connection.prepare('SELECT manifest, mac FROM store').get() as Record<string, SQLInputValue>;
   });
   const upstream = await openPlace(t, place.options);
-  await upstream.createKek('later', new Map());
+  await upstream.createKek('later', new Map(), 'uid 2001');
   await upstream.close();
   // The store record of yesterday does not know what was made today.
   edit(place, run('UPDATE store SET manifest = ?, mac = ?', head['manifest']!, head['mac']!));
@@ -164,7 +164,7 @@ test('records of another store under the same root key do not fit', async (t) =>
   const place = await makeStore(t);
   const other = makePlace(t);
   const upstream = await openPlace(t, { ...place.options, directory: other.directory });
-  await upstream.createKek('orders', new Map());
+  await upstream.createKek('orders', new Map(), 'uid 2001');
   await upstream.close();
   let row: Record<string, SQLInputValue> = {};
   edit(other, (connection) => {
@@ -216,9 +216,9 @@ test('ids and MACs are those of docs/upstreams/local.md, computed by other code'
     }
     for (const row of connection.prepare('SELECT * FROM kek_version').all() as Record<string, never>[]) {
       const version = BigInt(row['version']!);
-      const times = [BigInt(row['created_at']!), BigInt(row['changed_at']!)];
-      const who = row['changed_by']!;
-      const fields = ['kek_version', id, row['kek']!, version, row['state']!, ...times, who, row['wrapped_key']!];
+      const made = [BigInt(row['created_at']!), row['created_by']!];
+      const changed = [BigInt(row['changed_at']!), row['changed_by']!];
+      const fields = ['kek_version', id, row['kek']!, version, row['state']!, ...made, ...changed, row['wrapped_key']!];
       t.deepEqual(Buffer.from(row['mac']!), recordMac(rootKey, fields));
       manifest[`${row['kek']!}/${version}`] = Buffer.from(row['mac']!).toString('hex');
     }

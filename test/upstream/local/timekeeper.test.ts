@@ -64,7 +64,7 @@ test('an expired KEK decrypts only, and is not enabled before it has a later tim
   const keks = new Map([['orders', { expiresAt, rotateAfterMs: DAY_MS }]]);
   const upstream = await openPlace(t, { ...place.options, keks, clock });
   t.deepEqual(upstream.warnings.slice(1), ['keks names orders, and the store has no KEK of that name']);
-  const { uri: kek } = await upstream.createKek('orders', new Map());
+  const { uri: kek } = await upstream.createKek('orders', new Map(), 'uid 2001');
   t.is(upstream.warnings.length, 1);
   const states: string[] = [];
   upstream.onKekChange = ({ state, expiresAt: shown }) => states.push(`${state} ${shown === expiresAt}`);
@@ -98,7 +98,7 @@ test('a KEK that was disabled when it expired is enabled into archived', async (
   const clock = new MovableClock();
   const keks = new Map([['orders', { expiresAt: clock.wallMs() + DAY_MS }]]);
   const upstream = await openPlace(t, { ...makePlace(t).options, keks, clock });
-  const { uri: kek } = await upstream.createKek('orders', new Map());
+  const { uri: kek } = await upstream.createKek('orders', new Map(), 'uid 2001');
   await upstream.changeKek(kek, 'disable', 'uid 2001');
   await pass(clock, 2 * DAY_MS);
   t.is((await upstream.describe(kek, live())).state, 'disabled');
@@ -107,7 +107,7 @@ test('a KEK that was disabled when it expired is enabled into archived', async (
 
 test('two custodians destroy a KEK: it refuses, waits, and its key is gone from memory, file and journal', async (t) => {
   const w = await makeWorld(t);
-  await w.upstream.rotateKek(w.kek);
+  await w.upstream.rotateKek(w.kek, 'uid 2001');
   await w.upstream.close();
   const keys: Buffer[] = [];
   edit(w.place, (connection) => {
@@ -153,7 +153,7 @@ async function destroys(t: ExecutionContext, w: World, keys: readonly Buffer[]):
   for (const key of keys) t.deepEqual(foundIn(w.place, key), []);
   t.is((await fails(t, w.upstream.unwrap(w.kek, wrapped, CONTEXT, live()), 'refused', 'kek'))?.condition, 'destroyed');
   for (const call of [
-    w.upstream.rotateKek(w.kek),
+    w.upstream.rotateKek(w.kek, 'uid 2001'),
     w.upstream.changeKek(w.kek, 'enable', 'uid 2001'),
     w.upstream.cancelKekDeletion(w.kek, 'uid 2001'),
     w.upstream.changePartition(w.kek, 'orders', new Map([['tenant', 'acme']]), 'disable', 'uid 2001'),
@@ -161,7 +161,7 @@ async function destroys(t: ExecutionContext, w: World, keys: readonly Buffer[]):
   ]) {
     t.is(await reasonOf(t, call), 'KEY_DESTROYED');
   }
-  t.is(await reasonOf(t, w.upstream.createKek('orders', new Map())), 'KEY_EXISTS');
+  t.is(await reasonOf(t, w.upstream.createKek('orders', new Map(), 'uid 2001')), 'KEY_EXISTS');
   const backup = await w.upstream.backup();
   for (const key of keys) t.false(backup.includes(key));
 
@@ -217,7 +217,7 @@ test('a disk that takes nothing: a call fails and changes nothing, what is due i
   const schedule = { rotateAfterMs: DAY_MS, maxVersions: undefined };
   const options = { ...place.options, schedule, clock, onWarning: (warning: string) => warnings.push(warning) };
   const upstream = new LocalUpstream(options, store, keys, false);
-  const { uri: kek } = await upstream.createKek('orders', new Map());
+  const { uri: kek } = await upstream.createKek('orders', new Map(), 'uid 2001');
   const changes: KekDescription[] = [];
   upstream.onKekChange = (description) => changes.push(description);
   const dek = createKey('dek');

@@ -61,7 +61,12 @@ export class ChildPool {
 
   /** As ChildProcess.call, on the child whose turn it is; in a pause after a failure it fails at once. */
   async call<T>(request: CallRequest, options: CallOptions, read: ReadAnswer<T>): Promise<T> {
-    const child = await this.#ready(options.signal);
+    let child = this.#next(options.signal);
+    while (!child.isReady) {
+      await openedBefore(child, options.signal);
+      // Others waited too, and may have used it up.
+      child = this.#next(options.signal);
+    }
     clearTimeout(this.#idle);
     const answer = child.call(request, options, read);
     if (this.#isDue(child)) this.#retire(child);
@@ -80,15 +85,10 @@ export class ChildPool {
     await Promise.all(children.map(({ exited }) => exited));
   }
 
-  async #ready(signal: AbortSignal): Promise<ChildProcess> {
-    for (;;) {
-      if (this.#isClosed) throw new UpstreamFailure('unreachable', 'the upstream was closed');
-      if (signal.aborted) throw new UpstreamFailure('unreachable', 'the call was given up');
-      const child = this.#current ?? this.#begin();
-      if (child.isReady) return child;
-      // Others wait too, and may have used it up by then.
-      await openedBefore(child, signal);
-    }
+  #next(signal: AbortSignal): ChildProcess {
+    if (this.#isClosed) throw new UpstreamFailure('unreachable', 'the upstream was closed');
+    if (signal.aborted) throw new UpstreamFailure('unreachable', 'the call was given up');
+    return this.#current ?? this.#begin();
   }
 
   /** A successor that is still starting gets the time of as many calls again. */

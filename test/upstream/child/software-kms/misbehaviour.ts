@@ -9,6 +9,7 @@ const CONTROL_FD = 3;
 const KEY_FD = 4;
 /** Tests of these make one call each, to a child of its own. */
 const FIRST_ID = 1;
+const FOR_EVER = new Promise<never>(() => undefined);
 
 /** What a KEK of that name does before it answers, or instead. */
 export async function misbehave(name: string, signal: AbortSignal): Promise<void> {
@@ -19,13 +20,19 @@ const MISBEHAVIOURS: Readonly<Record<string, (signal: AbortSignal) => unknown>> 
   // Ways to end.
   crash: () => process.abort(),
   exit: () => process.exit(3),
-  throw: () => process.nextTick(() => fail('Zm9vYmFyMDEyMzQ1Njc4OWFiY2RlZkFCQ0RFRg0123')),
-  reject: () => void Promise.reject(new TypeError('nobody listens')),
+  throw: () => {
+    process.nextTick(() => fail('Zm9vYmFyMDEyMzQ1Njc4OWFiY2RlZkFCQ0RFRg0123'));
+    return FOR_EVER;
+  },
+  reject: () => {
+    void Promise.reject(new TypeError('nobody listens'));
+    return FOR_EVER;
+  },
   // Ways to keep others waiting.
   hang: () => {
     for (;;);
   },
-  never: () => new Promise(() => undefined),
+  never: () => FOR_EVER,
   late: async (signal) => {
     await new Promise((resolve) => signal.addEventListener('abort', resolve));
     await setTimeout(50);
@@ -51,7 +58,7 @@ const MISBEHAVIOURS: Readonly<Record<string, (signal: AbortSignal) => unknown>> 
     writeSync(CONTROL_FD, encodeFrame({ id: FIRST_ID, failure: { class: 'refused-for-ever', message: 'x' } })),
   // Things for the log.
   chatter: () =>
-    writeSync(2, `debug: token hvs.CAESIJ${'aB3'.repeat(20)} \u001b[2Jof ${'x'.repeat(2_000)}\nsecond line\n`),
+    writeSync(2, `debug: token hvs.CAESIJ${'xY3'.repeat(20)} \u001b[2Jof ${'x'.repeat(2_000)}\nsecond line\n`),
   'error-flood': () => {
     for (;;) writeSync(2, `${'x'.repeat(1_000)}\n`);
   },
@@ -77,7 +84,7 @@ export async function openBadly(how: NonNullable<SoftwareKmsOptions['opening']>)
       process.abort();
       break;
     case 'hang':
-      await new Promise(() => undefined);
+      await FOR_EVER;
       break;
     case 'garbage':
       writeSync(CONTROL_FD, encodeFrame({ ready: 'yes' }));

@@ -86,7 +86,7 @@ function sharedKekProblems(path: Path, name: string, key: ParsedKey, byKek: Map<
   return problems;
 }
 
-/** The KEKs that an operator or a custodian of the key acts on. */
+/** The KEKs that an operator or a custodian of the key acts on without naming one; who names another needs the right on every key that has it. */
 function changedKeks({ recipients }: ParsedKey): string[] {
   return recipients
     .filter(({ role }) => role !== 'recovery')

@@ -1,0 +1,141 @@
+// A PKCS#11 library in front of SoftHSM, for what SoftHSM never does by itself. C_Initialize takes parameters, as some vendors' libraries do:
+// "conf=FILE control=FILE". Each line of the control file is FUNCTION WHAT, where WHAT is the return value to give (decimal), `crash`, `hang`, or a habit:
+// `C_EncryptInit old-layout` (CK_GCM_PARAMS without ulIvBits; C_DecryptInit too), `C_EncryptInit own-nonce`. Calls are logged to FILE.log.
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CK_PTR *
+#define CK_DECLARE_FUNCTION(returnType, name) returnType name
+#define CK_DECLARE_FUNCTION_POINTER(returnType, name) returnType(*name)
+#define CK_CALLBACK_FUNCTION(returnType, name) returnType(*name)
+#define NULL_PTR 0
+#include <pkcs11.h>
+
+static CK_FUNCTION_LIST list;
+static CK_FUNCTION_LIST *real;
+static char control[512];
+
+typedef struct {
+  CK_BYTE_PTR pIv;
+  CK_ULONG ulIvLen;
+  CK_BYTE_PTR pAAD;
+  CK_ULONG ulAADLen;
+  CK_ULONG ulTagBits;
+} OLD_GCM_PARAMS;
+
+static void note(const char *function) {
+  char path[600];
+  snprintf(path, sizeof path, "%s.log", control);
+  FILE *log = fopen(path, "a");
+  if (log == NULL) return;
+  fprintf(log, "%s\n", function);
+  fclose(log);
+}
+
+// What the control file says of a function; empty when nothing.
+static void look_up(const char *function, char what[64]) {
+  char name[64], value[64];
+  what[0] = 0;
+  FILE *file = control[0] == 0 ? NULL : fopen(control, "r");
+  if (file == NULL) return;
+  while (fscanf(file, "%63s %63s", name, value) == 2)
+    if (strcmp(name, function) == 0) strcpy(what, value);
+  fclose(file);
+}
+
+static CK_RV fault(const char *function) {
+  char what[64];
+  note(function);
+  look_up(function, what);
+  if (strcmp(what, "crash") == 0) raise(SIGSEGV);
+  if (strcmp(what, "hang") == 0)
+    for (;;) pause();
+  return strtoul(what, NULL, 10);
+}
+
+#define INTERPOSE(name, parameters, ...)  \
+  static CK_RV name##_ parameters {       \
+    CK_RV value = fault(#name);           \
+    if (value != CKR_OK) return value;    \
+    return real->name(__VA_ARGS__);       \
+  }
+
+INTERPOSE(C_GetInfo, (CK_INFO_PTR info), info)
+INTERPOSE(C_GetTokenInfo, (CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info), slot, info)
+INTERPOSE(C_GetSessionInfo, (CK_SESSION_HANDLE s, CK_SESSION_INFO_PTR info), s, info)
+INTERPOSE(C_OpenSession, (CK_SLOT_ID slot, CK_FLAGS flags, CK_VOID_PTR a, CK_NOTIFY n, CK_SESSION_HANDLE_PTR s), slot, flags, a, n, s)
+INTERPOSE(C_Login, (CK_SESSION_HANDLE s, CK_USER_TYPE user, CK_UTF8CHAR_PTR pin, CK_ULONG length), s, user, pin, length)
+INTERPOSE(C_FindObjectsInit, (CK_SESSION_HANDLE s, CK_ATTRIBUTE_PTR a, CK_ULONG n), s, a, n)
+INTERPOSE(C_FindObjects, (CK_SESSION_HANDLE s, CK_OBJECT_HANDLE_PTR o, CK_ULONG max, CK_ULONG_PTR n), s, o, max, n)
+INTERPOSE(C_Encrypt, (CK_SESSION_HANDLE s, CK_BYTE_PTR in, CK_ULONG n, CK_BYTE_PTR out, CK_ULONG_PTR m), s, in, n, out, m)
+INTERPOSE(C_Decrypt, (CK_SESSION_HANDLE s, CK_BYTE_PTR in, CK_ULONG n, CK_BYTE_PTR out, CK_ULONG_PTR m), s, in, n, out, m)
+INTERPOSE(C_WrapKey, (CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE w, CK_OBJECT_HANDLE k, CK_BYTE_PTR out, CK_ULONG_PTR n), s, m, w, k, out, n)
+INTERPOSE(C_UnwrapKey, (CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE u, CK_BYTE_PTR in, CK_ULONG n, CK_ATTRIBUTE_PTR a, CK_ULONG c, CK_OBJECT_HANDLE_PTR k), s, m, u, in, n, a, c, k)
+
+typedef CK_RV (*INIT)(CK_SESSION_HANDLE, CK_MECHANISM_PTR, CK_OBJECT_HANDLE);
+
+static CK_RV own_nonce(CK_MECHANISM_PTR mechanism) {
+  CK_GCM_PARAMS *params = mechanism->pParameter;
+  for (CK_ULONG i = 0; i < params->ulIvLen; i++)
+    if (params->pIv[i] != 0) return CKR_MECHANISM_PARAM_INVALID;
+  return getentropy(params->pIv, params->ulIvLen) == 0 ? CKR_OK : CKR_DEVICE_ERROR;
+}
+
+static CK_RV init(const char *name, INIT next, CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key) {
+  char what[64];
+  CK_RV value = fault(name);
+  if (value != CKR_OK) return value;
+  look_up("C_EncryptInit", what);
+  if (strcmp(what, "own-nonce") == 0 && strcmp(name, "C_EncryptInit") == 0 && (value = own_nonce(mechanism)) != CKR_OK) return value;
+  if (strcmp(what, "old-layout") != 0 || mechanism->mechanism != CKM_AES_GCM) return next(session, mechanism, key);
+  if (mechanism->ulParameterLen != sizeof(OLD_GCM_PARAMS)) return CKR_MECHANISM_PARAM_INVALID;
+  const OLD_GCM_PARAMS *old = mechanism->pParameter;
+  CK_GCM_PARAMS params = {old->pIv, old->ulIvLen, old->ulIvLen * 8, old->pAAD, old->ulAADLen, old->ulTagBits};
+  CK_MECHANISM converted = {CKM_AES_GCM, &params, sizeof params};
+  return next(session, &converted, key);
+}
+
+static CK_RV encrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key) {
+  return init("C_EncryptInit", real->C_EncryptInit, session, mechanism, key);
+}
+
+static CK_RV decrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key) {
+  return init("C_DecryptInit", real->C_DecryptInit, session, mechanism, key);
+}
+
+static CK_RV initialize(CK_VOID_PTR arguments) {
+  CK_C_INITIALIZE_ARGS args = *(CK_C_INITIALIZE_ARGS *)arguments;
+  char conf[512] = "";
+  if (args.pReserved == NULL || sscanf(args.pReserved, "conf=%511s control=%511s", conf, control) != 2) return CKR_ARGUMENTS_BAD;
+  setenv("SOFTHSM2_CONF", conf, 1);
+  args.pReserved = NULL;
+  CK_RV value = fault("C_Initialize");
+  return value == CKR_OK ? real->C_Initialize(&args) : value;
+}
+
+CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR result) {
+  void *library = dlopen(SOFTHSM, RTLD_NOW);
+  CK_C_GetFunctionList get = library == NULL ? NULL : (CK_C_GetFunctionList)dlsym(library, "C_GetFunctionList");
+  if (get == NULL || get(&real) != CKR_OK) return CKR_GENERAL_ERROR;
+  list = *real;
+  list.C_Initialize = initialize;
+  list.C_EncryptInit = encrypt_init;
+  list.C_DecryptInit = decrypt_init;
+  list.C_GetInfo = C_GetInfo_;
+  list.C_GetTokenInfo = C_GetTokenInfo_;
+  list.C_GetSessionInfo = C_GetSessionInfo_;
+  list.C_OpenSession = C_OpenSession_;
+  list.C_Login = C_Login_;
+  list.C_FindObjectsInit = C_FindObjectsInit_;
+  list.C_FindObjects = C_FindObjects_;
+  list.C_Encrypt = C_Encrypt_;
+  list.C_Decrypt = C_Decrypt_;
+  list.C_WrapKey = C_WrapKey_;
+  list.C_UnwrapKey = C_UnwrapKey_;
+  *result = &list;
+  return CKR_OK;
+}

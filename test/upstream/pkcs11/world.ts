@@ -1,0 +1,112 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ExecutionContext } from 'ava';
+import { createKey, dekId, freeKey, openArena, type SlotHandle } from '../../../src/crypto/native.ts';
+import { ChildUpstream } from '../../../src/upstream/child/child-upstream.ts';
+import { type Pkcs11Options, pkcs11 } from '../../../src/upstream/pkcs11/options.ts';
+import type { KekDescription, UpstreamCallOptions, WrapContext, WrappedDek } from '../../../src/upstream/provider.ts';
+import { live, wrapContext } from '../../contract/upstream-context.ts';
+import { aesKey, type Command, type SoftHsm, startSoftHsm } from '../../counterparts/softhsm/start.ts';
+
+export const PIN = 'correct horse';
+export const TOKEN = 'hsm-a';
+export const KEK = `pkcs11:object=orders;token=${TOKEN}`;
+export const CONTEXT: WrapContext = wrapContext({ 'dekd:key': 'orders', tenant: 'acme' });
+export const ALL = ['ENCRYPT', 'DECRYPT', 'WRAP', 'UNWRAP'] as const;
+
+/** A token with one KEK, `orders`, and an upstream on it, in a child process as the agent has it. */
+export class World {
+  readonly hsm: SoftHsm;
+  readonly warnings: string[] = [];
+  readonly #t: ExecutionContext;
+  readonly #options: Pkcs11Options;
+  #upstream: ChildUpstream<Pkcs11Options> | undefined;
+
+  static async open(
+    t: ExecutionContext,
+    {
+      options = {},
+      commands = [aesKey('orders', ALL)],
+    }: { options?: Partial<Pkcs11Options>; commands?: Command[] } = {},
+  ): Promise<World> {
+    openArena({ size: 1 << 20, lock: 'best-effort' });
+    const world = new World(t, options);
+    world.hsm.initialize(TOKEN, PIN);
+    if (commands.length > 0) world.administer(...commands);
+    await world.reopen();
+    return world;
+  }
+
+  private constructor(t: ExecutionContext, options: Partial<Pkcs11Options>) {
+    this.#t = t;
+    this.hsm = startSoftHsm();
+    this.writePin(PIN);
+    this.#options = {
+      type: 'pkcs11',
+      modulePath: this.hsm.interposer,
+      libraryParameters: this.hsm.parameters,
+      pin: { file: this.#pinFile },
+      warmChild: false,
+      ...options,
+    };
+    t.teardown(async () => {
+      await this.#upstream?.close();
+      this.hsm.stop();
+    });
+  }
+
+  get #pinFile(): string {
+    return join(this.hsm.directory, 'pin');
+  }
+
+  get upstream(): ChildUpstream<Pkcs11Options> {
+    return this.#upstream!;
+  }
+
+  async reopen(): Promise<void> {
+    await this.#upstream?.close();
+    this.#upstream = await ChildUpstream.open({
+      facts: pkcs11,
+      options: this.#options,
+      onWarning: (warning) => this.warnings.push(warning),
+    });
+  }
+
+  writePin(pin: string): void {
+    writeFileSync(this.#pinFile, `${pin}\n`, { mode: 0o600 });
+  }
+
+  administer(...commands: Command[]): void {
+    this.hsm.administer(TOKEN, PIN, ...commands);
+  }
+
+  dek(): SlotHandle {
+    const dek = createKey('dek');
+    this.#t.teardown(() => freeKey(dek));
+    return dek;
+  }
+
+  wrap(dek: SlotHandle, kek = KEK, options: UpstreamCallOptions = live()): Promise<WrappedDek> {
+    return this.upstream.wrap(kek, dek, CONTEXT, options);
+  }
+
+  /** Its dek_id; the DEK itself is freed. */
+  async unwrap(wrapped: WrappedDek, kek = KEK, options: UpstreamCallOptions = live()): Promise<Buffer> {
+    const dek = await this.upstream.unwrap(kek, wrapped, CONTEXT, options);
+    const id = dekId(dek);
+    freeKey(dek);
+    return id;
+  }
+
+  describe(kek = KEK): Promise<KekDescription> {
+    return this.upstream.describe(kek, live());
+  }
+
+  /** Asserts that a DEK comes back. */
+  async roundTrips(kek = KEK): Promise<WrappedDek> {
+    const dek = this.dek();
+    const wrapped = await this.wrap(dek, kek);
+    this.#t.deepEqual(await this.unwrap(wrapped, kek), dekId(dek));
+    return wrapped;
+  }
+}

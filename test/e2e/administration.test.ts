@@ -44,19 +44,7 @@ interface World {
 async function production(t: ExecutionContext): Promise<World> {
   const place = makePlace(t);
   chmodSync(place.directory, 0o755);
-  const keys = Object.fromEntries(KEYS.map((key) => [key, keyConfig(key, { allow: ALLOW })]));
-  place.configure({
-    profile: 'production',
-    listen: {
-      agent: { path: place.agentSocket, mode: '0666' },
-      admin: { path: place.adminSocket, mode: '0666' },
-    },
-    keys: { ...keys, tenants: keyConfig('tenants', { allow: ALLOW, partition_by: ['tenant'] }) },
-    admin: [
-      { uid: CUSTODIAN.uid, roles: ['custodian'] },
-      { uid: OPERATOR.uid, roles: ['operator'] },
-    ],
-  });
+  configure(place);
   const agent = await startAgent(t, place);
   const made = callAs({
     caller: CUSTODIAN,
@@ -69,6 +57,23 @@ async function production(t: ExecutionContext): Promise<World> {
     KEYS.map(() => 0),
   );
   return { agent, ...users(t, place) };
+}
+
+/** `changes`: keys that differ from those with a KEK of their own name. */
+function configure(place: Place, changes: Readonly<Record<string, object>> = {}): void {
+  const keys = Object.fromEntries(KEYS.map((key) => [key, keyConfig(key, { allow: ALLOW })]));
+  place.configure({
+    profile: 'production',
+    listen: {
+      agent: { path: place.agentSocket, mode: '0666' },
+      admin: { path: place.adminSocket, mode: '0666' },
+    },
+    keys: { ...keys, tenants: keyConfig('tenants', { allow: ALLOW, partition_by: ['tenant'] }), ...changes },
+    admin: [
+      { uid: CUSTODIAN.uid, roles: ['custodian'] },
+      { uid: OPERATOR.uid, roles: ['operator'] },
+    ],
+  });
 }
 
 function users(t: ExecutionContext, place: Place): Omit<World, 'agent'> {
@@ -189,6 +194,42 @@ test('one tenant is cut off and let in again, the other goes on', async (t) => {
   t.deepEqual(use(), ['OK', 'OK', 'OK', 'OK']);
 });
 
+test('a retired KEK ends by its name; the key that only decrypts with it goes on', async (t) => {
+  if (!requireRoot(t, WHY)) return;
+  const { place, agent, run, calls, encrypted } = await production(t);
+  const ciphertext = encrypted('orders');
+  t.is((await agent.stop()).code, 0);
+  const [recipient] = keyConfig('carts')['recipients'] as [object];
+  const retired = [{ upstream: 'store', kek: 'local:orders' }];
+  configure(place, { orders: keyConfig('orders', { allow: ALLOW, recipients: [recipient], decrypt_with: retired }) });
+  await startAgent(t, place);
+  const use = () => reasons(calls(APP, encrypt('orders'), decrypt(ciphertext)));
+  t.deepEqual(use(), ['OK', 'OK']);
+  run(CUSTODIAN, 'keys archive orders --kek local:orders');
+  t.deepEqual(use(), ['OK', 'KEY_ARCHIVED']);
+  t.deepEqual(reasons(calls(ARCHIVIST, decrypt(ciphertext))), ['OK']);
+  run(CUSTODIAN, 'keys disable orders --kek local:orders', 4);
+  t.regex(
+    run(OPERATOR, 'keys disable orders --kek local:orders').stdout,
+    /^disabled KEK local:orders of orders \(the key is active\): what it wrapped is refused from now on, DEKs zeroed: 1; /,
+  );
+  t.deepEqual(use(), ['OK', 'KEY_DISABLED']);
+  run(CUSTODIAN, 'keys enable orders --kek local:orders');
+  run(CUSTODIAN, 'keys enable orders --kek local:orders');
+  t.deepEqual(use(), ['OK', 'OK']);
+  run(CUSTODIAN, 'keys schedule-deletion orders --kek local:orders');
+  run(SECOND, 'keys schedule-deletion orders --kek local:orders');
+  t.deepEqual(use(), ['OK', 'KEY_PENDING_DELETION']);
+  t.regex(
+    run(CUSTODIAN, 'keys disable orders --kek local:absent', 4).stderr,
+    /uid 22001 \(gid \d+\) may not call DisableKey on key "orders"/,
+  );
+  t.regex(
+    run(OPERATOR, 'keys disable orders --kek local:absent', 2).stderr,
+    /kek: is no KEK of key orders in a local upstream; write one of: local:[0-9a-f]{16}\/carts, local:[0-9a-f]{16}\/orders$/m,
+  );
+});
+
 interface KeyCounters {
   readonly key: string;
   readonly counters: Readonly<Record<string, string>>;
@@ -223,8 +264,9 @@ test('describe shows every version, its age and state; the data keeps opening', 
   run(OPERATOR, 'keys rotate orders');
   const text = run(AUDITOR, 'keys describe orders').stdout;
   t.regex(text, /^KEK +local:[0-9a-f]{16}\/orders \(authority, upstream store\)$/m);
-  t.regex(text, /^ {2}version 1 +decrypt-only, made 20\d\d-\S+Z \(\S+ ago\)$/m);
-  t.regex(text, /^ {2}version 2 +active, made /m);
+  t.regex(text, /^ {2}version 1 +decrypt-only, made 20\d\d-\S+Z by uid 22001 \(\S+ ago\)$/m);
+  t.regex(text, /^ {2}version 2 +active, made 20\d\d-\S+Z by uid 22000 /m);
+  t.regex(text, /^ {2}state +active since 20\d\d-\S+Z by uid 22001$/m);
   const { keks } = JSON.parse(run(AUDITOR, 'keys describe orders --json').stdout);
   t.deepEqual(
     keks[0].versions.map(({ state }: { state: string }) => state),

@@ -1,6 +1,6 @@
 import { UpstreamFailure } from '../failure.ts';
 import { type Attribute, CKA, CKK, CKO, type Cryptoki, type Handle } from './cryptoki.ts';
-import type { Pkcs11Kek } from './uri.ts';
+import { type Pkcs11Kek, parsePkcs11Kek } from './uri.ts';
 
 /** A KEK on a token. */
 export interface Key {
@@ -23,7 +23,8 @@ export interface Key {
 const MAX_FOUND = 2;
 
 /** Throws UpstreamFailure *unreachable* for a name of two keys, and for a key of a type that does not wrap. */
-export function findKey(cryptoki: Cryptoki, session: Handle, kek: Pkcs11Kek): Key | undefined {
+export function findKey(cryptoki: Cryptoki, session: Handle, uri: string): Key | undefined {
+  const kek = parsePkcs11Kek(uri);
   const find = (objectClass: number) => findOne(cryptoki, session, kek, objectClass);
   const read = (object: Handle, type: number) => cryptoki.C_GetAttributeValue(session, object, [{ type }])[0]?.value;
   const is = (object: Handle | undefined, type: number) => object !== undefined && read(object, type)?.[0] === 1;

@@ -25,7 +25,7 @@ export interface Pkcs11Options extends ChildUpstreamOptions {
 /** Wrap algorithms (docs/envelope.md) whose wrapped DEKs anybody can make: RSA-OAEP. */
 export const UNPROVEN_ALGORITHMS: readonly number[] = [2];
 
-export const pkcs11Facts = {
+export const pkcs11 = {
   type: 'pkcs11',
   beside: import.meta.url,
   resolve,

@@ -52,7 +52,7 @@ export class Pkcs11Provider implements ChildProvider {
 
   async wrap(kek: string, dek: Uint8Array, context: WrapContext, call: ChildCall): Promise<WrappedDek> {
     return this.#onToken('wrap', kek, call, (token, key) => {
-      const mechanism = this.#mechanismToWrap(token, key);
+      const mechanism = this.#mechanismToWrap(kek, token, key);
       const bytes = mechanism.wrap(workOf(token, key, context), viewOf(dek));
       return { kekVersion: '', algorithm: mechanism.algorithm, bytes };
     });
@@ -96,6 +96,7 @@ export class Pkcs11Provider implements ChildProvider {
     try {
       for (const token of this.#tokensOf(kek)) {
         try {
+          if (operation === 'describe') token.forgetKeys();
           const result = this.#attempt(token, kek, call.fresh, use);
           this.#toFront(token);
           return result;
@@ -156,11 +157,11 @@ export class Pkcs11Provider implements ChildProvider {
     this.#library.finalize();
   }
 
-  #mechanismToWrap(token: Token, key: Key): WrapMechanism {
+  #mechanismToWrap(kek: string, token: Token, key: Key): WrapMechanism {
     const { encrypt, wrap } = key.allows;
     if (!encrypt && !wrap) {
       const options = { scope: 'kek', condition: 'disabled' } as const;
-      throw new UpstreamFailure('refused', 'neither CKA_ENCRYPT nor CKA_WRAP of the key is set', options);
+      throw new UpstreamFailure('refused', `${kek}: neither CKA_ENCRYPT nor CKA_WRAP of the key is set`, options);
     }
     const mechanism = MECHANISMS.find((candidate) => candidate.kind === key.kind && candidate.offered(token, key));
     if (mechanism === undefined) {

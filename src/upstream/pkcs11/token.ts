@@ -4,7 +4,6 @@ import { failureOf, KeyAbsent, MECHANISM_INVALID, returnValue, USER_ALREADY_LOGG
 import { findKey, type Key } from './key.ts';
 import { trimLabel } from './library.ts';
 import type { Pin } from './pin.ts';
-import { parsePkcs11Kek } from './uri.ts';
 
 /** How this token wants AES-GCM's parameters: found out by the first call (aes-gcm.ts). */
 export interface GcmHabits {
@@ -46,14 +45,20 @@ export class Token {
     const known = this.#keys.get(uri);
     if (known !== undefined) return known;
     const session = this.session();
-    const key = findKey(this.cryptoki, session, parsePkcs11Kek(uri));
+    const key = findKey(this.cryptoki, session, uri);
     if (key === undefined) {
       // A token whose files or whose connection went away finds nothing either.
       this.#checkPresent();
       throw new KeyAbsent(`there is no such key on the token ${this.label}`);
     }
-    this.#keys.set(uri, key);
+    // A key that may not wrap now may be allowed to later: no refusal comes from memory.
+    if (key.allows.encrypt || key.allows.wrap) this.#keys.set(uri, key);
     return key;
+  }
+
+  /** The next call looks for them, and reads their attributes, again. */
+  forgetKeys(): void {
+    this.#keys.clear();
   }
 
   /** CKF_… of a mechanism; 0 when the token does not have it. */
@@ -67,7 +72,7 @@ export class Token {
 
   /** After an error: it may have left an operation active, and a handle may be stale. The login stays. */
   endOperation(): void {
-    this.#keys.clear();
+    this.forgetKeys();
     const session = this.#session;
     this.#session = undefined;
     if (session !== undefined) this.#quietly(() => this.cryptoki.C_CloseSession(session));

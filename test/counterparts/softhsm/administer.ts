@@ -20,6 +20,17 @@ function obey(command: Command): void {
     case 'generate':
       generate(command);
       break;
+    case 'import':
+      module.C_CreateObject(session, [
+        { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_SECRET_KEY },
+        { type: pkcs11js.CKA_KEY_TYPE, value: pkcs11js.CKK_AES },
+        { type: pkcs11js.CKA_TOKEN, value: true },
+        { type: pkcs11js.CKA_LABEL, value: command.label },
+        { type: pkcs11js.CKA_VALUE, value: Buffer.from(command.value, 'hex') },
+        { type: pkcs11js.CKA_ENCRYPT, value: true },
+        { type: pkcs11js.CKA_DECRYPT, value: true },
+      ]);
+      break;
     case 'change':
       for (const object of find(command.label)) {
         module.C_SetAttributeValue(session, object, [{ type: attribute(command.attribute), value: command.value }]);

@@ -1,6 +1,7 @@
 // A PKCS#11 library in front of SoftHSM, for what SoftHSM never does by itself. C_Initialize takes parameters, as some vendors' libraries do:
 // "conf=FILE control=FILE". Each line of the control file is FUNCTION WHAT, where WHAT is the return value to give (decimal), `crash`, `hang`, or a habit:
-// `C_EncryptInit old-layout` (CK_GCM_PARAMS without ulIvBits; C_DecryptInit too), `C_EncryptInit own-nonce`. Calls are logged to FILE.log.
+// `C_EncryptInit old-layout` (CK_GCM_PARAMS without ulIvBits; C_DecryptInit too), `C_EncryptInit own-nonce`, `C_EncryptInit oaep` (takes OAEP with SHA-256
+// alone, and gives SoftHSM the SHA-1 that it has), `C_GetMechanismInfo no-key-wrap`. Calls are logged to FILE.log.
 #include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
@@ -85,12 +86,30 @@ static CK_RV own_nonce(CK_MECHANISM_PTR mechanism) {
   return getentropy(params->pIv, params->ulIvLen) == 0 ? CKR_OK : CKR_DEVICE_ERROR;
 }
 
+static CK_RV oaep(INIT next, CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key) {
+  const CK_RSA_PKCS_OAEP_PARAMS *params = mechanism->pParameter;
+  if (mechanism->ulParameterLen != sizeof *params || params->hashAlg != CKM_SHA256 || params->mgf != CKG_MGF1_SHA256 ||
+      params->source != CKZ_DATA_SPECIFIED || params->ulSourceDataLen != 0)
+    return CKR_MECHANISM_PARAM_INVALID;
+  CK_RSA_PKCS_OAEP_PARAMS sha1 = {CKM_SHA_1, CKG_MGF1_SHA1, CKZ_DATA_SPECIFIED, NULL, 0};
+  CK_MECHANISM converted = {CKM_RSA_PKCS_OAEP, &sha1, sizeof sha1};
+  return next(session, &converted, key);
+}
+
+static CK_RV mechanism_info(CK_SLOT_ID slot, CK_MECHANISM_TYPE type, CK_MECHANISM_INFO_PTR info) {
+  char what[64];
+  look_up("C_GetMechanismInfo", what);
+  if (strcmp(what, "no-key-wrap") == 0 && type == CKM_AES_KEY_WRAP) return CKR_MECHANISM_INVALID;
+  return real->C_GetMechanismInfo(slot, type, info);
+}
+
 static CK_RV init(const char *name, INIT next, CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key) {
   char what[64];
   CK_RV value = fault(name);
   if (value != CKR_OK) return value;
   look_up("C_EncryptInit", what);
   if (strcmp(what, "own-nonce") == 0 && strcmp(name, "C_EncryptInit") == 0 && (value = own_nonce(mechanism)) != CKR_OK) return value;
+  if (strcmp(what, "oaep") == 0 && mechanism->mechanism == CKM_RSA_PKCS_OAEP) return oaep(next, session, mechanism, key);
   if (strcmp(what, "old-layout") != 0 || mechanism->mechanism != CKM_AES_GCM) return next(session, mechanism, key);
   if (mechanism->ulParameterLen != sizeof(OLD_GCM_PARAMS)) return CKR_MECHANISM_PARAM_INVALID;
   const OLD_GCM_PARAMS *old = mechanism->pParameter;
@@ -125,6 +144,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR result) {
   list.C_Initialize = initialize;
   list.C_EncryptInit = encrypt_init;
   list.C_DecryptInit = decrypt_init;
+  list.C_GetMechanismInfo = mechanism_info;
   list.C_GetInfo = C_GetInfo_;
   list.C_GetTokenInfo = C_GetTokenInfo_;
   list.C_GetSessionInfo = C_GetSessionInfo_;

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,6 +31,7 @@ export type Command =
       readonly kind: 'aes' | 'rsa';
       readonly allows: readonly string[];
     }
+  | { readonly do: 'import'; readonly label: string; readonly value: string }
   | { readonly do: 'change'; readonly label: string; readonly attribute: string; readonly value: boolean }
   | { readonly do: 'destroy'; readonly label: string };
 
@@ -43,8 +44,8 @@ export interface SoftHsm {
   /** interposer.c, with what it wants as parameters of the library. */
   readonly interposer: string;
   readonly parameters: string;
-  /** A token with a user's PIN. */
-  initialize(label: string, pin: string): void;
+  /** A token with a user's PIN. Returns the directory in which it is kept. */
+  initialize(label: string, pin: string): string;
   administer(token: string, pin: string, ...commands: Command[]): void;
   /** Lines for the interposer; none: it only passes on. */
   control(...lines: string[]): void;
@@ -57,11 +58,9 @@ export function startSoftHsm(): SoftHsm {
   const directory = mkdtempSync(join(tmpdir(), 'dekd-softhsm-'));
   const configuration = join(directory, 'softhsm2.conf');
   const control = join(directory, 'control');
-  mkdirSync(join(directory, 'tokens'));
-  writeFileSync(
-    configuration,
-    `directories.tokendir = ${join(directory, 'tokens')}\nobjectstore.backend = file\nlog.level = ERROR\n`,
-  );
+  const tokens = join(directory, 'tokens');
+  mkdirSync(tokens);
+  writeFileSync(configuration, `directories.tokendir = ${tokens}\nobjectstore.backend = file\nlog.level = ERROR\n`);
   const interposer = compileInterposer(directory);
   const run = (command: string, ...args: string[]): void => {
     execFileSync(command, args, {
@@ -75,8 +74,11 @@ export function startSoftHsm(): SoftHsm {
     configuration,
     interposer,
     parameters: `conf=${configuration} control=${control}`,
-    initialize: (label, pin) =>
-      run('softhsm2-util', '--init-token', '--free', '--label', label, '--so-pin', SO_PIN, '--pin', pin),
+    initialize: (label, pin) => {
+      const before = readdirSync(tokens);
+      run('softhsm2-util', '--init-token', '--free', '--label', label, '--so-pin', SO_PIN, '--pin', pin);
+      return join(tokens, readdirSync(tokens).find((name) => !before.includes(name))!);
+    },
     administer: (token, pin, ...commands) =>
       run(
         process.execPath,

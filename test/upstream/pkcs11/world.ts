@@ -21,6 +21,7 @@ export class World {
   readonly #t: ExecutionContext;
   readonly #options: Pkcs11Options;
   #upstream: ChildUpstream<Pkcs11Options> | undefined;
+  #tokenDirectory = '';
 
   static async open(
     t: ExecutionContext,
@@ -31,7 +32,7 @@ export class World {
   ): Promise<World> {
     openArena({ size: 1 << 20, lock: 'best-effort' });
     const world = new World(t, options);
-    world.hsm.initialize(TOKEN, PIN);
+    world.#tokenDirectory = world.hsm.initialize(TOKEN, PIN);
     if (commands.length > 0) world.administer(...commands);
     await world.reopen();
     return world;
@@ -61,6 +62,11 @@ export class World {
 
   get upstream(): ChildUpstream<Pkcs11Options> {
     return this.#upstream!;
+  }
+
+  /** In which SoftHSM keeps the token. */
+  get tokenDirectory(): string {
+    return this.#tokenDirectory;
   }
 
   async reopen(): Promise<void> {

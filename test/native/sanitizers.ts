@@ -59,7 +59,7 @@ async function run(): Promise<void> {
   const ava = join('node_modules', 'ava', 'entrypoints', 'cli.js');
   // The tests that scan a whole process would read the sanitizer's 14 TiB of shadow.
   await tap.check('test/native passes on the sanitized addon', () =>
-    succeeds(tree, [ava, '--tap', '--timeout=120s', '--match=!after *', 'test/native/*.test.ts']),
+    succeeds(tree, [ava, '--tap', '--timeout=400s', '--match=!after *', 'test/native/*.test.ts']),
   );
   await tap.check('the fuzzer finds nothing on the sanitized addon', () =>
     succeeds(tree, [join('test', 'fuzz', 'native.ts'), ...process.argv.slice(2)]),

@@ -127,9 +127,29 @@ class Checks:
         expect((code, info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"), (code, info))
         expect(info.metadata["field"] == "encryption_context.key", info)
 
-    def unimplemented(self):
-        code, info = failure(lambda: self.stub.Rewrap(agent_pb2.RewrapRequest()))
-        expect((code, info.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED"), (code, info))
+    def batches(self):
+        items = [agent_pb2.EncryptRequest(key="default", plaintext=b"%d" % at) for at in range(100)]
+        items[7].key = "no such key"
+        sealed = self.stub.EncryptBatch(agent_pb2.EncryptBatchRequest(items=items)).results
+        bad = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+        expect([each.status.code for each in sealed] == [bad if at == 7 else 0 for at in range(100)], sealed)
+        requests = [agent_pb2.DecryptRequest(ciphertext=each.response.ciphertext) for each in sealed]
+        opened = self.stub.DecryptBatch(agent_pb2.DecryptBatchRequest(items=requests)).results
+        expect(opened[7].status.code == bad, opened[7])
+        expect([each.response.plaintext for each in opened if not each.status.code] == [b"%d" % at for at in range(100) if at != 7], opened)
+
+    def re_encrypt(self):
+        sealed = self.encrypt(encryption_context={"tenant": "acme"}).ciphertext
+        answer = self.stub.ReEncrypt(
+            agent_pb2.ReEncryptRequest(
+                ciphertext=sealed,
+                source_encryption_context={"tenant": "acme"},
+                destination_key="default",
+                destination_encryption_context={"tenant": "other"},
+            )
+        )
+        request = agent_pb2.DecryptRequest(ciphertext=answer.ciphertext, encryption_context={"tenant": "other"})
+        expect(self.stub.Decrypt(request).plaintext == b"hello", answer)
 
     def deadline(self):
         sealed = self.stub.Encrypt(agent_pb2.EncryptRequest(key="default"), timeout=30)

@@ -25,13 +25,20 @@ export interface Section {
   /** What one of several is; empty for a map that its own row describes. */
   readonly meaning: string;
   readonly fields: readonly Field[];
+  /** What it is further, by the value of one of its fields. */
+  readonly variants: readonly Variant[];
+}
+
+export interface Variant extends Section {
+  /** `type: local`. */
+  readonly when: string;
 }
 
 /** The page with its reference part written anew; what people wrote above the mark stays. */
 export function configurationPage(page: string): string {
   const [written] = page.split(MARK);
   const sections = [...nested(configurationSection())];
-  return `${written}${MARK}\n\n${sections.map(sectionText).join('\n')}`;
+  return `${written}${MARK}\n\n${sections.map((section) => sectionText(section)).join('\n')}`;
 }
 
 export function configurationSection(): Section {
@@ -39,17 +46,20 @@ export function configurationSection(): Section {
 }
 
 /** The section and all inside it, in the order of the schema. */
-export function* nested(section: Section): Generator<Section> {
+export function* nested(section: Section | Variant): Generator<Section | Variant> {
   yield section;
+  for (const variant of section.variants) yield* nested(variant);
   for (const { inner } of section.fields) if (inner !== undefined) yield* nested(inner);
 }
 
-function sectionText({ path, meaning, fields }: Section): string {
+function sectionText(section: Section | Variant): string {
+  const { path, meaning, fields } = section;
   const rows = fields.map((field) => {
     const form = field.inner === undefined ? field.form : `${field.form}: [see below](${anchor(field.inner.path)})`;
     return `| \`${field.path}\` | ${form} | ${field.fallback} | ${field.meaning} |`;
   });
-  const heading = path === '' ? '## Reference: the top level' : `## \`${path}\``;
+  const when = 'when' in section ? ` with \`${section.when}\`` : '';
+  const heading = path === '' ? '## Reference: the top level' : `## \`${path}\`${when}`;
   const lead = meaning === '' ? '' : `${meaning}\n\n`;
   return `${heading}\n\n${lead}| field | takes | left out | meaning |\n| --- | --- | --- | --- |\n${rows.join('\n')}\n`;
 }
@@ -63,7 +73,30 @@ function sectionOf(path: string, map: z.ZodObject, meaning: string): Section {
   const fields = Object.entries(map.shape).map(([name, value]) =>
     fieldOf(path === '' ? name : `${path}.${name}`, value as z.ZodType),
   );
-  return { path, meaning, fields };
+  return { path, meaning, fields, variants: [] };
+}
+
+/** Maps that differ by one field: that field, and then what each of them has beside it. */
+function unionSection(path: string, maps: readonly z.ZodObject[], by: string): Section {
+  const variants = maps.map((map): Variant => {
+    const { [by]: _, ...rest } = map.shape;
+    return {
+      ...sectionOf(path, map.clone({ ...map.def, shape: rest }), described(map)),
+      when: `${by}: ${tagOf(map, by)}`,
+    };
+  });
+  const meaning = described(maps[0]?.shape[by] as z.ZodType);
+  const form = maps.map((map) => `\`${tagOf(map, by)}\``).join(', ');
+  return {
+    path,
+    meaning: '',
+    fields: [{ path: `${path}.${by}`, form: `one of ${form}`, fallback: 'required', meaning, inner: undefined }],
+    variants,
+  };
+}
+
+function tagOf(map: z.ZodObject, by: string): string {
+  return String((map.shape[by] as z.ZodLiteral).value);
 }
 
 function fieldOf(path: string, wrapped: z.ZodType): Field {
@@ -81,6 +114,10 @@ function content(path: string, core: z.ZodType): Pick<Field, 'form' | 'inner'> {
     const item = content(`${path}[]`, element);
     if (item.inner === undefined) return { form: `a list, each item ${item.form}`, inner: undefined };
     return { form: 'a list of maps', inner: { ...item.inner, meaning: described(element) } };
+  }
+  if (def.type === 'union') {
+    const { options, discriminator } = def as unknown as { options: readonly z.ZodObject[]; discriminator: string };
+    return { form: 'a map', inner: unionSection(path, options, discriminator) };
   }
   if (def.type === 'record') {
     const { keyType, valueType } = def as unknown as { keyType: z.ZodType; valueType: z.ZodType };

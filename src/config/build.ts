@@ -1,18 +1,33 @@
 import type {
   CacheConfig,
+  ChildConfig,
   Config,
   KekConfig,
   KeyConfig,
+  LocalConfig,
   RootKeyConfig,
   RuleConfig,
   SecretPlace,
   SocketConfig,
   UpstreamConfig,
+  VaultLoginConfig,
+  VaultTransitConfig,
 } from './config.ts';
 import { groupId } from './groups.ts';
 import { DEFAULT_GRACE_MS } from './key-schema.ts';
-import type { ParsedAdminRule, ParsedConfig, ParsedKey, ParsedRule, ParsedSocket, ParsedUpstream } from './schema.ts';
+import type {
+  ParsedAdminRule,
+  ParsedConfig,
+  ParsedKey,
+  ParsedLocal,
+  ParsedRule,
+  ParsedSocket,
+  ParsedUpstream,
+  ParsedVaultTransit,
+} from './schema.ts';
 import type { Problem } from './source.ts';
+
+const MIB = 2 ** 20;
 
 export interface BuildOptions {
   readonly file: string | undefined;
@@ -57,6 +72,45 @@ function unknownGroup(socket: string, group: ParsedSocket['group']): Problem {
 }
 
 function upstreamConfig(parsed: ParsedUpstream): UpstreamConfig {
+  return parsed.type === 'local' ? localConfig(parsed) : vaultTransitConfig(parsed);
+}
+
+function childConfig(parsed: ParsedVaultTransit): ChildConfig {
+  return {
+    maxCalls: parsed.max_calls,
+    idleMs: parsed.idle,
+    warmChild: parsed.warm_child,
+    memoryMib: Math.floor(parsed.memory / MIB),
+    environment: parsed.environment,
+  };
+}
+
+function vaultTransitConfig(parsed: ParsedVaultTransit): VaultTransitConfig {
+  const { type, addresses, namespace, ca, server_name: serverName } = parsed;
+  return {
+    type,
+    addresses,
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(ca === undefined ? {} : { ca }),
+    ...(serverName === undefined ? {} : { serverName }),
+    login: vaultLogin(parsed.login),
+    ...childConfig(parsed),
+  };
+}
+
+/** The schema saw to it that exactly one is named. */
+function vaultLogin({ token, approle, kubernetes }: ParsedVaultTransit['login']): VaultLoginConfig {
+  if (token !== undefined) return { method: 'token', file: token.file };
+  if (approle !== undefined) {
+    const { role_id_file: roleIdFile, secret_id_file: secretIdFile, mount } = approle;
+    return { method: 'approle', roleIdFile, secretIdFile, mount };
+  }
+  if (kubernetes === undefined) return { method: 'proxy' };
+  const { role, token_file: tokenFile, mount } = kubernetes;
+  return { method: 'kubernetes', role, tokenFile, mount };
+}
+
+function localConfig(parsed: ParsedLocal): LocalConfig {
   return {
     type: parsed.type,
     directory: parsed.directory,
@@ -68,16 +122,16 @@ function upstreamConfig(parsed: ParsedUpstream): UpstreamConfig {
 }
 
 /** The schema saw to it that exactly one source is named. */
-function rootKeyConfig({ passphrase, development, ...place }: ParsedUpstream['root_key']): RootKeyConfig {
+function rootKeyConfig({ passphrase, development, ...place }: ParsedLocal['root_key']): RootKeyConfig {
   if (development !== undefined) return { development };
   return passphrase === undefined ? secretPlace(place) : { passphrase: secretPlace(passphrase) };
 }
 
-function secretPlace({ file, credential = '' }: NonNullable<ParsedUpstream['root_key']['passphrase']>): SecretPlace {
+function secretPlace({ file, credential = '' }: NonNullable<ParsedLocal['root_key']['passphrase']>): SecretPlace {
   return file === undefined ? { credential } : { file };
 }
 
-function kekConfig(parsed: NonNullable<ParsedUpstream['keks']>[string]): KekConfig {
+function kekConfig(parsed: NonNullable<ParsedLocal['keks']>[string]): KekConfig {
   return {
     ...(parsed.rotate_after === undefined ? {} : { rotateAfterMs: parsed.rotate_after }),
     ...(parsed.max_versions === undefined ? {} : { maxVersions: parsed.max_versions }),

@@ -41,7 +41,9 @@ export interface MemoryConfig {
   readonly sizeBytes: number;
 }
 
-export interface UpstreamConfig {
+export type UpstreamConfig = LocalConfig | VaultTransitConfig;
+
+export interface LocalConfig {
   readonly type: 'local';
   readonly directory: string;
   readonly rootKey: RootKeyConfig;
@@ -71,6 +73,36 @@ export interface KekConfig {
   /** Unix milliseconds from which on it decrypts only. Default never. */
   readonly expiresAt?: number;
 }
+
+/** What every upstream has whose client runs in a child process. */
+export interface ChildConfig {
+  /** Default 1,000. */
+  readonly maxCalls: number;
+  /** Default 60 s. */
+  readonly idleMs: number;
+  /** Default true. */
+  readonly warmChild: boolean;
+  /** Default 128. */
+  readonly memoryMib: number;
+  /** Names of variables. Default none. */
+  readonly environment: readonly string[];
+}
+
+export interface VaultTransitConfig extends ChildConfig {
+  readonly type: 'vault-transit';
+  /** Origins (`https://host:8200`) and `unix:/path`. */
+  readonly addresses: readonly string[];
+  readonly namespace?: string;
+  readonly ca?: string;
+  readonly serverName?: string;
+  readonly login: VaultLoginConfig;
+}
+
+export type VaultLoginConfig =
+  | { readonly method: 'token'; readonly file: string }
+  | { readonly method: 'approle'; readonly roleIdFile: string; readonly secretIdFile: string; readonly mount: string }
+  | { readonly method: 'kubernetes'; readonly role: string; readonly tokenFile: string; readonly mount: string }
+  | { readonly method: 'proxy' };
 
 export interface KeyConfig {
   readonly name: string;

@@ -50,6 +50,12 @@ export function named<Value extends z.ZodType>(expected: string, name: z.ZodStri
     .refine((record) => Object.keys(record).length > 0, { error: expected });
 }
 
+/** A map of which exactly one field is given. */
+export function exactlyOne<Sources extends z.ZodType<object>>(sources: Sources, expected: string): Sources {
+  const named = (value: object) => Object.values(value).filter((source) => source !== undefined);
+  return sources.refine((value) => named(value).length === 1, { error: expected });
+}
+
 export function choice<const T extends string>(values: readonly T[], note = '') {
   const form = oneOf(values.map((value) => `\`${value}\``));
   return leaf(oneOf(values) + note, (value) => values.find((known) => known === value)).meta({ form });

@@ -13,8 +13,36 @@ export function upstreamName() {
   return text('the name of one of the upstreams', KEY_NAME);
 }
 
+/** The `type` of an upstream, which says what else it takes. */
+export function upstreamType<const Type extends string>(type: Type) {
+  return z
+    .literal(type)
+    .meta({ form: `\`${type}\`` })
+    .describe('Which service it is, and so which of the fields below it takes.');
+}
+
+/** What a KEK of each type of upstream looks like; src/upstream/ looks closer. */
+const KEK_FORMS = {
+  local: /^local:(?:[0-9a-f]{16}\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/,
+  'vault-transit': /^vault-transit:[A-Za-z0-9._~/-]{1,450}\/keys\/\w[\w.-]{0,127}$/,
+} as const;
+
+const KEK_EXAMPLES = 'a KEK such as local:orders or vault-transit:transit/keys/orders';
+
 export function kekReference() {
-  return text('a KEK such as local:orders', /^local:(?:[0-9a-f]{16}\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/);
+  return leaf(KEK_EXAMPLES, (value) =>
+    typeof value === 'string' && Object.values(KEK_FORMS).some((form) => form.test(value)) ? value : undefined,
+  );
+}
+
+/** The type of upstream that a KEK belongs to. */
+export function kekType(reference: string): string {
+  return reference.slice(0, reference.indexOf(':'));
+}
+
+/** What tells a KEK of one upstream from its others: for a local one, which may be written with or without its store, the name. */
+export function kekIdentity(reference: string): string {
+  return kekType(reference) === 'local' ? kekName(reference) : reference;
 }
 
 /** The KEK's name in its store: `orders` of `local:orders` and of `local:0123456789abcdef/orders`. */

@@ -16,7 +16,7 @@ export function schemaProblems(issues: readonly z.core.$ZodIssue[], source: Sour
   const explained = new Set(
     problems.flatMap(({ path }) => path.map((_, length) => JSON.stringify(path.slice(0, length)))),
   );
-  return problems.filter((problem) => !settled(problem, source) && !explained.has(JSON.stringify(problem.path)));
+  return problems.filter((problem) => !explained.has(JSON.stringify(problem.path)));
 }
 
 /** `keys.orders.cache.ttl`, `keys.orders.allow[0].uid`, `keys["a.b"].suite`. */
@@ -66,31 +66,23 @@ function unknownField(path: Path, known: readonly string[]): Problem {
   return { path, text: `unknown field; ${hint(field, known, 'known here')}`, atName: true };
 }
 
-/** Whatever else is wrong with an upstream of a later version follows from its type: only the type is said. */
-function settled(problem: Problem, source: Source): boolean {
-  const [section, name, field] = problem.path;
-  return (
-    section === 'upstreams' &&
-    name !== undefined &&
-    field !== 'type' &&
-    isLaterUpstreamType([section, name, 'type'], source)
-  );
-}
-
 function isLaterUpstreamType(path: Path, source: Source): boolean {
   if (path.length !== 3 || path[0] !== 'upstreams' || path[2] !== 'type') return false;
   const node = source.nodeAt(path);
   return isScalar(node) && isLaterUpstream(node.value);
 }
 
-/** What stands there, in words. Under `root_key` somebody may have put the key itself: never shown. */
+/** Under these somebody may have put the secret itself in place of its file. */
+const SECRETS = ['root_key', 'login'];
+
+/** What stands there, in words; secrets are never shown. */
 function found(path: Path, source: Source): string {
   const node = source.nodeAt(path);
   if (node === undefined && path.length === 0) return 'an empty file';
   if (node === undefined || (isScalar(node) && node.value === null)) return 'nothing';
   if (isMap(node)) return node.items.length === 0 ? 'an empty map' : 'a map';
   if (isSeq(node)) return node.items.length === 0 ? 'an empty list' : 'a list';
-  return path.includes('root_key') ? 'a value that is not shown' : scalarText(node);
+  return SECRETS.some((name) => path.includes(name)) ? 'a value that is not shown' : scalarText(node);
 }
 
 function scalarText(node: Node): string {

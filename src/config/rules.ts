@@ -1,10 +1,11 @@
 import { resolve } from 'node:path';
-import { kekName } from './names.ts';
+import { kekIdentity, kekType } from './names.ts';
 import { hint } from './nearest.ts';
-import type { ParsedConfig, ParsedKey, ParsedRule, ParsedUpstream } from './schema.ts';
+import type { ParsedConfig, ParsedKey, ParsedLocal, ParsedRule, ParsedUpstream } from './schema.ts';
 import { separationProblems } from './separation.ts';
 import type { Path, Problem } from './source.ts';
 import { durationText } from './units.ts';
+import { vaultTransitProblems } from './vault-transit-rules.ts';
 import { kekNames } from './warnings.ts';
 
 /** Longest path that fits into the kernel's sun_path (unix(7): 108 bytes with the closing zero). */
@@ -52,6 +53,8 @@ function upstreamProblems(config: ParsedConfig): Problem[] {
   const directories = new Map<string, string>();
   for (const [name, upstream] of Object.entries(upstreams)) {
     const path: Path = ['upstreams', name];
+    if (upstream.type === 'vault-transit') problems.push(...vaultTransitProblems(path, upstream, profile));
+    if (upstream.type !== 'local') continue;
     const other = directories.get(resolve(upstream.directory));
     if (other !== undefined) {
       problems.push({ path: [...path, 'directory'], text: `the same directory as upstream ${other}` });
@@ -69,7 +72,7 @@ function upstreamProblems(config: ParsedConfig): Problem[] {
   return problems;
 }
 
-function rootKeyProblems(path: Path, { directory, root_key: rootKey }: ParsedUpstream): Problem[] {
+function rootKeyProblems(path: Path, { directory, root_key: rootKey }: ParsedLocal): Problem[] {
   const at: Path = [...path, 'root_key'];
   if (rootKey.development !== undefined) {
     const text =
@@ -94,7 +97,7 @@ function shortRotations(path: Path, rotateAfterMs: number | undefined): Problem[
   return [{ path, text }];
 }
 
-function unknownKeks(config: ParsedConfig, upstreamName: string, { keks = {} }: ParsedUpstream): Problem[] {
+function unknownKeks(config: ParsedConfig, upstreamName: string, { keks = {} }: ParsedLocal): Problem[] {
   const known = [...new Set(Object.values(config.keys).flatMap((key) => kekNames(key, upstreamName)))];
   return Object.keys(keks)
     .filter((name) => !known.includes(name))
@@ -131,11 +134,8 @@ function recipientProblems(config: ParsedConfig, path: Path, key: ParsedKey): Pr
   for (const [field, recipients] of lists) {
     for (const [index, recipient] of recipients.entries()) {
       const at: Path = [...path, field, index];
-      if (!Object.hasOwn(config.upstreams, recipient.upstream)) {
-        const text = `no upstream is called ${recipient.upstream}; known: ${Object.keys(config.upstreams).join(', ')}`;
-        problems.push({ path: [...at, 'upstream'], text });
-      }
-      const identity = `${recipient.upstream} ${kekName(recipient.kek)}`;
+      problems.push(...upstreamOfRecipientProblems(config, at, recipient));
+      const identity = `${recipient.upstream} ${kekIdentity(recipient.kek)}`;
       if (seen.has(identity)) problems.push({ path: [...at, 'kek'], text: 'the same KEK twice in one key' });
       seen.add(identity);
     }
@@ -146,13 +146,32 @@ function recipientProblems(config: ParsedConfig, path: Path, key: ParsedKey): Pr
   return problems;
 }
 
+function upstreamOfRecipientProblems(
+  { upstreams }: ParsedConfig,
+  path: Path,
+  { upstream: name, kek }: ParsedKey['decrypt_with'][number],
+): Problem[] {
+  const upstream = Object.hasOwn(upstreams, name) ? upstreams[name] : undefined;
+  if (upstream === undefined) {
+    const text = `no upstream is called ${name}; known: ${Object.keys(upstreams).join(', ')}`;
+    return [{ path: [...path, 'upstream'], text }];
+  }
+  if (kekType(kek) === upstream.type) return [];
+  const text = `a KEK of type ${kekType(kek)}, and upstream ${name} is of type ${upstream.type}`;
+  return [{ path: [...path, 'kek'], text }];
+}
+
 function durabilityProblems(config: ParsedConfig, path: Path, key: ParsedKey): Problem[] {
   const authorities = key.recipients.filter((recipient) => recipient.role === 'authority');
-  const mortal = authorities.every((recipient) => config.upstreams[recipient.upstream]?.durable === false);
+  const mortal = authorities.every(({ upstream }) => isMortal(config.upstreams[upstream]));
   if (config.profile !== 'production' || authorities.length === 0 || !mortal) return [];
   const text =
     'its only authority is a keystore that may die with its volume, and all its ciphertexts with it; say durable: true at the upstream if the directory outlives the pod';
   return [{ path: [...path, 'recipients'], text }];
+}
+
+function isMortal(upstream: ParsedUpstream | undefined): boolean {
+  return upstream?.type === 'local' && !upstream.durable;
 }
 
 function cacheProblems(path: Path, { cache, suite }: ParsedKey): Problem[] {

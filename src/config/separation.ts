@@ -1,5 +1,5 @@
 import type { Role } from './config.ts';
-import { kekName } from './names.ts';
+import { kekIdentity } from './names.ts';
 import type { ParsedAdminRule, ParsedConfig, ParsedKey, ParsedRule } from './schema.ts';
 import type { Path, Problem } from './source.ts';
 
@@ -90,7 +90,7 @@ function sharedKekProblems(path: Path, name: string, key: ParsedKey, byKek: Map<
 function changedKeks({ recipients }: ParsedKey): string[] {
   return recipients
     .filter(({ role }) => role !== 'recovery')
-    .map(({ upstream, kek }) => JSON.stringify([upstream, kekName(kek)]));
+    .map(({ upstream, kek }) => JSON.stringify([upstream, kekIdentity(kek)]));
 }
 
 function exclusive(roles: readonly Role[]): Role[] {

@@ -16,6 +16,7 @@ function scheduleWarnings(
   upstream: ParsedConfig['upstreams'][string],
   nowMs: number,
 ): Problem[] {
+  if (upstream.type !== 'local') return [];
   const path: Path = ['upstreams', upstreamName];
   const warnings: Problem[] = [];
   for (const [name, { expires, max_versions: maxVersions }] of Object.entries(upstream.keks ?? {})) {

@@ -31,7 +31,7 @@ export async function describeKeks(
 function problemOf({ uri, upstreamName }: Kek, thrown: unknown): string {
   if (thrown instanceof DekdError) return thrown.message;
   const failure = UpstreamFailure.from(thrown);
-  if (failure.condition === 'missing') {
+  if (failure.condition === 'missing' && uri.startsWith('local:')) {
     return `upstream ${upstreamName} has no such KEK; make it with: dekctl keys create ${uri.slice(uri.lastIndexOf('/') + 1)}`;
   }
   return `upstream ${upstreamName} did not describe it: ${failure.class}`;
@@ -39,7 +39,7 @@ function problemOf({ uri, upstreamName }: Kek, thrown: unknown): string {
 
 /** The upstream rotates by the age of the newest version; only an active KEK is rotated. */
 function nextRotation(kek: KekDescription, config: UpstreamConfig | undefined): number | undefined {
-  if (config === undefined || kek.state !== 'active') return undefined;
+  if (config?.type !== 'local' || kek.state !== 'active') return undefined;
   const name = kek.uri.slice(kek.uri.lastIndexOf('/') + 1);
   const afterMs = config.keks.get(name)?.rotateAfterMs ?? config.schedule.rotateAfterMs;
   const newest = kek.versions.find(({ state }) => state === 'active');

@@ -55,7 +55,7 @@ export function keyOptions(key: KeyConfig, keks: Keks): KeyOptions {
 /** A key that CreateKey made in the development profile: the settings of `default`, a KEK of its own name, the same callers. */
 export function developmentKey(name: string, config: Config): KeyConfig | undefined {
   const template = config.keys.get('default') ?? [...config.keys.values()][0];
-  const upstream = [...config.upstreams.keys()][0];
+  const upstream = [...config.upstreams].find(([, { type }]) => type === 'local')?.[0];
   if (template === undefined || upstream === undefined) return undefined;
   return {
     ...template,

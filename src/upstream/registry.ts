@@ -1,15 +1,22 @@
 import { DekdError } from '../errors.ts';
+import { openInChild } from './child/open-in-child.ts';
 import { openLocal } from './local/open.ts';
 import type { LocalOptions } from './local/options.ts';
 import type { Upstream } from './provider.ts';
+import { type VaultTransitOptions, vaultTransit } from './vault-transit/options.ts';
 
 /** The settings of one upstream; `type` says whose they are. A new provider adds its own to this union and to OPENERS. */
-export type UpstreamOptions = LocalOptions;
+export type UpstreamOptions = LocalOptions | (VaultTransitOptions & OnWarning);
+
+interface OnWarning {
+  readonly onWarning?: (warning: string) => void;
+}
 
 type Open<Options> = (name: string, options: Options) => Promise<Upstream>;
 
 const OPENERS: { readonly [Type in UpstreamOptions['type']]: Open<Extract<UpstreamOptions, { type: Type }>> } = {
   local: openLocal,
+  'vault-transit': openInChild(vaultTransit),
 };
 
 /** Opens the upstream that the configuration calls `name`. Throws DekdError: what is wrong, where, and the way out. */
@@ -21,5 +28,6 @@ export async function openUpstream(name: string, options: UpstreamOptions): Prom
       `upstream ${name}: type "${options.type}" is not supported; known: ${known}`,
     );
   }
-  return OPENERS[options.type](name, options);
+  // The type says which options these are.
+  return (OPENERS[options.type] as Open<UpstreamOptions>)(name, options);
 }

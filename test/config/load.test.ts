@@ -102,7 +102,7 @@ keys: { k: { recipients: [ { upstream: local, kek: "local:k", role: authority } 
   t.is(config.drainMs, 10_000);
   t.is(config.log.level, 'info');
   t.deepEqual(config.admin, []);
-  t.is(config.upstreams.get('local')?.durable, false);
+  t.like(config.upstreams.get('local'), { type: 'local', durable: false });
   const spelled = parseConfig(BASE.replace(/ {4}(suite|partition_by).*\n/g, ''), 'F', { groupFile });
   t.deepEqual(config.keys.get('k')?.cache, spelled.keys.get('orders')?.cache);
   t.is(config.keys.get('k')?.suite, 1);
@@ -207,9 +207,9 @@ const table: readonly [find: string, replacement: string, ...lines: string[]][] 
   [
     'type: local',
     'type: aws-kms, region: eu-central-1',
-    'F:8:18: upstreams.store.type: found "aws-kms", expected local (the other types come in later versions)',
+    'F:8:18: upstreams.store.type: found "aws-kms", expected local or vault-transit (the other types come in later versions)',
   ],
-  ['type: local', 'type: redis', 'F:8:18: upstreams.store.type: found "redis", expected local'],
+  ['type: local', 'type: redis', 'F:8:18: upstreams.store.type: found "redis", expected local or vault-transit'],
   [
     'root_key: { file: /run/secrets/root.key }',
     'root_key: { development: true }',
@@ -248,7 +248,7 @@ const table: readonly [find: string, replacement: string, ...lines: string[]][] 
   [
     'local:orders',
     'aws-kms:arn',
-    'F:11:43: keys.orders.recipients[0].kek: found "aws-kms:arn", expected a KEK such as local:orders',
+    'F:11:43: keys.orders.recipients[0].kek: found "aws-kms:arn", expected a KEK such as local:orders or vault-transit:transit/keys/orders',
   ],
   [
     'role: authority',

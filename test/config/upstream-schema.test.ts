@@ -1,23 +1,23 @@
 import test from 'ava';
-import type { UpstreamConfig } from '../../src/config/config.ts';
+import type { LocalConfig } from '../../src/config/config.ts';
 import type { LocalOptions } from '../../src/upstream/local/options.ts';
 import { base, type Fields, parse, problemsOf, upstream } from './parse.ts';
 
-function store(changes: Fields): UpstreamConfig {
+function store(changes: Fields): LocalConfig {
   const config = parse(base({ upstreams: { store: upstream(changes) } })).upstreams.get('store');
-  if (config === undefined) throw new Error('no upstream');
+  if (config?.type !== 'local') throw new Error('no local upstream');
   return config;
 }
 
 const problems = (changes: Fields) => problemsOf(base({ upstreams: { store: upstream(changes) } }));
 
 test('what the configuration says of a local upstream is what that upstream takes', (t) => {
-  const config: UpstreamConfig = store({});
+  const config: LocalConfig = store({});
   const options: LocalOptions = config;
   t.is(options.type, 'local');
 });
 
-const sources: readonly [written: object, meant: UpstreamConfig['rootKey']][] = [
+const sources: readonly [written: object, meant: LocalConfig['rootKey']][] = [
   [{ file: '/run/root.key' }, { file: '/run/root.key' }],
   [{ credential: 'root.key' }, { credential: 'root.key' }],
   [{ passphrase: { file: '/run/words' } }, { passphrase: { file: '/run/words' } }],

@@ -12,7 +12,15 @@ const store = new LifecycleUpstream('orders', 'carts', 'old');
 const kek = (name: string) => new Kek(`local:a/${name}`, 'store', store, new MovableClock());
 const settings = (more: object = {}) =>
   new Map([
-    ['store', { schedule: {}, keks: new Map([['carts', { rotateAfterMs: 7 }]]), ...more } as unknown as UpstreamConfig],
+    [
+      'store',
+      {
+        type: 'local',
+        schedule: {},
+        keks: new Map([['carts', { rotateAfterMs: 7 }]]),
+        ...more,
+      } as unknown as UpstreamConfig,
+    ],
   ]);
 
 function describe(recipients: [string, string][], upstreams = settings(), decryptWith: string[] = []) {

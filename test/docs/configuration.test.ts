@@ -60,6 +60,34 @@ const EVERYTHING = {
     { gid: 7, roles: ['auditor'] },
   ],
 };
+const VAULT = {
+  type: 'vault-transit',
+  addresses: ['https://vault.example:8200'],
+  namespace: 'team-a',
+  ca: '/ca.pem',
+  server_name: 'vault.example',
+  login: { approle: { role_id_file: '/r', secret_id_file: '/s', mount: 'team/approle' } },
+  max_calls: 5,
+  idle: '5s',
+  warm_child: false,
+  memory: '64MiB',
+  environment: ['TZ'],
+};
+const LOGINS = [
+  { token: { file: '/t' } },
+  { kubernetes: { role: 'agent', mount: 'k8s', token_file: '/j' } },
+  { proxy: true },
+];
+
+/** On a vault-transit upstream in place of the local one. */
+function onVault(changes: Fields = {}): Fields {
+  const kek = (name: string) => ({ upstream: 'store', kek: `vault-transit:team-a/transit/keys/${name}` });
+  const { orders } = EVERYTHING.keys;
+  const recipients = [{ ...kek('orders'), role: 'authority' }];
+  const keys = { orders: { ...orders, recipients, decrypt_with: [kek('old')] } };
+  return { ...EVERYTHING, upstreams: { store: { ...VAULT, ...changes } }, keys };
+}
+
 const ROOT_KEYS = [
   { credential: 'k' },
   { passphrase: { file: '/k' } },
@@ -104,6 +132,8 @@ test('every field that can be written stands in the reference, and nothing else'
       profile: 'development',
       upstreams: { store: { ...store, root_key: rootKey } },
     })),
+    onVault(),
+    ...LOGINS.map((login) => onVault({ login })),
   ];
   for (const configuration of configurations) t.notThrows(() => parse(configuration));
   const written = new Set(configurations.flatMap((configuration) => paths(configuration, '')));
@@ -127,6 +157,12 @@ function replaced(value: unknown, [step, ...rest]: readonly string[], put: unkno
   return copy;
 }
 
+/** One of those above that has the field. */
+function wholeWith(path: string): Fields {
+  const all = [EVERYTHING, onVault(), ...LOGINS.map((login) => onVault({ login }))];
+  return all.find((one) => paths(one, '').includes(path)) ?? EVERYTHING;
+}
+
 const steps = (path: string) => path.replaceAll('[]', '.[]').split('.');
 
 const fixedDefaults = rows().filter(({ leftOut }) => leftOut.startsWith('`'));
@@ -135,7 +171,7 @@ for (const { path, leftOut } of fixedDefaults) {
   test(`left out, ${path} is ${leftOut}`, (t) => {
     const text = /^`([^`]+)`/.exec(leftOut)?.[1] ?? '';
     // Production needs a keystore that is durable.
-    const whole = path.endsWith('.durable') ? { ...EVERYTHING, profile: 'development' } : EVERYTHING;
+    const whole = path.endsWith('.durable') ? { ...EVERYTHING, profile: 'development' } : wholeWith(path);
     const config = (put: unknown) => ({ ...parse(replaced(whole, steps(path), put) as Fields), warnings: [] });
     t.deepEqual(config(undefined), config(parseYaml(text)));
     // Of these the other values are for a later version, or contradict what else EVERYTHING says.

@@ -82,14 +82,16 @@ function formatPkcs11Kek({ id, object, token }: Pkcs11Kek): string {
 }
 
 function parseAttributes(reference: string, rest: string): Map<AttributeName, Buffer> {
-  const [path, query] = splitOnce(rest, '?');
-  const values = new Map<AttributeName, Buffer>();
-  for (const attribute of [...path.split(';'), ...(query?.split('&') ?? [])]) {
-    const [name, value] = splitOnce(attribute, '=');
+  // Before any message quotes the URI: it may hold a PIN.
+  for (const attribute of rest.split(/[;?&]/)) {
+    const [name] = splitOnce(attribute, '=');
     const wayOut = NOT_TAKEN.get(name);
-    // The value is not quoted: it may be a PIN.
     if (wayOut !== undefined) throw invalidField('kek', `a PKCS#11 URI with ${name}: ${wayOut}`);
-    if (!isAttributeName(name) || value === undefined || query !== undefined) {
+  }
+  const values = new Map<AttributeName, Buffer>();
+  for (const attribute of rest.split(';')) {
+    const [name, value] = splitOnce(attribute, '=');
+    if (!isAttributeName(name) || value === undefined || rest.includes('?')) {
       throw invalidKek(reference, 'is not made of id=…, object=… and token=…, with semicolons between them');
     }
     if (values.has(name)) throw invalidKek(reference, `has ${name} twice`);
@@ -133,7 +135,7 @@ function textOf(reference: string, name: string, bytes: Buffer | undefined): str
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw invalidKek(reference, `has a ${name} that is not UTF-8`);
+    throw invalidKek(reference, `has bytes in ${name} that are not UTF-8`);
   }
 }
 
@@ -145,8 +147,6 @@ function splitOnce(text: string, separator: string): [string, string | undefined
 const MAX_QUOTED_LENGTH = 200;
 
 function invalidKek(reference: string, problem: string): DekdError {
-  // Behind `?` may be a PIN.
-  const [shown] = splitOnce(reference, '?');
-  const quoted = shown.length > MAX_QUOTED_LENGTH ? `${shown.slice(0, MAX_QUOTED_LENGTH)}…` : shown;
+  const quoted = reference.length > MAX_QUOTED_LENGTH ? `${reference.slice(0, MAX_QUOTED_LENGTH)}…` : reference;
   return invalidField('kek', `${JSON.stringify(quoted)} ${problem}`);
 }

@@ -27,8 +27,7 @@ function obey(command: Command): void {
         { type: pkcs11js.CKA_TOKEN, value: true },
         { type: pkcs11js.CKA_LABEL, value: command.label },
         { type: pkcs11js.CKA_VALUE, value: Buffer.from(command.value, 'hex') },
-        { type: pkcs11js.CKA_ENCRYPT, value: true },
-        { type: pkcs11js.CKA_DECRYPT, value: true },
+        ...uses(command.allows, 'ENCRYPT', 'DECRYPT', 'WRAP', 'UNWRAP'),
       ]);
       break;
     case 'change':
@@ -54,16 +53,19 @@ function generate({ label, id, kind, allows }: Command & { do: 'generate' }): vo
     { type: pkcs11js.CKA_SENSITIVE, value: true },
     { type: pkcs11js.CKA_EXTRACTABLE, value: false },
   ];
-  const uses = (...names: string[]) => names.map((name) => ({ type: attribute(name), value: allows.includes(name) }));
   if (kind === 'rsa') {
-    const shared = [...common, { type: pkcs11js.CKA_MODULUS_BITS, value: 2048 }, ...uses('ENCRYPT', 'WRAP')];
-    const own = [...secret, ...uses('DECRYPT', 'UNWRAP')];
+    const shared = [...common, { type: pkcs11js.CKA_MODULUS_BITS, value: 2048 }, ...uses(allows, 'ENCRYPT', 'WRAP')];
+    const own = [...secret, ...uses(allows, 'DECRYPT', 'UNWRAP')];
     module.C_GenerateKeyPair(session, { mechanism: pkcs11js.CKM_RSA_PKCS_KEY_PAIR_GEN }, shared, own);
     return;
   }
   const size = { type: pkcs11js.CKA_VALUE_LEN, value: 32 };
-  const template = [...secret, size, ...uses('ENCRYPT', 'DECRYPT', 'WRAP', 'UNWRAP')];
+  const template = [...secret, size, ...uses(allows, 'ENCRYPT', 'DECRYPT', 'WRAP', 'UNWRAP')];
   module.C_GenerateKey(session, { mechanism: pkcs11js.CKM_AES_KEY_GEN }, template);
+}
+
+function uses(allows: readonly string[], ...names: string[]): { type: number; value: boolean }[] {
+  return names.map((name) => ({ type: attribute(name), value: allows.includes(name) }));
 }
 
 function attribute(name: string): number {

@@ -31,7 +31,7 @@ export type Command =
       readonly kind: 'aes' | 'rsa';
       readonly allows: readonly string[];
     }
-  | { readonly do: 'import'; readonly label: string; readonly value: string }
+  | { readonly do: 'import'; readonly label: string; readonly value: string; readonly allows: Allows }
   | { readonly do: 'change'; readonly label: string; readonly attribute: string; readonly value: boolean }
   | { readonly do: 'destroy'; readonly label: string };
 

@@ -1,3 +1,4 @@
+import { createCipheriv } from 'node:crypto';
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -8,7 +9,7 @@ import { type Pkcs11Options, pkcs11 } from '../../../src/upstream/pkcs11/options
 import { live } from '../../contract/upstream-context.ts';
 import { type Backend, fails, upstreamContract } from '../../contract/upstream-contract.ts';
 import { aesKey, type Command, hasSoftHsm, requireSoftHsm } from '../../counterparts/softhsm/start.ts';
-import { ALL, KEK, PIN, TOKEN, World } from './world.ts';
+import { ALL, CONTEXT, KEK, PIN, TOKEN, World } from './world.ts';
 
 const FRESH = { ...live(), fresh: true };
 
@@ -62,6 +63,26 @@ for (const { name, algorithm, habit } of [
     t.is((await world.describe()).labels.get('wraps-with'), name);
   });
 }
+
+hsmTest('what others wrap by the standards opens: AES-GCM, RFC 3394, RFC 5649', async (t) => {
+  const kekBytes = Buffer.alloc(32, 0xab);
+  // The first vector of docs/envelope.md: its dek_id is known.
+  const dek = Buffer.from(Array.from({ length: 32 }, (_, index) => index));
+  const id = '4348df81d3f8079cb6552da9a317bf7ac102c4acc7e5e02665d7c48819109bfd';
+  const key: Command = { do: 'import', label: 'orders', value: kekBytes.toString('hex'), allows: ALL };
+  const world = await World.open(t, { commands: [key] });
+  const gcm = createCipheriv('aes-256-gcm', kekBytes, Buffer.alloc(12, 7)).setAAD(CONTEXT.encoded);
+  const sealed = Buffer.concat([Buffer.alloc(12, 7), gcm.update(dek), gcm.final(), gcm.getAuthTag()]);
+  const kw = createCipheriv('id-aes256-wrap', kekBytes, Buffer.from('a6'.repeat(8), 'hex'));
+  const kwp = createCipheriv('id-aes256-wrap-pad', kekBytes, Buffer.from('a65959a6', 'hex'));
+  for (const [algorithm, bytes] of [
+    [5, sealed],
+    [3, kw.update(dek)],
+    [4, kwp.update(dek)],
+  ] as const) {
+    t.is((await world.unwrap({ kekVersion: '', algorithm, bytes })).toString('hex'), id, `algorithm ${algorithm}`);
+  }
+});
 
 hsmTest('a token that wants the old layout of AES-GCM parameters gets it', async (t) => {
   const world = await World.open(t);
@@ -177,7 +198,7 @@ hsmTest('two keys of one name are not told apart without an id', async (t) => {
 });
 
 hsmTest('tokens of a cluster serve for each other', async (t) => {
-  const key: Command = { do: 'import', label: 'orders', value: 'ab'.repeat(32) };
+  const key: Command = { do: 'import', label: 'orders', value: 'ab'.repeat(32), allows: ALL };
   const world = await World.open(t, { options: { tokens: [TOKEN, 'hsm-b'] }, commands: [key] });
   const other = world.hsm.initialize('hsm-b', PIN);
   world.hsm.administer('hsm-b', PIN, key);

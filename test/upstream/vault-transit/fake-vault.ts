@@ -26,14 +26,15 @@ export async function startFakeVault(
 ): Promise<FakeVault> {
   const seen: Seen[] = [];
   let connections = 0;
-  const server = createServer(async (request: IncomingMessage, response) => {
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     let body = '';
     for await (const chunk of request) body += chunk;
     const token = request.headers['x-vault-token'] as string | undefined;
     const one = { method: request.method ?? '', path: request.url ?? '', token, body };
     seen.push(one);
     answer(one, response, seen.length);
-  });
+  };
+  const server = createServer((request, response) => void serve(request, response));
   server.on('connection', () => connections++);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

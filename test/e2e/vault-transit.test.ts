@@ -1,0 +1,122 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import test, { type ExecutionContext } from 'ava';
+import { type OpenBao, requireOpenBao, startOpenBao } from '../counterparts/openbao/start.ts';
+import { type Agent, ROOT, startAgent } from '../helpers/agent-process.ts';
+import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { makeAppRole, makeKek, policyOf, succeeds, writePolicy } from '../upstream/vault-transit/world.ts';
+
+const PYTHON = process.env['DEKD_TEST_PYTHON'] ?? 'python3';
+const CONTEXT = { tenant: 'acme' };
+
+interface World {
+  readonly bao: OpenBao;
+  readonly place: Place;
+  readonly agent: Agent;
+  readonly name: string;
+}
+
+/** An agent whose only key is protected by OpenBao, with the rights that docs/upstreams/vault-transit.md names and no others. */
+async function world(t: ExecutionContext, address: 'address' | 'unixAddress', cache: object = {}): Promise<World> {
+  const bao = await startOpenBao();
+  t.teardown(() => bao.stop());
+  await succeeds(bao, 'POST', 'sys/mounts/transit', { type: 'transit' });
+  await succeeds(bao, 'POST', 'sys/auth/approle', { type: 'approle' });
+  const { name, kek } = await makeKek(bao);
+  await writePolicy(bao, name, policyOf(name));
+  const { login } = await makeAppRole(t, bao, name);
+  const approle = { role_id_file: login.roleIdFile, secret_id_file: login.secretIdFile };
+  const place = makePlace(t, {
+    upstreams: { vault: { type: 'vault-transit', addresses: [bao[address]], login: { approle } } },
+    keys: { orders: keyConfig('orders', { recipients: [{ upstream: 'vault', kek, role: 'authority' }], cache }) },
+  });
+  return { bao, place, agent: await startAgent(t, place), name };
+}
+
+async function encrypt({ client }: Agent, text: string): Promise<Buffer> {
+  const request = { key: 'orders', plaintext: Buffer.from(text), encryption_context: CONTEXT };
+  return (await client.call('Encrypt', request)).message.ciphertext;
+}
+
+async function decrypt({ client }: Agent, ciphertext: Buffer): Promise<string> {
+  return (await client.call('Decrypt', { ciphertext, encryption_context: CONTEXT })).message.plaintext.toString();
+}
+
+for (const address of ['address', 'unixAddress'] as const) {
+  test(`over ${address}: what one agent encrypts, the next one opens; a rotation between them`, async (t) => {
+    if (!requireOpenBao(t)) return;
+    const { bao, place, agent, name } = await world(t, address);
+    const ciphertext = await encrypt(agent, 'yesterday');
+    t.is(await decrypt(agent, ciphertext), 'yesterday');
+    t.is((await agent.stop()).code, 0);
+    await succeeds(bao, 'POST', `transit/keys/${name}/rotate`);
+    const next = await startAgent(t, place);
+    t.is(await decrypt(next, ciphertext), 'yesterday');
+    const { message } = await next.admin.call('DescribeKey', { key: 'orders' });
+    t.regex(JSON.stringify(message), new RegExp(`vault-transit:transit/keys/${name}`));
+  });
+}
+
+test('an outage: what is cached serves, a restarted agent starts and says what it lacks, and all heals', async (t) => {
+  if (!requireOpenBao(t)) return;
+  const { bao, place, agent } = await world(t, 'address');
+  const ciphertext = await encrypt(agent, 'cached');
+  bao.kill('SIGSTOP');
+  t.is(await decrypt(agent, ciphertext), 'cached');
+  await agent.stop();
+  const next = await startAgent(t, place);
+  const { reason } = await next.client.failure('Decrypt', { ciphertext, encryption_context: CONTEXT });
+  t.is(reason, 'UPSTREAM_UNAVAILABLE');
+  bao.kill('SIGCONT');
+  t.is(await eventually(() => decrypt(next, ciphertext)), 'cached');
+});
+
+test('a permission that is taken away is refused within ttl and five seconds', async (t) => {
+  if (!requireOpenBao(t)) return;
+  const { bao, agent, name } = await world(t, 'address', { ttl: '1s' });
+  const ciphertext = await encrypt(agent, 'secret');
+  await writePolicy(bao, name, 'path "transit/keys/nothing" { capabilities = ["read"] }');
+  const startedAtMs = performance.now();
+  for (;;) {
+    const { code, reason } = await agent.client.outcome('Decrypt', { ciphertext, encryption_context: CONTEXT });
+    if (code !== 0) {
+      t.is(reason, 'UPSTREAM_REFUSED');
+      break;
+    }
+    t.true(performance.now() - startedAtMs < 6_000);
+    await sleep(50);
+  }
+  t.log(`refused ${Math.round(performance.now() - startedAtMs)} ms after the policy was changed`);
+});
+
+test('an envelope opens with tools/unwrap_vault_transit.py and nothing of dekd', async (t) => {
+  if (!requireOpenBao(t) || !requirePython(t)) return;
+  const { bao, place, agent } = await world(t, 'address');
+  const file = join(place.directory, 'envelope');
+  writeFileSync(file, await encrypt(agent, 'without dekd'));
+  const script = join(ROOT, 'tools', 'unwrap_vault_transit.py');
+  const env = { ...process.env, VAULT_ADDR: bao.address, VAULT_TOKEN: bao.rootToken };
+  const opened = execFileSync(PYTHON, [script, file, '--context', 'tenant=acme'], { env });
+  t.is(opened.toString(), 'without dekd');
+});
+
+function requirePython(t: ExecutionContext): boolean {
+  if (spawnSync(PYTHON, ['-c', 'import cryptography']).status === 0) return true;
+  const message = `NOT RUN: "${t.title}" needs the package cryptography, for ${PYTHON} (DEKD_TEST_PYTHON)`;
+  process.stderr.write(`\n${message}\n\n`);
+  if (process.env['CI'] === 'true') t.fail(message);
+  else t.pass(message);
+  return false;
+}
+
+async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
+  for (const until = performance.now() + 20_000; ; await sleep(100)) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (performance.now() > until) throw error;
+    }
+  }
+}

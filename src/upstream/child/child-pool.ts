@@ -7,7 +7,7 @@ const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 30_000;
 
 export interface PoolOptions {
-  /** Throws UpstreamFailure. */
+  /** Throws DekdError for settings that no child has, else what spawnChild throws. */
   readonly start: (events: ChildEvents) => ChildProcess;
   readonly maxCalls: number;
   readonly idleMs: number;
@@ -56,6 +56,7 @@ export class ChildPool {
       await this.#begin().opened;
     } catch (error) {
       if (error instanceof DekdError) throw error;
+      this.#prepare();
     }
   }
 
@@ -148,8 +149,8 @@ export class ChildPool {
     try {
       if (this.#current === undefined) this.#begin();
       else this.#successor = this.#start();
-    } catch (error) {
-      this.#options.onWarning(UpstreamFailure.from(error).message);
+    } catch {
+      // It is in the log.
       this.#prepare();
     }
   }
@@ -181,7 +182,10 @@ export class ChildPool {
       return child;
     } catch (error) {
       this.#failed(false);
-      throw error;
+      if (error instanceof DekdError) throw error;
+      const problem = `no child process could be started: ${(error as Error).message}`;
+      this.#options.onWarning(problem);
+      throw new UpstreamFailure('unreachable', problem, { cause: error });
     }
   }
 }

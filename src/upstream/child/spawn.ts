@@ -6,7 +6,6 @@ import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { closeKeyChannel, openKeyChannel } from '../../crypto/native.ts';
 import { invalidField } from '../../errors.ts';
-import { UpstreamFailure } from '../failure.ts';
 import type { ChildUpstreamOptions, ProviderFacts } from './child-provider.ts';
 
 const DEFAULT_MEMORY_MIB = 256;
@@ -24,7 +23,7 @@ export interface SpawnedChild {
 
 /**
  * Starts a child on this Node with no standard input or output, none of the agent's environment but what is named, none of its Node switches,
- * and, where Node has a permission model, no right to write files or to start processes. Throws UpstreamFailure when no process is to be had.
+ * and, where Node has a permission model, no right to write files or to start processes. Throws an Error when no process is to be had.
  */
 export function spawnChild<Options extends ChildUpstreamOptions>(
   facts: ProviderFacts<Options>,
@@ -54,7 +53,7 @@ export function spawnChild<Options extends ChildUpstreamOptions>(
   child.on('error', () => undefined);
   if (child.pid === undefined) {
     closeKeyChannel(keys.parent);
-    throw new UpstreamFailure('unreachable', 'no child process could be started');
+    throw new Error('out of processes, memory or descriptors');
   }
   return { process: child, control: child.stdio[3] as Socket, errors: child.stderr!, keyFd: keys.parent };
 }

@@ -152,6 +152,12 @@ test.serial('a child is hardened, limited, and has only what it needs', async (t
   t.regex(readFileSync(`/proc/${pid}/cmdline`, 'utf8'), /^dekd-upstream\0--disable-sigusr1\0.*--permission\0/);
 });
 
+test.serial('a child may neither read nor write files, start nothing and load no more native code', async (t) => {
+  const world = await World.open(t, { warmChild: false });
+  const { labels } = await world.upstream.describe(kekNamed('orders'), live());
+  t.is(labels.get('denied'), 'addons, read a file, start a process, start a thread, write a file');
+});
+
 /** A child that failed is started again after a pause of at most 100 ms. */
 async function afterPause(world: World): Promise<void> {
   for (const end = performance.now() + 10_000; ; await setTimeout(20)) {

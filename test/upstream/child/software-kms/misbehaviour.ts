@@ -1,5 +1,7 @@
-import { writeSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import { DekdError } from '../../../../src/errors.ts';
 import { encodeFrame } from '../../../../src/upstream/child/frames.ts';
 import { UpstreamFailure } from '../../../../src/upstream/failure.ts';
@@ -73,6 +75,25 @@ const MISBEHAVIOURS: Readonly<Record<string, (signal: AbortSignal) => unknown>> 
     throw new TypeError('not an UpstreamFailure');
   },
 };
+
+/** What Node's permission model keeps this process from, by name. */
+export function denied(): string[] {
+  const attempts: Readonly<Record<string, () => unknown>> = {
+    addons: () => process.dlopen({ exports: {} }, '/nonexistent.node'),
+    'read a file': () => readFileSync('/etc/hostname'),
+    'start a process': () => spawnSync('true'),
+    'start a thread': () => new Worker('0', { eval: true }),
+    'write a file': () => writeFileSync('/tmp/dekd-test-must-not-exist', ''),
+  };
+  return Object.keys(attempts).filter((name) => {
+    try {
+      attempts[name]!();
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code === 'ERR_ACCESS_DENIED';
+    }
+    return false;
+  });
+}
 
 export async function openBadly(how: NonNullable<SoftwareKmsOptions['opening']>): Promise<void> {
   switch (how) {

@@ -3,7 +3,7 @@ import { secretBuffer } from '../../../../src/crypto/secret-buffer.ts';
 import type { ChildCall, ChildProvider, OpenProvider } from '../../../../src/upstream/child/child-provider.ts';
 import { UpstreamFailure } from '../../../../src/upstream/failure.ts';
 import type { KekDescription, WrapContext, WrappedDek } from '../../../../src/upstream/provider.ts';
-import { misbehave, openBadly } from './misbehaviour.ts';
+import { denied, misbehave, openBadly } from './misbehaviour.ts';
 import type { SoftwareKmsOptions } from './options.ts';
 
 const ALGORITHM = 5;
@@ -51,7 +51,11 @@ class SoftwareKms implements ChildProvider {
   async describe(kek: string, call: ChildCall): Promise<KekDescription> {
     await this.#begin(kek, call);
     const versions = [{ version: '1', state: 'active', createdAt: 1_700_000_000_000 }] as const;
-    return { uri: kek, state: 'active', versions, labels: new Map([['fresh', String(call.fresh)]]) };
+    const labels = new Map([
+      ['fresh', String(call.fresh)],
+      ['denied', denied().join(', ')],
+    ]);
+    return { uri: kek, state: 'active', versions, labels };
   }
 
   async close(): Promise<void> {}

@@ -24,16 +24,8 @@ static size_t whole_pages(size_t size);
 
 bool map_arena(size_t wanted, bool avoid_secret_memory, bool best_effort, struct mapping *out) {
   size_t size = whole_pages(wanted + page_size() - 1);
-  bool mapped = (!avoid_secret_memory && map_what_fits(map_secret, size, out)) ||
-                map_what_fits(map_locked, size, out) || (best_effort && map_unlocked(size, out));
-  if (!mapped) {
-    return false;
-  }
-  /* Every page now, so that no request faults later, or dies of memory that is not there. */
-  for (size_t offset = 0; offset < out->size; offset += page_size()) {
-    *(volatile uint8_t *)(out->start + offset) = 0;
-  }
-  return true;
+  return (!avoid_secret_memory && map_what_fits(map_secret, size, out)) || map_what_fits(map_locked, size, out) ||
+         (best_effort && map_unlocked(size, out));
 }
 
 void unmap_arena(const struct mapping *mapping) { release(mapping->start, mapping->size); }

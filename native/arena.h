@@ -15,8 +15,9 @@ struct mapping {
 };
 
 /*
- * Maps `wanted` bytes, rounded up to pages, or as much as RLIMIT_MEMLOCK leaves, between two guard pages; zeroed,
- * touched once, absent from forked children and core dumps. False when not one page can be locked and best_effort is off.
+ * Maps `wanted` bytes, rounded up to pages, or as much as RLIMIT_MEMLOCK leaves, between two guard pages; zeroed, absent
+ * from forked children and core dumps. A page may not be there before it is touched, but what may be locked is counted
+ * for all of them now. False when not one page can be locked and best_effort is off.
  */
 bool map_arena(size_t wanted, bool avoid_secret_memory, bool best_effort, struct mapping *out);
 void unmap_arena(const struct mapping *mapping);

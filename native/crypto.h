@@ -75,6 +75,11 @@ bool hkdf_expand(const uint8_t prk[MAC_BYTES], struct bytes info, struct bytes o
 bool derive_dek(struct keys *keys, uint8_t dek_id[KEY_BYTES]);
 /* Overwrites 2 KiB of stack below the caller's frame, where the functions that it has called left what they worked on. */
 void burn_stack(void);
+/*
+ * Zeroes the vector registers, which hold what was copied or computed last: the dynamic linker writes all of them to the
+ * stack when Node calls a function of a library for the first time.
+ */
+void burn_registers(void);
 
 struct scrypt_cost {
   uint32_t log_n, r, p;

@@ -2,9 +2,12 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
+#include "crypto.h"
 #include "openssl.h"
 #include "sealed.h"
 
@@ -35,13 +38,17 @@ struct preamble {
 static_assert(offsetof(struct preamble, sealing_key) == 64 && offsetof(struct preamble, slots) == 128 + SCRATCH_BYTES,
               "see ARENA_LAYOUT");
 
-/* A key's state in one word, so that checking the generation and pinning are one step: generation | live | pins. */
+/*
+ * A key's state in one word, so that checking the generation and pinning are one step: generation | live | pins. Zero,
+ * as the kernel gives memory, is a place that was never used, or never will be again.
+ */
 #define GENERATION_SHIFT 32
 #define LIVE (UINT64_C(1) << 31)
 #define PINS (LIVE - 1)
 
 struct tier {
-  uint32_t next_free; /* a list through control.next_free */
+  uint32_t next_free; /* a list through control.next_free, of those that were used before */
+  _Atomic uint32_t made; /* places below this number were ever used */
   uint32_t used, retired;
 };
 
@@ -53,12 +60,12 @@ static struct {
   size_t requested;
   uint32_t slot_count, reserve, max_sealed;
   struct record *records;
-  _Atomic uint32_t records_made;
   struct tier first, second;
 } arena = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static fault open_once(const struct arena_options *options);
 static bool lay_out(const struct arena_options *options, struct mapping mapping);
+static void touch_beside(void);
 static uint32_t room_for_deks(void);
 static uint32_t take_slot(void);
 static uint32_t take_record(void);
@@ -69,7 +76,7 @@ static inline bool is_sealed(uint32_t index) { return index >= arena.slot_count;
 static inline struct record *record_at(uint32_t index) { return &arena.records[index - arena.slot_count]; }
 
 static inline bool exists(uint32_t index) {
-  return !is_sealed(index) || index - arena.slot_count < arena.records_made;
+  return is_sealed(index) ? index - arena.slot_count < arena.second.made : index < arena.first.made;
 }
 
 static inline struct pin pin_at(uint32_t index) {
@@ -102,6 +109,7 @@ static fault open_once(const struct arena_options *options) {
     return FAULT_NO_MEMORY;
   }
   arena.is_open = true;
+  touch_beside();
   return FAULT_NONE;
 }
 
@@ -122,10 +130,6 @@ static bool lay_out(const struct arena_options *options, struct mapping mapping)
     uint32_t reserve = share > LEAST_RESERVE ? share : LEAST_RESERVE;
     arena.reserve = reserve < count ? reserve : count;
   }
-  for (uint32_t i = 0; i < count; i++) {
-    start->slots[i].control.state = UINT64_C(1) << GENERATION_SHIFT;
-    start->slots[i].control.next_free = i + 1 < count ? i + 1 : NO_INDEX;
-  }
   memcpy(start->header.magic, "DEKDMEM", sizeof start->header.magic);
   start->header.layout = ARENA_LAYOUT;
   start->header.size = mapping.size;
@@ -139,9 +143,38 @@ static bool lay_out(const struct arena_options *options, struct mapping mapping)
   arena.requested = (size_t)options->size;
   arena.slot_count = count;
   arena.max_sealed = max_sealed;
-  arena.first = (struct tier){.next_free = count > 0 ? 0 : NO_INDEX};
+  arena.first = (struct tier){.next_free = NO_INDEX};
   arena.second = (struct tier){.next_free = NO_INDEX};
   return true;
+}
+
+/*
+ * The kernel takes 10 us to give a page of secret memory, since it takes it out of its own mapping first: a start does not
+ * wait for thousands. Every page has a slot that begins in it; a state that another thread writes meanwhile stays as it is.
+ */
+static void *touch_pages(void *unused) {
+  uint32_t slots_a_page = (uint32_t)sysconf(_SC_PAGESIZE) / sizeof(struct slot);
+  for (uint32_t i = 0; i < arena.slot_count; i += slots_a_page) {
+    atomic_fetch_or(&arena.start->slots[i].control.state, 0);
+  }
+  return unused;
+}
+
+/* Every page soon, so that no later request faults, or dies of memory that is not there. At once without a thread for it. */
+static void touch_beside(void) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_attr_t attributes;
+  pthread_t thread;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_sigmask(SIG_BLOCK, &all, &before); /* signals are for Node's threads */
+  bool runs = pthread_create(&thread, &attributes, touch_pages, NULL) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  if (!runs) {
+    touch_pages(NULL);
+  }
 }
 
 fault arena_status(struct arena_status *out) {
@@ -196,28 +229,30 @@ fault slot_draft(uint32_t kind, struct draft *out) {
 
 static uint32_t take_free(struct tier *tier) {
   uint32_t index = tier->next_free;
-  if (index != NO_INDEX) {
-    tier->next_free = pin_at(index).control->next_free;
-    tier->used++;
-  }
+  tier->next_free = pin_at(index).control->next_free;
   return index;
 }
 
-static uint32_t take_slot(void) { return take_free(&arena.first); }
+static uint32_t take_new(struct tier *tier, uint32_t first_index) {
+  uint32_t index = first_index + tier->made;
+  pin_at(index).control->state = UINT64_C(1) << GENERATION_SHIFT;
+  tier->made++;
+  return index;
+}
 
-/* One that was freed, or the next one; NO_INDEX without memory for it. */
+static uint32_t take_slot(void) {
+  arena.first.used++;
+  return arena.first.next_free != NO_INDEX ? take_free(&arena.first) : take_new(&arena.first, 0);
+}
+
+/* NO_INDEX without memory for it. */
 static uint32_t take_record(void) {
-  uint32_t made = arena.records_made;
-  if (arena.second.next_free != NO_INDEX) {
-    return take_free(&arena.second);
-  }
-  if (!commit_record(arena.records, made)) {
+  bool is_new = arena.second.next_free == NO_INDEX;
+  if (is_new && !commit_record(arena.records, arena.second.made)) {
     return NO_INDEX;
   }
-  arena.records[made].control.state = UINT64_C(1) << GENERATION_SHIFT;
-  arena.records_made = made + 1;
   arena.second.used++;
-  return arena.slot_count + made;
+  return is_new ? take_new(&arena.second, arena.slot_count) : take_free(&arena.second);
 }
 
 fault slot_publish(struct draft draft, uint32_t raw_length, uint64_t *handle) {
@@ -231,6 +266,7 @@ fault slot_publish(struct draft draft, uint32_t raw_length, uint64_t *handle) {
       return why;
     }
   }
+  burn_registers();
   control->kind = draft.kind;
   control->raw_length = raw_length;
   atomic_fetch_or(&control->state, LIVE);
@@ -274,6 +310,7 @@ fault slot_pin(uint64_t handle, struct pin *out) {
 }
 
 void slot_unpin(struct pin pin) {
+  burn_registers();
   uint64_t before = atomic_fetch_sub(&pin.control->state, 1);
   if ((before & PINS) == 1 && !(before & LIVE)) {
     recycle(pin);
@@ -294,6 +331,7 @@ fault slot_free(uint64_t handle) {
 
 /* Nobody pins it and no live handle names it: all but its state is zeroed. */
 static void recycle(struct pin pin) {
+  burn_registers();
   const size_t bytes = is_sealed(pin.index) ? sizeof(struct record) : sizeof(struct slot);
   const size_t kept = sizeof pin.control->state;
   OPENSSL_cleanse((uint8_t *)pin.control + kept, bytes - kept);

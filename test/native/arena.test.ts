@@ -24,6 +24,20 @@ test('whole pages of secret memory, with their slots', (t) => {
   if (status.kind !== 'memfd_secret') t.log(`this kernel gives ${status.kind}, not memfd_secret`);
 });
 
+test('every page is there soon after opening, and what was written meanwhile stays', (t) => {
+  for (const avoidSecretMemory of [false, true]) {
+    const child = runChild(`
+      native.openArena({ size: 5 << 20, lock: 'required', avoidSecretMemory: ${avoidSecretMemory} });
+      const ids = [];
+      for (let i = 0; i < 20_000; i++) { const key = native.createKey('dek'); ids.push([key, native.dekId(key)]); }
+      const residentKib = () => /^Size: +5120 kB\\n(?:.*\\n)*?Rss: +(\\d+) kB$/m.exec(fs.readFileSync('/proc/self/smaps', 'utf8'))[1];
+      const endsMs = performance.now() + 20_000;
+      while (residentKib() !== '5120' && performance.now() < endsMs) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+      return { there: residentKib(), changed: ids.filter(([key, id]) => !native.dekId(key).equals(id)).length }`);
+    t.deepEqual(child.value, { there: '5120', changed: 0 }, child.stderr);
+  }
+});
+
 test('without memfd_secret the arena is locked with mlock', (t) => {
   const child = runChild(`
     const status = native.openArena({ size: 65536, lock: 'required', avoidSecretMemory: true });

@@ -5,6 +5,7 @@ import type {
   KekConfig,
   KeyConfig,
   LocalConfig,
+  Pkcs11Config,
   RootKeyConfig,
   RuleConfig,
   SecretPlace,
@@ -20,6 +21,7 @@ import type {
   ParsedConfig,
   ParsedKey,
   ParsedLocal,
+  ParsedPkcs11,
   ParsedRule,
   ParsedSocket,
   ParsedUpstream,
@@ -72,10 +74,17 @@ function unknownGroup(socket: string, group: ParsedSocket['group']): Problem {
 }
 
 function upstreamConfig(parsed: ParsedUpstream): UpstreamConfig {
-  return parsed.type === 'local' ? localConfig(parsed) : vaultTransitConfig(parsed);
+  switch (parsed.type) {
+    case 'local':
+      return localConfig(parsed);
+    case 'vault-transit':
+      return vaultTransitConfig(parsed);
+    case 'pkcs11':
+      return pkcs11Config(parsed);
+  }
 }
 
-function childConfig(parsed: ParsedVaultTransit): ChildConfig {
+function childConfig(parsed: Exclude<ParsedUpstream, ParsedLocal>): ChildConfig {
   return {
     maxCalls: parsed.max_calls,
     idleMs: parsed.idle,
@@ -108,6 +117,19 @@ function vaultLogin({ token, approle, kubernetes }: ParsedVaultTransit['login'])
   if (kubernetes === undefined) return { method: 'proxy' };
   const { role, token_file: tokenFile, mount } = kubernetes;
   return { method: 'kubernetes', role, tokenFile, mount };
+}
+
+function pkcs11Config(parsed: ParsedPkcs11): Pkcs11Config {
+  const { type, module_path: modulePath, tokens, library_parameters: libraryParameters, origin } = parsed;
+  return {
+    type,
+    modulePath,
+    pin: secretPlace(parsed.pin),
+    ...(tokens === undefined ? {} : { tokens }),
+    ...(libraryParameters === undefined ? {} : { libraryParameters }),
+    ...(origin === undefined ? {} : { origin }),
+    ...childConfig(parsed),
+  };
 }
 
 function localConfig(parsed: ParsedLocal): LocalConfig {

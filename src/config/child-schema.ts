@@ -16,9 +16,9 @@ export const childFields = {
   warm_child: flag()
     .default(true)
     .describe('A second child process stands ready. `false` saves its memory; then a call waits for a start at times.'),
-  memory: size(16 * MIB, 4096 * MIB)
-    .default(128 * MIB)
-    .describe('The heap of a child process.'),
+  memory: size(64 * MIB, 4096 * MIB)
+    .default(256 * MIB)
+    .describe('What a child process may take beside what a bare Node takes; half of it is its heap.'),
   environment: z
     .array(text('the name of an environment variable', /^[A-Za-z_][A-Za-z0-9_]{0,127}$/), {
       error: 'a list of names of environment variables',

@@ -41,7 +41,7 @@ export interface MemoryConfig {
   readonly sizeBytes: number;
 }
 
-export type UpstreamConfig = LocalConfig | VaultTransitConfig;
+export type UpstreamConfig = LocalConfig | VaultTransitConfig | Pkcs11Config;
 
 export interface LocalConfig {
   readonly type: 'local';
@@ -82,7 +82,7 @@ export interface ChildConfig {
   readonly idleMs: number;
   /** Default true. */
   readonly warmChild: boolean;
-  /** Default 128. */
+  /** Default 256. */
   readonly memoryMib: number;
   /** Names of variables. Default none. */
   readonly environment: readonly string[];
@@ -103,6 +103,16 @@ export type VaultLoginConfig =
   | { readonly method: 'approle'; readonly roleIdFile: string; readonly secretIdFile: string; readonly mount: string }
   | { readonly method: 'kubernetes'; readonly role: string; readonly tokenFile: string; readonly mount: string }
   | { readonly method: 'proxy' };
+
+export interface Pkcs11Config extends ChildConfig {
+  readonly type: 'pkcs11';
+  readonly modulePath: string;
+  readonly pin: SecretPlace;
+  /** Labels. Default every token with the label that a KEK names. */
+  readonly tokens?: readonly string[];
+  readonly libraryParameters?: string;
+  readonly origin?: 'unproven';
+}
 
 export interface KeyConfig {
   readonly name: string;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { duration, exactlyOne, flag, instant, integer, map, named, text } from './leaves.ts';
-import { name, path, upstreamType } from './names.ts';
+import { duration, exactlyOne, flag, instant, integer, map, named } from './leaves.ts';
+import { name, path, secretPlace, upstreamType } from './names.ts';
 
 const ROOT_KEY =
   '{ file: PATH }, { credential: NAME }, { passphrase: { file: PATH } }, { passphrase: { credential: NAME } } or, in the development profile, { development: true }';
@@ -47,22 +47,8 @@ export const localUpstream = map('a map with type, directory and root_key', {
     .describe('Single KEKs, by their name in this upstream; a name that no key has for a KEK is refused.'),
 }).describe('`local`: the embedded keystore, a software KMS in one directory.');
 
-/** A secret's place: a file, or a name of systemd's (LoadCredential=). */
-function place(what: string) {
-  return {
-    file: path()
-      .optional()
-      .meta({ without: 'another source' })
-      .describe(`A file with ${what}. In production an absolute path.`),
-    credential: text('the name of a systemd credential, without slashes', /^(?!\.{1,2}$)[^/\0]{1,255}$/)
-      .optional()
-      .meta({ without: 'another source' })
-      .describe(`A file of that name in systemd’s \`$CREDENTIALS_DIRECTORY\` with ${what}.`),
-  };
-}
-
 function rootKey() {
-  const passphrase = exactlyOne(map(PASSPHRASE, place('a passphrase')), PASSPHRASE)
+  const passphrase = exactlyOne(map(PASSPHRASE, secretPlace('a passphrase')), PASSPHRASE)
     .optional()
     .meta({ without: 'another source' })
     .describe(
@@ -74,7 +60,7 @@ function rootKey() {
     .optional()
     .meta({ without: 'another source' })
     .describe('dekd makes a root key beside the keystore, which protects nothing. Refused in production.');
-  const shape = { ...place('32 random bytes'), passphrase, development };
+  const shape = { ...secretPlace('32 random bytes'), passphrase, development };
   return exactlyOne(map(ROOT_KEY, shape), ROOT_KEY).describe(
     'What the KEKs are wrapped under: exactly one source. Without it the keystore is lost; keep a copy elsewhere.',
   );

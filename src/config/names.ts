@@ -25,6 +25,8 @@ export function upstreamType<const Type extends string>(type: Type) {
 const KEK_FORMS = {
   local: /^local:(?:[0-9a-f]{16}\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/,
   'vault-transit': /^vault-transit:[A-Za-z0-9._~/-]{1,450}\/keys\/\w[\w.-]{0,127}$/,
+  // Whatever follows: it may hold a PIN by mistake, and a message about a form would show it.
+  pkcs11: /^pkcs11:/,
 } as const;
 
 const KEK_EXAMPLES = 'a KEK such as local:orders or vault-transit:transit/keys/orders';
@@ -48,6 +50,20 @@ export function kekIdentity(reference: string): string {
 /** The KEK's name in its store: `orders` of `local:orders` and of `local:0123456789abcdef/orders`. */
 export function kekName(reference: string): string {
   return reference.slice(Math.max(reference.lastIndexOf('/'), reference.indexOf(':')) + 1);
+}
+
+/** A secret's place: a file, or a name of systemd's (LoadCredential=). */
+export function secretPlace(what: string) {
+  return {
+    file: path()
+      .optional()
+      .meta({ without: 'another source' })
+      .describe(`A file with ${what}. In production an absolute path.`),
+    credential: text('the name of a systemd credential, without slashes', /^(?!\.{1,2}$)[^/\0]{1,255}$/)
+      .optional()
+      .meta({ without: 'another source' })
+      .describe(`A file of that name in systemd’s \`$CREDENTIALS_DIRECTORY\` with ${what}.`),
+  };
 }
 
 export function path() {

@@ -73,7 +73,7 @@ function isLaterUpstreamType(path: Path, source: Source): boolean {
 }
 
 /** Under these somebody may have put the secret itself in place of its file. */
-const SECRETS = ['root_key', 'login'];
+const SECRETS = ['root_key', 'login', 'pin'];
 
 /** What stands there, in words; secrets are never shown. */
 function found(path: Path, source: Source): string {

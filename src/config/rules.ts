@@ -54,6 +54,8 @@ function upstreamProblems(config: ParsedConfig): Problem[] {
   for (const [name, upstream] of Object.entries(upstreams)) {
     const path: Path = ['upstreams', name];
     if (upstream.type === 'vault-transit') problems.push(...vaultTransitProblems(path, upstream, profile));
+    if (upstream.type === 'pkcs11' && upstream.pin.file !== undefined)
+      problems.push(...relativePath(profile, [...path, 'pin', 'file'], upstream.pin.file));
     if (upstream.type !== 'local') continue;
     const other = directories.get(resolve(upstream.directory));
     if (other !== undefined) {

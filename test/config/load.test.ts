@@ -207,9 +207,13 @@ const table: readonly [find: string, replacement: string, ...lines: string[]][] 
   [
     'type: local',
     'type: aws-kms, region: eu-central-1',
-    'F:8:18: upstreams.store.type: found "aws-kms", expected local or vault-transit (the other types come in later versions)',
+    'F:8:18: upstreams.store.type: found "aws-kms", expected local, vault-transit or pkcs11 (the other types come in later versions)',
   ],
-  ['type: local', 'type: redis', 'F:8:18: upstreams.store.type: found "redis", expected local or vault-transit'],
+  [
+    'type: local',
+    'type: redis',
+    'F:8:18: upstreams.store.type: found "redis", expected local, vault-transit or pkcs11',
+  ],
   [
     'root_key: { file: /run/secrets/root.key }',
     'root_key: { development: true }',

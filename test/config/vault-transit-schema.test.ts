@@ -30,7 +30,7 @@ test('what the configuration says is what the provider takes, with every default
     maxCalls: 1_000,
     idleMs: 60_000,
     warmChild: true,
-    memoryMib: 128,
+    memoryMib: 256,
     environment: [],
   });
   t.true(Object.isFrozen(options.login));
@@ -45,7 +45,7 @@ test('what is further set', (t) => {
     max_calls: 7,
     idle: '2s',
     warm_child: false,
-    memory: '64MiB',
+    memory: '128MiB',
     environment: ['TZ'],
   };
   const inside = [{ upstream: 'store', kek: 'vault-transit:a/b/transit/keys/orders', role: 'authority' }];
@@ -59,7 +59,7 @@ test('what is further set', (t) => {
     maxCalls: 7,
     idleMs: 2_000,
     warmChild: false,
-    memoryMib: 64,
+    memoryMib: 128,
     environment: ['TZ'],
   });
   t.is(vaultTransit.resolve(inside[0]!.kek, found as VaultTransitOptions), inside[0]!.kek);
@@ -139,7 +139,7 @@ const wrong: readonly [changes: Fields, ...problems: string[]][] = [
   [{ addresses: ['https://a', 'https://A:443'] }, 'addresses[1]: stands in the list twice'],
   [{ namespace: '/a' }, 'namespace: found "/a", expected a namespace such as team-a or team-a/payments'],
   [{ namespace: 'a/' }, 'namespace: found "a/", expected a namespace such as team-a or team-a/payments'],
-  [{ memory: '8MiB' }, 'memory: found "8MiB", expected a size from 16MiB to 4GiB'],
+  [{ memory: '32MiB' }, 'memory: found "32MiB", expected a size from 64MiB to 4GiB'],
   [{ environment: ['A=B'] }, 'environment[0]: found "A=B", expected the name of an environment variable'],
   [
     { directory: '/var/lib/dekd' },

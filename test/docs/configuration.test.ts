@@ -70,7 +70,7 @@ const VAULT = {
   max_calls: 5,
   idle: '5s',
   warm_child: false,
-  memory: '64MiB',
+  memory: '128MiB',
   environment: ['TZ'],
 };
 const LOGINS = [

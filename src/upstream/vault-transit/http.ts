@@ -132,6 +132,7 @@ export class HttpAddress {
       },
     };
     const sent = (this.#secure ? tlsRequest : plainRequest)(options);
+    const zeroReceived = collectReceived(sent);
     const answer = new Promise<HttpAnswer>((resolve, reject) => {
       sent.on('error', reject);
       sent.on('response', (response) => {
@@ -143,7 +144,7 @@ export class HttpAddress {
           },
         );
       });
-    });
+    }).finally(zeroReceived);
     if (connectMs !== undefined) limitConnecting(sent, this.#secure ? 'secureConnect' : 'connect', connectMs);
     sent.end(body);
     return { request: sent, answer };
@@ -186,7 +187,18 @@ function limitConnecting(sent: ClientRequest, connected: 'connect' | 'secureConn
   });
 }
 
-/** The body in one buffer of its own; the pieces, which lie in Node's buffers, are zeroed. */
+/** What comes over the socket of a request lies in buffers of Node, of which the parser hands on copies. Returns what zeroes them. */
+function collectReceived(sent: ClientRequest): () => void {
+  const received: Buffer[] = [];
+  const keep = (chunk: Buffer): void => void received.push(chunk);
+  sent.once('socket', (socket) => socket.on('data', keep));
+  return () => {
+    sent.socket?.off('data', keep);
+    for (const chunk of received) chunk.fill(0);
+  };
+}
+
+/** The body in one buffer of its own; the pieces are zeroed. */
 async function readBody(response: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const pieces: Buffer[] = [];
   let length = 0;

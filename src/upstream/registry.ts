@@ -2,11 +2,12 @@ import { DekdError } from '../errors.ts';
 import { openInChild } from './child/open-in-child.ts';
 import { openLocal } from './local/open.ts';
 import type { LocalOptions } from './local/options.ts';
+import { type Pkcs11Options, pkcs11 } from './pkcs11/options.ts';
 import type { Upstream } from './provider.ts';
 import { type VaultTransitOptions, vaultTransit } from './vault-transit/options.ts';
 
 /** The settings of one upstream; `type` says whose they are. A new provider adds its own to this union and to OPENERS. */
-export type UpstreamOptions = LocalOptions | (VaultTransitOptions & OnWarning);
+export type UpstreamOptions = LocalOptions | ((VaultTransitOptions | Pkcs11Options) & OnWarning);
 
 interface OnWarning {
   readonly onWarning?: (warning: string) => void;
@@ -17,6 +18,7 @@ type Open<Options> = (name: string, options: Options) => Promise<Upstream>;
 const OPENERS: { readonly [Type in UpstreamOptions['type']]: Open<Extract<UpstreamOptions, { type: Type }>> } = {
   local: openLocal,
   'vault-transit': openInChild(vaultTransit),
+  pkcs11: openInChild(pkcs11),
 };
 
 /** Opens the upstream that the configuration calls `name`. Throws DekdError: what is wrong, where, and the way out. */

@@ -88,6 +88,27 @@ function onVault(changes: Fields = {}): Fields {
   return { ...EVERYTHING, upstreams: { store: { ...VAULT, ...changes } }, keys };
 }
 
+const PKCS11 = {
+  type: 'pkcs11',
+  module_path: '/usr/lib/hsm.so',
+  pin: { file: '/pin' },
+  tokens: ['hsm-a'],
+  library_parameters: 'x=y',
+  origin: 'unproven',
+};
+
+/** On a pkcs11 upstream in place of the local one. */
+function onPkcs11(changes: Fields = {}): Fields {
+  const kek = (name: string) => ({ upstream: 'store', kek: `pkcs11:object=${name};token=hsm-a` });
+  const { orders } = EVERYTHING.keys;
+  const recipients = [{ ...kek('orders'), role: 'authority' }];
+  const keys = { orders: { ...orders, recipients, decrypt_with: [kek('old')] } };
+  const child = Object.fromEntries(CHILD_FIELDS.map((name) => [name, VAULT[name]]));
+  return { ...EVERYTHING, upstreams: { store: { ...PKCS11, ...child, ...changes } }, keys };
+}
+
+const CHILD_FIELDS = ['max_calls', 'idle', 'warm_child', 'memory', 'environment'] as const;
+
 const ROOT_KEYS = [
   { credential: 'k' },
   { passphrase: { file: '/k' } },
@@ -120,7 +141,11 @@ interface Row {
 function rows(): Row[] {
   const found = [...page.matchAll(/^\| `([^`]+)` \| (.*) \| (.*) \| (.+) \|$/gm)];
   const reference = found.filter(({ index }) => index > page.indexOf('\n## Reference'));
-  return reference.map(([, path = '', , leftOut = '']) => ({ path, leftOut }));
+  // What several types of upstream take stands there once for each.
+  const different = new Map(
+    reference.map(([, path = '', , leftOut = '']) => [`${path} ${leftOut}`, { path, leftOut }]),
+  );
+  return [...different.values()];
 }
 
 test('every field that can be written stands in the reference, and nothing else', (t) => {
@@ -134,6 +159,8 @@ test('every field that can be written stands in the reference, and nothing else'
     })),
     onVault(),
     ...LOGINS.map((login) => onVault({ login })),
+    onPkcs11(),
+    onPkcs11({ pin: { credential: 'pin' } }),
   ];
   for (const configuration of configurations) t.notThrows(() => parse(configuration));
   const written = new Set(configurations.flatMap((configuration) => paths(configuration, '')));

@@ -24,7 +24,7 @@ test('a type without a provider is refused', async (t) => {
     const options = { type } as unknown as UpstreamOptions;
     await t.throwsAsync(openUpstream('store', options), {
       name: 'DekdError',
-      message: `upstream store: type "${type}" is not supported; known: local, vault-transit`,
+      message: `upstream store: type "${type}" is not supported; known: local, vault-transit, pkcs11`,
     });
   }
 });

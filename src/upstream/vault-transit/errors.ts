@@ -21,6 +21,9 @@ export interface Line {
 const TRANSIT = 'OpenBao 2.7.2, builtin/logical/transit';
 const KEYSUTIL = 'OpenBao 2.7.2, sdk/helper/keysutil/policy.go';
 
+/** Vault from 1.13 on adds its second reason for a dead token. */
+const DENIED = /^permission denied(?:; invalid token)?$/;
+
 export const LINES: readonly Line[] = [
   {
     call: 'key',
@@ -117,7 +120,7 @@ export const LINES: readonly Line[] = [
   {
     call: 'key',
     status: 403,
-    text: /^permission denied$/,
+    text: DENIED,
     class: 'refused',
     scope: 'access',
     what: 'while `auth/token/lookup-self` answers 200 to the same token; else the token is dead: *unauthenticated*',
@@ -183,17 +186,22 @@ function covers(line: Line, call: Line['call']): boolean {
 
 /** 403 in Vault's own words. A proxy's 403 is none: it says nothing of a key or a token. */
 export function isPermissionDenied(answer: HttpAnswer): boolean {
-  return answer.status === 403 && errorText(answer) === 'permission denied';
+  return answer.status === 403 && DENIED.test(errorText(answer) ?? '');
 }
 
 const MAX_TEXT_LENGTH = 200;
 
-/** The text of `{"errors": [TEXT]}`, without what go-multierror puts round it; empty for no text; undefined for any other body. */
+/** The texts of `{"errors": [TEXT, …]}`, without what go-multierror puts round them; empty for none; undefined for any other body. */
 function errorText({ body }: HttpAnswer): string | undefined {
   const errors = parseJson(body)?.['errors'];
   if (!Array.isArray(errors) || !errors.every((error) => typeof error === 'string')) return undefined;
-  const text = errors.join('; ').replace(/^1 error occurred:\s*\* /, '');
-  return text.trim().slice(0, MAX_TEXT_LENGTH);
+  return errors.flatMap(reasons).join('; ').slice(0, MAX_TEXT_LENGTH);
+}
+
+/** go-multierror: `2 errors occurred:`, and each on a line of its own that begins with a tab and a star. */
+function reasons(error: string): string[] {
+  const [head = '', ...items] = error.trim().split('\n\t* ');
+  return /^\d+ errors? occurred:$/.test(head) ? items : [error.trim()];
 }
 
 /** A JSON object, or undefined for anything else. */

@@ -34,7 +34,7 @@ export interface ServeOptions {
   readonly onOpen: () => void;
 }
 
-/** The child's side: opens one provider, and answers calls until the agent closes the control channel. Rejects when the agent writes no frames. */
+/** The child's side: opens one provider, and answers calls until the agent closes the control channel. Rejects when the agent's frames and keys do not agree. */
 export async function serve({ control, keyFd, onOpen }: ServeOptions): Promise<void> {
   const reader = new FrameReader();
   let server: CallServer | undefined;
@@ -114,7 +114,7 @@ class CallServer {
   async #call(request: CallRequest & { readonly id: number }, call: ChildCall): Promise<Answered> {
     switch (request.op) {
       case 'wrap':
-        return this.#wrap(request.kek, this.#receiveKey(request.id), contextOf(request), call);
+        return this.#wrap(request, call);
       case 'unwrap':
         return this.#unwrap(request, call);
       case 'describe':
@@ -122,9 +122,10 @@ class CallServer {
     }
   }
 
-  async #wrap(kek: string, dek: Buffer, context: WrapContext, call: ChildCall): Promise<Answered> {
+  async #wrap(request: CallRequest & { op: 'wrap'; readonly id: number }, call: ChildCall): Promise<Answered> {
+    const dek = this.#receiveKey(request.id);
     try {
-      return { ok: wrappedAs(await this.#provider.wrap(kek, dek, context, call)) };
+      return { ok: wrappedAs(await this.#provider.wrap(request.kek, dek, contextOf(request), call)) };
     } finally {
       dek.fill(0);
     }
@@ -151,18 +152,22 @@ class CallServer {
       reply(this.#control, { id, ok });
     } catch (error) {
       // Without its request or answer a key packet would be taken for the next one's.
-      if (error instanceof ChannelError) throw error;
-      if (this.#underway.delete(id)) reply(this.#control, { id, failure: failureMessage(error) });
+      if (error instanceof ChannelError) this.#control.destroy(error);
+      else if (this.#underway.delete(id)) reply(this.#control, { id, failure: failureMessage(error) });
     }
   }
 
   /** The agent wrote it before the request, so it is there. */
   #receiveKey(id: number): Buffer {
     const packet = secretBuffer(ID_BYTES + DEK_BYTES);
-    const length = readSync(this.#keyFd, packet);
-    if (length !== packet.length || packet.readBigUInt64BE() !== BigInt(id))
-      throw new ChannelError('not the key of this call');
-    return packet.subarray(ID_BYTES);
+    try {
+      const length = readSync(this.#keyFd, packet);
+      if (length === packet.length && packet.readBigUInt64BE() === BigInt(id)) return packet.subarray(ID_BYTES);
+    } catch (error) {
+      throw new ChannelError('the key channel gives no key', { cause: error });
+    }
+    packet.fill(0);
+    throw new ChannelError('not the key of this call');
   }
 
   #sendKey(id: number, dek: Uint8Array): void {
@@ -184,7 +189,7 @@ interface Answered {
   readonly dek?: Uint8Array;
 }
 
-/** The channels do not agree any more: the child ends. */
+/** The channels do not agree any more. */
 class ChannelError extends Error {
   override readonly name = 'ChannelError';
 }

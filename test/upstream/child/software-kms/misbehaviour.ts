@@ -65,8 +65,8 @@ const MISBEHAVIOURS: Readonly<Record<string, (signal: AbortSignal) => unknown>> 
     for (;;) writeSync(2, `${'x'.repeat(1_000)}\n`);
   },
   gulp: () => {
-    const blocks: Uint8Array[] = [];
-    for (;;) blocks.push(new Uint8Array(2 ** 20).fill(1));
+    const rows: object[] = [];
+    for (;;) rows.push({ row: [rows.length] });
   },
   throttled: () => {
     throw new UpstreamFailure('throttled', 'too many\nrequests', { retryAfterMs: 1_500 });

@@ -3,7 +3,7 @@ import { UpstreamFailure } from '../failure.ts';
 import { HttpAddress, type HttpAnswer, type HttpRequest, type TlsSettings } from './http.ts';
 
 /** How long a connection may take while another address is left to try: a lost packet is sent again after a second, which is the time of a whole attempt. */
-const CONNECT_MS = 300;
+const CONNECT_MS = 500;
 /** A standby sends on to the active node, and nobody sends on from there. */
 const MAX_REDIRECTS = 2;
 

@@ -105,21 +105,21 @@ class VaultTransitProvider implements ChildProvider {
 
   /** The answer of success. */
   async #ask(request: KekRequest): Promise<HttpAnswer> {
-    this.#refuseWhenOver(request.call);
+    const { call } = request;
+    this.#refuseWhenOver(call);
     try {
-      return await this.#cluster.attempt(request.call, (send) => this.#askOne(send, request));
+      const token = await this.#session.token(call.signal, call.fresh);
+      return await this.#cluster.attempt(call, (send) => this.#askOne(send, request, token));
     } catch (error) {
       throw UpstreamFailure.from(error);
     }
   }
 
-  async #askOne(send: Send, request: KekRequest): Promise<HttpAnswer> {
-    const { call } = request;
-    const token = await this.#session.token(call.signal, call.fresh);
+  async #askOne(send: Send, request: KekRequest, token: string | undefined): Promise<HttpAnswer> {
     const answer = await this.#settled(send, request, token);
     if (answer !== undefined) return answer;
     // The token is dead, and what was logged in for once can be logged in for again.
-    const again = await this.#settled(send, request, await this.#session.replacement(token, call.signal));
+    const again = await this.#settled(send, request, await this.#session.replacement(token, request.call.signal));
     if (again !== undefined) return again;
     throw new UpstreamFailure(
       'unauthenticated',

@@ -1,39 +1,25 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { request as plainRequest, type RequestOptions } from 'node:http';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type IncomingMessage, request as plainRequest, type RequestOptions } from 'node:http';
 import { request as tlsRequest } from 'node:https';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ExecutionContext } from 'ava';
+import { installation, missing } from '../counterpart.ts';
 
 const READY_MS = 20_000;
 const ROOT_TOKEN = 'root';
 
-/** Where install.sh puts it. */
-function binary(): string {
-  const requirements = readFileSync(new URL('requirements.txt', import.meta.url));
-  const digest = createHash('sha256').update(requirements).digest('hex').slice(0, 12);
-  const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
-  const folder = process.env['DEKD_COUNTERPARTS'] ?? join(cache, 'dekd', 'counterparts');
-  return join(folder, `openbao-${digest}`, 'bin', 'bao');
-}
+const installed = installation('openbao');
 
-export const hasOpenBao = existsSync(binary());
+export const hasOpenBao = installed !== undefined;
 
-/**
- * Whether a test that needs OpenBao can run. Where it cannot, it says so loudly, and in CI (`CI=true`) it fails: a proof that did not run proves
- * nothing.
- */
+/** Whether a test that needs OpenBao can run; says so loudly where it cannot, and fails in CI. */
 export function requireOpenBao(t: ExecutionContext): boolean {
-  if (hasOpenBao) return true;
-  const message = `NOT RUN: "${t.title}" needs OpenBao; install it with: test/counterparts/openbao/install.sh`;
-  process.stderr.write(`\n${message}\n\n`);
-  if (process.env['CI'] === 'true') t.fail(message);
-  else t.pass(message);
-  return false;
+  if (!hasOpenBao) missing(t, 'openbao');
+  return hasOpenBao;
 }
 
 export interface Reply {
@@ -90,7 +76,7 @@ function spawnServer(directory: string, port: number, tls: boolean): ChildProces
     `-config=${config}`,
   ];
   // It ends with the thread that started it, however that ends.
-  const args = ['--pdeathsig', 'KILL', binary(), 'server', ...flags];
+  const args = ['--pdeathsig', 'KILL', join(installed ?? '', 'bin', 'bao'), 'server', ...flags];
   return spawn('setpriv', args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, HOME: directory } });
 }
 
@@ -136,18 +122,11 @@ async function ready(child: ChildProcess, server: OpenBao): Promise<void> {
   throw new Error(`OpenBao is not ready\n${output}`);
 }
 
-function exchange(options: RequestOptions, tls: boolean, body: object | undefined): Promise<Reply> {
-  return new Promise((resolve, reject) => {
-    const sent = (tls ? tlsRequest : plainRequest)({ ...options, agent: false }, async (response) => {
-      try {
-        let text = '';
-        for await (const chunk of response) text += chunk;
-        resolve({ status: response.statusCode ?? 0, json: text === '' ? undefined : JSON.parse(text) });
-      } catch (error) {
-        reject(error);
-      }
-    });
-    sent.on('error', reject);
-    sent.end(body === undefined ? undefined : JSON.stringify(body));
-  });
+async function exchange(options: RequestOptions, tls: boolean, body: object | undefined): Promise<Reply> {
+  const sent = (tls ? tlsRequest : plainRequest)({ ...options, agent: false });
+  sent.end(body === undefined ? undefined : JSON.stringify(body));
+  const [response] = (await once(sent, 'response')) as [IncomingMessage];
+  let text = '';
+  for await (const chunk of response) text += chunk;
+  return { status: response.statusCode ?? 0, json: text === '' ? undefined : JSON.parse(text) };
 }

@@ -1,0 +1,122 @@
+import { execFileSync } from 'node:child_process';
+import { renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import test, { type ExecutionContext } from 'ava';
+import { installation, missing } from '../counterparts/counterpart.ts';
+import { aesKey, requireSoftHsm, type SoftHsm, startSoftHsm } from '../counterparts/softhsm/start.ts';
+import { type Agent, ROOT, startAgent } from '../helpers/agent-process.ts';
+import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+
+const CONTEXT = { tenant: 'acme' };
+const PIN = 'correct horse';
+const TOKEN = 'hsm-a';
+const KEK = `pkcs11:object=orders;token=${TOKEN}`;
+const ALL = ['ENCRYPT', 'DECRYPT', 'WRAP', 'UNWRAP'] as const;
+
+interface World {
+  readonly hsm: SoftHsm;
+  readonly tokenDirectory: string;
+  readonly place: Place;
+  readonly agent: Agent;
+}
+
+/** An agent whose only key is protected by a token of SoftHSM. */
+async function world(t: ExecutionContext, allows: readonly (typeof ALL)[number][], cache: object = {}): Promise<World> {
+  const hsm = startSoftHsm();
+  t.teardown(() => hsm.stop());
+  const tokenDirectory = hsm.initialize(TOKEN, PIN);
+  hsm.administer(TOKEN, PIN, aesKey('orders', allows));
+  const file = join(hsm.directory, 'pin');
+  writeFileSync(file, PIN, { mode: 0o600 });
+  const upstream = {
+    type: 'pkcs11',
+    module_path: hsm.interposer,
+    library_parameters: hsm.parameters,
+    pin: { file },
+  };
+  const place = makePlace(t, {
+    upstreams: { hsm: upstream },
+    keys: { orders: keyConfig('orders', { recipients: [{ upstream: 'hsm', kek: KEK, role: 'authority' }], cache }) },
+  });
+  return { hsm, tokenDirectory, place, agent: await startAgent(t, place) };
+}
+
+async function encrypt({ client }: Agent, text: string): Promise<Buffer> {
+  const request = { key: 'orders', plaintext: Buffer.from(text), encryption_context: CONTEXT };
+  return (await client.call('Encrypt', request)).message.ciphertext;
+}
+
+async function decrypt({ client }: Agent, ciphertext: Buffer): Promise<string> {
+  return (await client.call('Decrypt', { ciphertext, encryption_context: CONTEXT })).message.plaintext.toString();
+}
+
+test('what one agent encrypts, the next one opens; an outage of the token between them', async (t) => {
+  if (!requireSoftHsm(t)) return;
+  const { hsm, tokenDirectory, place, agent } = await world(t, ALL);
+  const ciphertext = await encrypt(agent, 'yesterday');
+  t.is(await decrypt(agent, ciphertext), 'yesterday');
+  const away = join(hsm.directory, 'away');
+  renameSync(tokenDirectory, away);
+  t.is(await decrypt(agent, ciphertext), 'yesterday', 'from memory');
+  t.is((await agent.stop()).code, 0);
+
+  const next = await startAgent(t, place);
+  const { reason } = await next.client.failure('Decrypt', { ciphertext, encryption_context: CONTEXT });
+  t.is(reason, 'UPSTREAM_UNAVAILABLE');
+  renameSync(away, tokenDirectory);
+  t.is(await eventually(() => decrypt(next, ciphertext)), 'yesterday');
+  const { message } = await next.admin.call('DescribeKey', { key: 'orders' });
+  t.true(JSON.stringify(message).includes(KEK), JSON.stringify(message));
+});
+
+test('a key that is destroyed in the token is refused within ttl and five seconds', async (t) => {
+  if (!requireSoftHsm(t)) return;
+  const { hsm, agent } = await world(t, ALL, { ttl: '1s' });
+  const ciphertext = await encrypt(agent, 'secret');
+  hsm.administer(TOKEN, PIN, { do: 'destroy', label: 'orders' });
+  const startedAtMs = performance.now();
+  for (;;) {
+    const { code, reason } = await agent.client.outcome('Decrypt', { ciphertext, encryption_context: CONTEXT });
+    if (code !== 0) {
+      t.is(reason, 'UPSTREAM_REFUSED');
+      break;
+    }
+    t.true(performance.now() - startedAtMs < 6_000);
+    await sleep(50);
+  }
+  t.log(`refused ${Math.round(performance.now() - startedAtMs)} ms after the key was destroyed`);
+});
+
+for (const [name, allows] of [
+  ['AES-GCM', ALL],
+  ['AES-KW', ['WRAP', 'UNWRAP']],
+] as const) {
+  test(`an envelope under ${name} opens with tools/unwrap_pkcs11.py and nothing of dekd`, async (t) => {
+    const environment = installation('softhsm');
+    if (!requireSoftHsm(t)) return;
+    if (environment === undefined) {
+      missing(t, 'softhsm');
+      return;
+    }
+    const { hsm, place, agent } = await world(t, allows);
+    const file = join(place.directory, 'envelope');
+    writeFileSync(file, await encrypt(agent, 'without dekd'));
+    const script = join(ROOT, 'tools', 'unwrap_pkcs11.py');
+    const env = { SOFTHSM2_CONF: hsm.configuration, PKCS11_MODULE: hsm.library, PKCS11_PIN: PIN };
+    const opened = execFileSync(join(environment, 'bin', 'python'), [script, file, '--context', 'tenant=acme'], {
+      env,
+    });
+    t.is(opened.toString(), 'without dekd');
+  });
+}
+
+async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
+  for (const until = performance.now() + 20_000; ; await sleep(100)) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (performance.now() > until) throw error;
+    }
+  }
+}

@@ -224,6 +224,33 @@ real(
   },
 );
 
+real(
+  'AppRole: a token that may not look itself up is replaced once, then unauthenticated',
+  async (t, { bao, kek, name }) => {
+    const { login } = await makeAppRole(t, bao, name, { token_no_default_policy: true });
+    const provider = await openProvider(t, { addresses: [bao.address], login });
+    await provider.wrap(kek, DEK, CONTEXT, call());
+    await writePolicy(bao, name, 'path "transit/encrypt/nothing" { capabilities = ["update"] }');
+    const failure = await fails(t, provider.wrap(kek, DEK, CONTEXT, call()), 'unauthenticated');
+    t.is(failure?.message, 'a token that was just issued is refused, by auth/token/lookup-self too');
+    t.is((await tokensOf(bao, name)).length, 2);
+  },
+);
+
+real(
+  'token: at the end of its longest life it is dead, and a new one in the file serves',
+  async (t, { bao, kek, name }) => {
+    const { file } = await issueToken(t, bao, name, { ttl: '2s', explicit_max_ttl: '4s' });
+    const provider = await openProvider(t, { addresses: [bao.address], login: { method: 'token', file } });
+    await sleep(3_000);
+    await provider.wrap(kek, DEK, CONTEXT, call());
+    await sleep(2_500);
+    await fails(t, provider.wrap(kek, DEK, CONTEXT, call()), 'unauthenticated');
+    writeFileSync(file, (await issueToken(t, bao, name)).token);
+    await provider.wrap(kek, DEK, CONTEXT, call());
+  },
+);
+
 test('a login whose answer is not in the form of Vault is an outage, and its token goes nowhere', async (t) => {
   const secrets = { roleIdFile: secretFile(t, 'role'), secretIdFile: secretFile(t, 'secret') };
   const login = { method: 'approle', ...secrets } as const;

@@ -35,7 +35,7 @@ function administer(profile: 'production' | 'development', ...names: string[]) {
       profile,
       warnings: ['keys.orders: hm'],
       keys: new Map([['default', template]]),
-      upstreams: new Map(names.map((name) => [name, {}])),
+      upstreams: new Map(names.map((name) => [name, { type: 'local' }])),
     } as unknown as Config,
     version: '1.2.3',
     warnings: ['memory'],

@@ -1,10 +1,10 @@
 import { DekdError } from '../errors.ts';
-import { actor, adminDenied } from './admin-request.ts';
+import { actor, adminDenied, authorizeRotation } from './admin-request.ts';
 import type { ChangedKek } from './administration.ts';
 import type { Call } from './call.ts';
 import { keySummary } from './describe-key.ts';
 import type { Parts } from './parts.ts';
-import { authorize, checkKeyName } from './request.ts';
+import { checkKeyName } from './request.ts';
 
 interface CreateKeyRequest {
   key: string;
@@ -27,8 +27,7 @@ export function listKeys(_request: object, call: Call, parts: Parts): object {
 }
 
 export async function rotateKey(request: { key: string }, call: Call, parts: Parts): Promise<object> {
-  checkKeyName('key', request.key);
-  const keyring = authorize('RotateKey', request.key, call, parts);
+  const keyring = authorizeRotation(request.key, call, parts);
   const kek = await parts.administration.rotateKeks(keyring, actor(call));
   const retired = await keyring.rotate().catch((thrown: unknown) => {
     throw halfRotated(DekdError.from(thrown), kek);

@@ -34,7 +34,20 @@ export function authorizeChange(rpc: KeyRpc, request: ChangeRequest, call: Call,
   const { key: name, kek = '' } = request;
   checkKeyName('key', name);
   const target = { keyring: authorize(rpc, name, call, parts), kek };
-  const changed = parts.administration.changeableKeks(target);
+  authorizeSharers(rpc, name, parts.administration.changeableKeks(target), call, parts);
+  return target;
+}
+
+/** As authorizeChange; a key without a KEK that can be rotated here still gets new DEKs. */
+export function authorizeRotation(name: string, call: Call, parts: Parts): Keyring {
+  checkKeyName('key', name);
+  const keyring = authorize('RotateKey', name, call, parts);
+  authorizeSharers('RotateKey', name, parts.administration.rotatableKeks(keyring), call, parts);
+  return keyring;
+}
+
+/** Throws POLICY_DENIED unless the caller may call `rpc` on every other key that names one of these KEKs. */
+function authorizeSharers(rpc: KeyRpc, name: string, changed: readonly Kek[], call: Call, parts: Parts): void {
   for (const other of parts.keyrings.names()) {
     if (other === name || parts.policy.may(call.principal, rpc, other)) continue;
     const shared = keksOf(parts.keyrings.byName(other)).find((kek) => changed.includes(kek));
@@ -46,7 +59,6 @@ export function authorizeChange(rpc: KeyRpc, request: ChangeRequest, call: Call,
       { metadata: { key: name } },
     );
   }
-  return target;
 }
 
 function keksOf(keyring: Keyring | undefined): Kek[] {

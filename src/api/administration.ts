@@ -97,6 +97,8 @@ export interface Administration {
     labels: ReadonlyMap<string, string>,
     by: string,
   ): Promise<ChangedKek & { readonly usable: boolean }>;
+  /** The KEKs that a rotation of the key is about; none when its upstreams rotate them. */
+  rotatableKeks(keyring: Keyring): readonly Kek[];
   /** A new version of each KEK of the key that can be rotated here; the first one, or undefined when there is none. */
   rotateKeks(keyring: Keyring, by: string): Promise<ChangedKek | undefined>;
   /** The KEKs that a change of the target is about, authorities first. Throws INVALID_REQUEST when there is none that can be changed here. */

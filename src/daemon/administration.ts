@@ -80,6 +80,10 @@ export class DaemonAdministration implements Administration {
     return { uri: made.uri, version: newestVersion(made), usable: keyrings.byName(name) !== undefined };
   }
 
+  rotatableKeks(keyring: Keyring): readonly Kek[] {
+    return this.#lifecycle.rotatable(keyring).map(({ kek }) => kek);
+  }
+
   async rotateKeks(keyring: Keyring, by: string): Promise<ChangedKek | undefined> {
     const first = await this.#lifecycle.rotate(keyring, by);
     this.#log(EVENTS.keyRotated, { key: keyring.options.name, kek: first?.uri, by }, 'a key was rotated');

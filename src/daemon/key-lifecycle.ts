@@ -37,6 +37,11 @@ export class KeyLifecycle {
     throw invalidField('key', `${name} has no KEK in a local upstream; change it at its upstream ${upstreams}`);
   }
 
+  /** Authorities first. Recovery recipients are wrapped for and left alone. */
+  rotatable(keyring: Keyring): readonly LocalKek[] {
+    return localKeks(keyring);
+  }
+
   /** The first KEK that has a new version; undefined when there is none to rotate here. */
   async rotate(keyring: Keyring, by: string): Promise<ChangedKek | undefined> {
     const rotated = await eachInTurn(localKeks(keyring), ({ kek, upstream }) =>

@@ -1,4 +1,5 @@
 import type {
+  AwsKmsConfig,
   CacheConfig,
   ChildConfig,
   Config,
@@ -18,6 +19,7 @@ import { groupId } from './groups.ts';
 import { DEFAULT_GRACE_MS } from './key-schema.ts';
 import type {
   ParsedAdminRule,
+  ParsedAwsKms,
   ParsedConfig,
   ParsedKey,
   ParsedLocal,
@@ -58,7 +60,9 @@ export function buildConfig(parsed: ParsedConfig, options: BuildOptions): Config
     limits: { messageBytes: parsed.limits.message },
     drainMs: parsed.drain,
     log: { level: parsed.log.level },
-    upstreams: new Map(Object.entries(parsed.upstreams).map(([name, value]) => [name, upstreamConfig(value)])),
+    upstreams: new Map(
+      Object.entries(parsed.upstreams).map(([name, value]) => [name, upstreamConfig(name, value, parsed)]),
+    ),
     keys: new Map(Object.entries(parsed.keys).map(([name, value]) => [name, keyConfig(name, value)])),
     admin: parsed.admin.map(ruleConfig),
     warnings: options.warnings,
@@ -73,12 +77,14 @@ function unknownGroup(socket: string, group: ParsedSocket['group']): Problem {
   };
 }
 
-function upstreamConfig(parsed: ParsedUpstream): UpstreamConfig {
+function upstreamConfig(name: string, parsed: ParsedUpstream, { keys }: ParsedConfig): UpstreamConfig {
   switch (parsed.type) {
     case 'local':
       return localConfig(parsed);
     case 'vault-transit':
       return vaultTransitConfig(parsed);
+    case 'aws-kms':
+      return awsKmsConfig(parsed, aliases(name, keys));
     case 'pkcs11':
       return pkcs11Config(parsed);
   }
@@ -117,6 +123,27 @@ function vaultLogin({ token, approle, kubernetes }: ParsedVaultTransit['login'])
   if (kubernetes === undefined) return { method: 'proxy' };
   const { role, token_file: tokenFile, mount } = kubernetes;
   return { method: 'kubernetes', role, tokenFile, mount };
+}
+
+function awsKmsConfig(parsed: ParsedAwsKms, aliases: readonly string[]): AwsKmsConfig {
+  const { type, region, endpoint, sts_endpoint: stsEndpoint, role, external_id: externalId } = parsed;
+  return {
+    type,
+    ...(region === undefined ? {} : { region }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(stsEndpoint === undefined ? {} : { stsEndpoint }),
+    ...(role === undefined ? {} : { role }),
+    ...(externalId === undefined ? {} : { externalId }),
+    aliases,
+    ...childConfig(parsed),
+  };
+}
+
+/** KEK references of an aws-kms upstream that are aliases. */
+function aliases(upstreamName: string, keys: ParsedConfig['keys']): string[] {
+  const keks = Object.values(keys).flatMap((key) => [...key.recipients, ...key.decrypt_with]);
+  const own = keks.filter(({ upstream, kek }) => upstream === upstreamName && /:alias\//.test(kek));
+  return [...new Set(own.map(({ kek }) => kek))];
 }
 
 function pkcs11Config(parsed: ParsedPkcs11): Pkcs11Config {

@@ -41,7 +41,7 @@ export interface MemoryConfig {
   readonly sizeBytes: number;
 }
 
-export type UpstreamConfig = LocalConfig | VaultTransitConfig | Pkcs11Config;
+export type UpstreamConfig = LocalConfig | VaultTransitConfig | AwsKmsConfig | Pkcs11Config;
 
 export interface LocalConfig {
   readonly type: 'local';
@@ -103,6 +103,20 @@ export type VaultLoginConfig =
   | { readonly method: 'approle'; readonly roleIdFile: string; readonly secretIdFile: string; readonly mount: string }
   | { readonly method: 'kubernetes'; readonly role: string; readonly tokenFile: string; readonly mount: string }
   | { readonly method: 'proxy' };
+
+export interface AwsKmsConfig extends ChildConfig {
+  readonly type: 'aws-kms';
+  /** Where multi-Region keys are asked for. */
+  readonly region?: string;
+  /** Origins. Default AWS's own. */
+  readonly endpoint?: string;
+  readonly stsEndpoint?: string;
+  /** ARN of an IAM role. */
+  readonly role?: string;
+  readonly externalId?: string;
+  /** KEK references of the keys that are aliases: refused when the upstream is opened, with what they mean. */
+  readonly aliases: readonly string[];
+}
 
 export interface Pkcs11Config extends ChildConfig {
   readonly type: 'pkcs11';

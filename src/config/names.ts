@@ -25,6 +25,8 @@ export function upstreamType<const Type extends string>(type: Type) {
 const KEK_FORMS = {
   local: /^local:(?:[0-9a-f]{16}\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/,
   'vault-transit': /^vault-transit:[A-Za-z0-9._~/-]{1,450}\/keys\/\w[\w.-]{0,127}$/,
+  // An alias is refused later, with the ARN that it means.
+  'aws-kms': /^aws-kms:(?:arn:aws[a-z-]*:kms:[a-z0-9-]*:\d{12}:(?:key|alias)|alias)\/[A-Za-z0-9/_-]{1,256}$/,
   // Whatever follows: it may hold a PIN by mistake, and a message about a form would show it.
   pkcs11: /^pkcs11:/,
 } as const;

@@ -69,6 +69,7 @@ export type ParsedKey = z.infer<typeof key>;
 export type ParsedUpstream = z.infer<typeof upstream>;
 export type ParsedLocal = Extract<ParsedUpstream, { type: 'local' }>;
 export type ParsedVaultTransit = Extract<ParsedUpstream, { type: 'vault-transit' }>;
+export type ParsedAwsKms = Extract<ParsedUpstream, { type: 'aws-kms' }>;
 export type ParsedPkcs11 = Extract<ParsedUpstream, { type: 'pkcs11' }>;
 export type ParsedSocket = ParsedConfig['listen']['agent'];
 export type ParsedRule = ParsedKey['allow'][number];

@@ -1,18 +1,19 @@
 import { z } from 'zod';
+import { awsKmsUpstream } from './aws-kms-schema.ts';
 import { oneOf } from './leaves.ts';
 import { localUpstream } from './local-schema.ts';
 import { pkcs11Upstream } from './pkcs11-schema.ts';
 import { vaultTransitUpstream } from './vault-transit-schema.ts';
 
 /** Upstreams that the design has and this version has not: refused by name. */
-const LATER_UPSTREAMS = ['aws-kms', 'gcp-kms', 'azure-keyvault'];
+const LATER_UPSTREAMS = ['gcp-kms', 'azure-keyvault'];
 
 /** The upstream types of later versions, for an answer by name. */
 export function isLaterUpstream(type: unknown): boolean {
   return LATER_UPSTREAMS.includes(String(type));
 }
 
-const UPSTREAMS = [localUpstream, vaultTransitUpstream, pkcs11Upstream] as const;
+const UPSTREAMS = [localUpstream, vaultTransitUpstream, awsKmsUpstream, pkcs11Upstream] as const;
 
 const TYPES = UPSTREAMS.map(({ shape }) => shape.type.value);
 

@@ -1,4 +1,5 @@
 import { DekdError } from '../errors.ts';
+import { type AwsKmsOptions, awsKms } from './aws-kms/options.ts';
 import { openInChild } from './child/open-in-child.ts';
 import { openLocal } from './local/open.ts';
 import type { LocalOptions } from './local/options.ts';
@@ -7,7 +8,7 @@ import type { Upstream } from './provider.ts';
 import { type VaultTransitOptions, vaultTransit } from './vault-transit/options.ts';
 
 /** The settings of one upstream; `type` says whose they are. A new provider adds its own to this union and to OPENERS. */
-export type UpstreamOptions = LocalOptions | ((VaultTransitOptions | Pkcs11Options) & OnWarning);
+export type UpstreamOptions = LocalOptions | ((VaultTransitOptions | AwsKmsOptions | Pkcs11Options) & OnWarning);
 
 interface OnWarning {
   readonly onWarning?: (warning: string) => void;
@@ -18,6 +19,7 @@ type Open<Options> = (name: string, options: Options) => Promise<Upstream>;
 const OPENERS: { readonly [Type in UpstreamOptions['type']]: Open<Extract<UpstreamOptions, { type: Type }>> } = {
   local: openLocal,
   'vault-transit': openInChild(vaultTransit),
+  'aws-kms': openInChild(awsKms),
   pkcs11: openInChild(pkcs11),
 };
 

@@ -206,13 +206,13 @@ const table: readonly [find: string, replacement: string, ...lines: string[]][] 
   ['lock: required', 'lock: yes', 'F:5:17: memory.lock: found "yes", expected required or best-effort'],
   [
     'type: local',
-    'type: aws-kms, region: eu-central-1',
-    'F:8:18: upstreams.store.type: found "aws-kms", expected local, vault-transit or pkcs11 (the other types come in later versions)',
+    'type: gcp-kms, region: eu-central-1',
+    'F:8:18: upstreams.store.type: found "gcp-kms", expected local, vault-transit, aws-kms or pkcs11 (the other types come in later versions)',
   ],
   [
     'type: local',
     'type: redis',
-    'F:8:18: upstreams.store.type: found "redis", expected local, vault-transit or pkcs11',
+    'F:8:18: upstreams.store.type: found "redis", expected local, vault-transit, aws-kms or pkcs11',
   ],
   [
     'root_key: { file: /run/secrets/root.key }',

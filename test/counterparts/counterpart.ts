@@ -28,7 +28,7 @@ const ROOT = join(import.meta.dirname, '..', '..');
 export function onDemand<Service extends Counterpart>(
   name: string,
   start: (directory: string) => Promise<Service>,
-): (t: ExecutionContext) => Promise<Service | undefined> {
+): (t?: ExecutionContext) => Promise<Service | undefined> {
   let started: Promise<Service> | undefined;
   test.after.always(async () => {
     const service = await started?.catch(() => undefined);
@@ -37,7 +37,7 @@ export function onDemand<Service extends Counterpart>(
   return async (t) => {
     const directory = installation(name);
     if (directory === undefined) {
-      missing(t, name);
+      if (t !== undefined) missing(t, name);
       return undefined;
     }
     started ??= start(directory);

@@ -109,6 +109,28 @@ function onPkcs11(changes: Fields = {}): Fields {
 
 const CHILD_FIELDS = ['max_calls', 'idle', 'warm_child', 'memory', 'environment'] as const;
 
+const AWS_KMS = {
+  type: 'aws-kms',
+  region: 'eu-west-1',
+  endpoint: 'https://kms.example',
+  role: 'arn:aws:iam::111122223333:role/dekd',
+  external_id: 'agent',
+  sts_endpoint: 'https://sts.example',
+};
+
+/** On an aws-kms upstream in place of the local one. */
+function onAwsKms(): Fields {
+  const kek = (end: string) => ({
+    upstream: 'store',
+    kek: `aws-kms:arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-${end}`,
+  });
+  const { orders } = EVERYTHING.keys;
+  const recipients = [{ ...kek('1234567890ab'), role: 'authority' }];
+  const keys = { orders: { ...orders, recipients, decrypt_with: [kek('1234567890ac')] } };
+  const child = Object.fromEntries(CHILD_FIELDS.map((name) => [name, VAULT[name]]));
+  return { ...EVERYTHING, upstreams: { store: { ...AWS_KMS, ...child } }, keys };
+}
+
 const ROOT_KEYS = [
   { credential: 'k' },
   { passphrase: { file: '/k' } },
@@ -159,6 +181,7 @@ test('every field that can be written stands in the reference, and nothing else'
     })),
     onVault(),
     ...LOGINS.map((login) => onVault({ login })),
+    onAwsKms(),
     onPkcs11(),
     onPkcs11({ pin: { credential: 'pin' } }),
   ];

@@ -20,11 +20,11 @@ test('what a provider refuses begins with the upstream that the configuration na
 });
 
 test('a type without a provider is refused', async (t) => {
-  for (const type of ['aws-kms', 'constructor', '']) {
+  for (const type of ['gcp-kms', 'constructor', '']) {
     const options = { type } as unknown as UpstreamOptions;
     await t.throwsAsync(openUpstream('store', options), {
       name: 'DekdError',
-      message: `upstream store: type "${type}" is not supported; known: local, vault-transit, pkcs11`,
+      message: `upstream store: type "${type}" is not supported; known: local, vault-transit, aws-kms, pkcs11`,
     });
   }
 });

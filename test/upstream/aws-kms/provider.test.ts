@@ -144,10 +144,9 @@ onCounterparts('a KEK that does not exist is refused', async (t, { provider, arn
 
 onCounterparts('describe tells the state', async (t, { provider, admin, arn, kek }) => {
   t.like(await provider.describe(kek, LIVE), { uri: kek, state: 'active', versions: [] });
-  await admin.send(new DisableKeyCommand({ KeyId: arn }));
+  // moto's DisableKey fails for an ARN.
+  await admin.send(new DisableKeyCommand({ KeyId: arn.split('/')[1] }));
   t.is((await provider.describe(kek, LIVE)).state, 'disabled');
-  await admin.send(new ScheduleKeyDeletionCommand({ KeyId: arn, PendingWindowInDays: 7 }));
-  t.is((await provider.describe(kek, LIVE)).state, 'pending-deletion');
 });
 
 // moto lets such keys encrypt and decrypt.
@@ -163,6 +162,7 @@ onCounterparts(
     for (const call of both()) t.is((await fails(t, call, 'refused', 'kek'))?.condition, 'disabled');
     await admin.send(new ScheduleKeyDeletionCommand({ KeyId: arn, PendingWindowInDays: 7 }));
     for (const call of both()) t.is((await fails(t, call, 'refused', 'kek'))?.condition, 'pending-deletion');
+    t.is((await provider.describe(kek, LIVE)).state, 'pending-deletion');
     await admin.send(new CancelKeyDeletionCommand({ KeyId: arn }));
     for (const call of both()) t.is((await fails(t, call, 'refused', 'kek'))?.condition, 'disabled');
   },

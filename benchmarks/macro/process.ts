@@ -17,7 +17,7 @@ const REST_MS = 5_000;
 const MIB = 2 ** 20;
 
 const ROOT = join(import.meta.dirname, '..', '..');
-const SOURCES = ['src', 'native', 'proto', 'package.json', 'tsconfig.json', 'tsconfig.build.json'];
+const SOURCES = ['src', 'native', 'proto', 'tools', 'package.json'];
 /** What bin/dekd gives to node. */
 const FLAGS = ['--disable-warning=ExperimentalWarning', '--disable-sigusr1', '--max-semi-space-size=4'];
 

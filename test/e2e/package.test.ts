@@ -8,8 +8,8 @@ import test, { type ExecutionContext } from 'ava';
 import { packageVersion } from '../../src/cli/version.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const SOURCES = ['bin', 'src', 'native', 'proto', 'docs', 'examples', 'package.json', 'tsconfig.json'];
-const MORE_SOURCES = ['tsconfig.build.json', 'README.md', 'CHANGELOG.md', 'LICENSE'];
+const SOURCES = ['bin', 'src', 'native', 'proto', 'docs', 'examples', 'tools'];
+const MORE_SOURCES = ['package.json', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'LICENSE'];
 const { DEKD_CONFIG, DEKD_SOCKET, DEKD_ADMIN_SOCKET, NODE_OPTIONS, ...environment } = process.env;
 const env = { ...environment, PATH: `${dirname(process.execPath)}:${environment['PATH']}` };
 
@@ -42,14 +42,17 @@ test('packed, installed elsewhere, started: a round trip', async (t) => {
   const paths = files.map(({ path }) => path);
   for (const path of [
     'dist/src/cli/dekd.js',
+    'dist/src/upstream/child/main.js',
+    'dist/src/upstream/vault-transit/provider.js',
     'native/install.sh',
     'proto/dekd/v1/agent.proto',
     'docs/command-line.md',
+    'SECURITY.md',
   ]) {
     t.true(paths.includes(path), path);
   }
   t.deepEqual(
-    paths.filter((path) => /^(src|test|benchmarks|native\/build)\/|\.map$/.test(path)),
+    paths.filter((path) => /^(src|test|benchmarks|tools|native\/build)\/|\.map$/.test(path)),
     [],
   );
 

@@ -13,13 +13,13 @@ interface Known {
 
 /**
  * Tells the keyrings what becomes of each KEK whose life is led here: what it is at the start, and each change, whether a call made it or its time
- * had come. A version that came by the schedule gives the keys that name the KEK new DEKs, in the background.
+ * had come. A new version gives the keys that wrap under the KEK new DEKs, in the background.
  */
 export class KekFollower {
   readonly #keyrings: Keyrings;
   readonly #logger: Logger;
   readonly #known = new Map<string, Known>();
-  /** KEKs that a call is rotating: what follows from that is the call's. */
+  /** Keys that a call is rotating: the call gives them their new DEKs. */
   readonly #rotatedByCall = new Set<string>();
   readonly #followed: { onKekChange: ((kek: KekDescription) => void) | undefined }[] = [];
   #stopped = false;
@@ -54,19 +54,18 @@ export class KekFollower {
     }
     if (now.version === before.version) return;
     this.#logger.info({ event: EVENTS.kekVersion, ...fields, version: now.version }, 'a KEK has a new version');
-    if (!this.#rotatedByCall.has(id)) this.#renewDeks(upstreamName, kek.uri);
+    this.#renewDeks(upstreamName, kek.uri);
   }
 
-  /** Runs a rotation that a call asked for, which makes the new DEKs itself. */
-  async rotate(upstreamName: string, uri: string, rotate: () => Promise<KekDescription>): Promise<KekDescription> {
-    const id = idOf(upstreamName, uri);
-    this.#rotatedByCall.add(id);
+  /** Runs a rotation that a call asked for on a key, which gives that key its new DEKs itself; other keys get them as ever. */
+  async rotate(key: string, upstreamName: string, rotate: () => Promise<KekDescription>): Promise<KekDescription> {
+    this.#rotatedByCall.add(key);
     try {
       const kek = await rotate();
       this.changed(upstreamName, kek);
       return kek;
     } finally {
-      this.#rotatedByCall.delete(id);
+      this.#rotatedByCall.delete(key);
     }
   }
 
@@ -79,7 +78,7 @@ export class KekFollower {
   #renewDeks(upstreamName: string, uri: string): void {
     for (const name of this.#keyrings.names()) {
       const keyring = this.#keyrings.byName(name);
-      if (keyring === undefined || !wrapsUnder(keyring, upstreamName, uri)) continue;
+      if (keyring === undefined || this.#rotatedByCall.has(name) || !wrapsUnder(keyring, upstreamName, uri)) continue;
       keyring.rotate().then(
         (deks) => this.#logger.info({ event: EVENTS.keyRotated, key: name, kek: uri, deks }, 'a key has new DEKs'),
         (thrown: unknown) => this.#rotationFailed(name, DekdError.from(thrown)),

@@ -45,7 +45,7 @@ export class KeyLifecycle {
   /** The first KEK that has a new version; undefined when there is none to rotate here. */
   async rotate(keyring: Keyring, by: string): Promise<ChangedKek | undefined> {
     const rotated = await eachInTurn(localKeks(keyring), ({ kek, upstream }) =>
-      this.#follower.rotate(kek.upstreamName, kek.uri, () => upstream.rotateKek(kek.uri, by)),
+      this.#follower.rotate(keyring.options.name, kek.upstreamName, () => upstream.rotateKek(kek.uri, by)),
     );
     const [first] = rotated;
     return first === undefined ? undefined : { uri: first.uri, version: newestVersion(first) };

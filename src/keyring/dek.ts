@@ -52,6 +52,9 @@ export class Dek {
   /** The key is archived, or every block of this DEK that is known is wrapped for an authority under what is archived. */
   archived = false;
 
+  /** Its own block is wrapped for an authority under what is archived: nothing is encrypted with it any more. */
+  sealsArchived = false;
+
   readonly #otherValues: readonly string[];
   /** The next DEK of the same chain in the index. */
   next: Dek | undefined;
@@ -181,17 +184,17 @@ export class Dek {
   }
 
   /**
-   * Sets `archived`; called when a KEK's standing changed. Who has a block that is not archived can open all of this DEK's messages with it, so
+   * Sets `archived` and `sealsArchived`; called when a KEK's standing changed. Who has a block that is not archived can open all of this DEK's messages with it, so
    * one such block is enough, and nobody who sends an old block takes the DEK from the others.
    */
   noteStanding(): void {
-    if (keyState(this.options) === 'archived') {
-      this.archived = true;
-      return;
-    }
     const aliases = this.#aliases ?? [];
     const own = aliases.length === 0 ? this.recipients : knownRecipients(parseDekBlock(this.block), this.options);
-    this.archived = isArchived(own) && aliases.every(({ recipients }) => isArchived(recipients));
+    this.sealsArchived = isArchived(own);
+    // That is all that a hit compares before it encrypts.
+    if (this.sealsArchived) this.attentionAtMs = 0;
+    const isOpen = !this.sealsArchived || aliases.some(({ recipients }) => !isArchived(recipients));
+    this.archived = !isOpen || keyState(this.options) === 'archived';
   }
 
   isAuthority(kek: Kek): boolean {

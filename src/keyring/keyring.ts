@@ -140,7 +140,8 @@ export class Keyring {
   /** Makes the DEK that encrypts for a partition, unless there is one or none is kept. Returns how many it made. */
   async warm(partition: EncryptionContext): Promise<number> {
     if (this.state !== 'active') throw keyRefused(this.options.name, this.state);
-    if (!this.#caches || this.encrypting.current(partitionKey(partition)) !== undefined) return 0;
+    const present = this.encrypting.current(partitionKey(partition));
+    if (!this.#caches || present?.sealsArchived === false) return 0;
     await this.encrypting.create(partition);
     return 1;
   }
@@ -221,7 +222,8 @@ export class Keyring {
     let mayWaitForSuccessor = true;
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const dek = this.encrypting.current(partitionKey(partition));
-      if (dek === undefined) {
+      // What is archived would be closed to its own writer: its DEK is replaced, or nothing is encrypted.
+      if (dek === undefined || dek.sealsArchived) {
         await waitFor(this.encrypting.create(partition), waiter);
         continue;
       }
@@ -284,6 +286,7 @@ export class Keyring {
 
   /** Has a successor made when it is due; false when the DEK must not encrypt before one was tried for. */
   #succeed(dek: Dek, nowMs: number): boolean {
+    if (dek.sealsArchived) return false;
     const due = nowMs >= dek.rotateDueAtMs || dek.messages >= dek.softMessages || dek.bytes >= dek.softBytes;
     if (!due) return true;
     if (this.#mustReplace(dek)) return false;
@@ -331,6 +334,7 @@ function nextLook(count: number, max: number): number {
 function nextAttentionMs(dek: Dek, nowMs: number): number {
   let next = dek.verifiedAtMs + dek.options.cache.ttlMs;
   if (dek.place !== 'encrypting') return next;
+  if (dek.sealsArchived) return 0;
   for (const due of [dek.rotateDueAtMs, dek.loadedAtMs + dek.options.cache.rotateAfterMs]) {
     // Due and not done: look again soon.
     next = Math.min(next, due > nowMs ? due : nowMs + 1_000);

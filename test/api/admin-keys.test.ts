@@ -58,6 +58,24 @@ test('RotateKey: a new KEK version and a new DEK; what was encrypted before open
   t.like(await api.call('RotateKey', { key: 'carts' }, makeCall(OPERATOR)), { kek_version: '2', retired_deks: '0' });
 });
 
+test('RotateKey: every key under the KEK can read what it encrypts afterwards, also when the version before is archived', async (t) => {
+  const recipients = [{ upstream: 'store', kek: 'local:first', role: 'authority' }];
+  const allow = [
+    { uid: USER, roles: ['user'] },
+    { uid: OPERATOR, roles: ['operator'] },
+  ];
+  const both = { first: { recipients, allow }, second: { recipients, allow } };
+  const api = await makeApi(t, 'production', both, { max_versions: 1 });
+  const sealed = async (key: string) => (await api.call('Encrypt', { key, plaintext: Buffer.from('mine') })).ciphertext;
+  const before = [await sealed('first'), await sealed('second')];
+  t.like(await api.call('RotateKey', { key: 'first' }, makeCall(OPERATOR)), { kek_version: '2', retired_deks: '1' });
+  for (const key of ['first', 'second']) {
+    const { plaintext } = await api.call('Decrypt', { ciphertext: await sealed(key) });
+    t.is(plaintext.toString(), 'mine', key);
+  }
+  for (const ciphertext of before) t.is((await api.failure('Decrypt', { ciphertext })).reason, 'KEY_ARCHIVED');
+});
+
 test('RotateKey whose new DEK can’t be had says that the KEK has its new version', async (t) => {
   const api = await makeApi(t);
   const keyring = api.keyrings.byName('orders');

@@ -61,12 +61,13 @@ export async function makeApi(
   t: ExecutionContext,
   profile: 'production' | 'development' = 'production',
   moreKeys: object = {},
+  storeSettings: object = {},
 ): Promise<Api> {
   openArena({ size: 1 << 20, lock: 'best-effort' });
   const directory = mkdtempSync(join(tmpdir(), 'dekd-api-'));
   t.teardown(() => rmSync(directory, { recursive: true, force: true }));
   writeFileSync(join(directory, 'root.key'), randomBytes(32), { mode: 0o600 });
-  const config = parseConfig(JSON.stringify(configuration(directory, profile, moreKeys)), 'test.yaml');
+  const config = parseConfig(JSON.stringify(configuration(directory, profile, moreKeys, storeSettings)), 'test.yaml');
   const upstreams = new Map<string, Upstream>();
   for (const [name, options] of config.upstreams) upstreams.set(name, await openUpstream(name, options));
   const logger = createLogger('silent');
@@ -144,7 +145,7 @@ function definition(service: string): ServiceDefinition {
   return PROTOS[service] as ServiceDefinition;
 }
 
-function configuration(directory: string, profile: string, moreKeys: object): object {
+function configuration(directory: string, profile: string, moreKeys: object, storeSettings: object): object {
   const recipients = (name: string) => [{ upstream: 'store', kek: `local:${name}`, role: 'authority' }];
   const allow = [
     { uid: USER, roles: ['user'] },
@@ -162,6 +163,7 @@ function configuration(directory: string, profile: string, moreKeys: object): ob
         directory: join(directory, 'keystore'),
         root_key: { file: join(directory, 'root.key') },
         durable: true,
+        ...storeSettings,
       },
     },
     keys: {

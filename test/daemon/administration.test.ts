@@ -46,7 +46,7 @@ function administer(profile: 'production' | 'development', ...names: string[]) {
     follower: {
       changed: (upstream: string, { uri, state }: { uri: string; state: string }) =>
         void order.push(`changed ${upstream} ${uri} ${state}`),
-      rotate: (_upstream: string, _uri: string, rotate: () => unknown) => rotate(),
+      rotate: (_key: string, _upstream: string, rotate: () => unknown) => rotate(),
     } as unknown as KekFollower,
     logger,
   };

@@ -7,7 +7,7 @@ import { LifecycleUpstream, rotated } from '../fakes/lifecycle-upstream.ts';
 import { settled } from '../helpers/movable-clock.ts';
 import { recordingLogger } from './recording-logger.ts';
 
-/** Keys `orders` and `carts` on KEKs of their names, and `safe`, which has orders' KEK for recovery only. */
+/** Keys `orders` and `carts` on KEKs of their names, `shared` on orders', and `safe`, which has orders' KEK for recovery only. */
 async function follow() {
   const told: string[] = [];
   const rotations: string[] = [];
@@ -23,6 +23,7 @@ async function follow() {
   const rings = new Map([
     ['orders', keyring('orders', 'orders', 'authority')],
     ['carts', keyring('carts', 'carts', 'standby')],
+    ['shared', keyring('shared', 'orders', 'authority')],
     ['safe', keyring('safe', 'orders', 'recovery')],
   ]);
   const keyrings = {
@@ -56,32 +57,33 @@ test('a version that came by itself: new DEKs for every key that is wrapped unde
   const { store, rotations, lines } = await follow();
   store.tell('local:a/orders', { versions: rotated(store.keks.get('local:a/orders') as KekDescription) });
   await settled();
-  t.deepEqual(rotations, ['orders']);
+  t.deepEqual(rotations, ['orders', 'shared']);
   t.like(lines, [
     { event: 'kek_version', kek: 'local:a/orders', version: '2' },
     { event: 'key_rotated', key: 'orders', deks: 2 },
+    { event: 'key_rotated', key: 'shared', deks: 2 },
   ]);
 });
 
-test('a rotation that a call asked for is left to the call', async (t) => {
+test('a rotation that a call asked for is left to the call; other keys under the KEK get new DEKs', async (t) => {
   const { follower, store, rotations, told } = await follow();
-  await follower.rotate('store', 'local:a/orders', () => store.rotateKek('local:a/orders', 'uid 1'));
+  await follower.rotate('orders', 'store', () => store.rotateKek('local:a/orders', 'uid 1'));
   await settled();
-  t.deepEqual(rotations, []);
+  t.deepEqual(rotations.splice(0), ['shared']);
   t.is(told.at(-1), 'store local:a/orders active');
-  // The next one by itself is not.
+  await follower.rotate('shared', 'store', () => store.rotateKek('local:a/orders', 'uid 1'));
+  t.deepEqual(rotations.splice(0), ['orders']);
+  // The next one by itself is left to nobody.
   store.tell('local:a/orders', { versions: rotated(store.keks.get('local:a/orders') as KekDescription) });
-  t.deepEqual(rotations, ['orders']);
+  t.deepEqual(rotations, ['orders', 'shared']);
 });
 
 test('a rotation that fails leaves no mark behind', async (t) => {
   const { follower, store, rotations } = await follow();
   store.fail.set('rotate', new Error('full disk'));
-  await t.throwsAsync(() =>
-    follower.rotate('store', 'local:a/orders', () => store.rotateKek('local:a/orders', 'uid 1')),
-  );
+  await t.throwsAsync(() => follower.rotate('orders', 'store', () => store.rotateKek('local:a/orders', 'uid 1')));
   store.tell('local:a/orders', { versions: rotated(store.keks.get('local:a/orders') as KekDescription) });
-  t.deepEqual(rotations, ['orders']);
+  t.deepEqual(rotations, ['orders', 'shared']);
 });
 
 test('new DEKs that can’t be had are told, and not while the agent stops', async (t) => {

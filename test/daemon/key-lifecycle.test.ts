@@ -44,8 +44,8 @@ function lifecycle() {
   } as unknown as Keyring;
   const follower = {
     changed: (upstream: string, kek: KekDescription) => void order.push(`${upstream} ${kek.uri} ${kek.state}`),
-    rotate: async (upstream: string, uri: string, rotate: () => Promise<KekDescription>) => {
-      order.push(`rotate ${upstream} ${uri}`);
+    rotate: async (key: string, upstream: string, rotate: () => Promise<KekDescription>) => {
+      order.push(`rotate ${key} ${upstream}`);
       return rotate();
     },
   } as unknown as KekFollower;
@@ -147,7 +147,7 @@ test('a partition: refused on disk first, then its DEKs are zeroed, KEK by KEK',
 test('rotation: each KEK, the first authority’s version in the answer; nothing for a key that lives elsewhere', async (t) => {
   const { lifecycle: work, keyring, order } = lifecycle();
   t.deepEqual(await work.rotate(keyring, 'uid 1'), { uri: 'local:a/orders', version: '2' });
-  t.deepEqual(order, ['rotate store local:a/orders', 'rotate spare local:a/spare']);
+  t.deepEqual(order, ['rotate orders store', 'rotate orders spare']);
   t.is(await work.rotate(cloudOnly, 'uid 1'), undefined);
 });
 

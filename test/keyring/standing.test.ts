@@ -115,6 +115,61 @@ test('a rewrapped block takes a DEK out of an archived version; an old block sen
   t.false(plain(t, key.decrypt(ciphertext)).dek.archived);
 });
 
+/** A DEK of version 1, which is archived before the key has another one. */
+async function leftBehind(world: World) {
+  const key = world.key();
+  const { ciphertext, dek } = await key.seal();
+  world.upstream.versions.set(uriOf('main'), '2');
+  world.upstream.describedVersions.set(uriOf('main'), ['1', '2']);
+  const { envelope } = world.keyrings.locate(parseEnvelope(ciphertext));
+  const rewrapped = await world.value(key.ring.rewrapper.rewrap(envelope, new AbortController()));
+  change(world, 'main', 'active', { 1: 'archived', 2: 'active' });
+  return { key, dek, ciphertext, rewrapped: rewrapped.ciphertext };
+}
+
+test('nothing is encrypted under an archived version: the next use makes a new DEK', async (t) => {
+  const world = makeWorld(t);
+  const { key, dek, ciphertext } = await leftBehind(world);
+  // What it decrypts meanwhile does not put off the look at it.
+  for (const _ of [1, 2]) t.true(plain(t, key.decrypt(ciphertext)).dek.archived);
+  const young = await world.value(key.encrypt());
+  t.not(young.dek, dek);
+  t.deepEqual([young.dek.archived, dek.place], [false, 'decrypting']);
+  t.is(plain(t, key.encrypt()).dek, young.dek, 'a hit again');
+});
+
+test('nor when a rewrapped block of that DEK is known, which only opens what it sealed before', async (t) => {
+  const world = makeWorld(t);
+  const { key, dek, rewrapped } = await leftBehind(world);
+  t.false(plain(t, key.decrypt(rewrapped)).dek.archived);
+  t.not((await world.value(key.encrypt())).dek, dek);
+});
+
+test('nor when no new DEK can be had: encrypting fails, decrypting goes on', async (t) => {
+  const world = makeWorld(t);
+  const { key, ciphertext } = await leftBehind(world);
+  world.upstream.answer(UNREACHABLE);
+  t.is(await world.reason(() => key.encrypt()), 'UPSTREAM_UNAVAILABLE');
+  t.is(plain(t, key.decrypt(ciphertext)).text, 'hello');
+});
+
+test('warm makes a DEK in the place of one that is archived', async (t) => {
+  const world = makeWorld(t);
+  const { key, dek } = await leftBehind(world);
+  t.is(await world.value(key.ring.warm(new Map())), 1);
+  t.not(plain(t, key.encrypt()).dek, dek);
+  t.is(await key.ring.warm(new Map()), 0);
+});
+
+test('an archived key that is enabled again goes on with its DEK', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const { dek } = await key.seal();
+  change(world, 'main', 'archived');
+  change(world, 'main', 'active');
+  t.is(plain(t, key.encrypt()).dek, dek);
+});
+
 test('a key is in the worst state of its authorities; standbys, recovery and retired KEKs do not count', (t) => {
   const world = makeWorld(t);
   const { ring } = world.key({

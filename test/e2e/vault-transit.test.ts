@@ -1,11 +1,14 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
+import { encodePairs } from '../../src/crypto/context.ts';
 import { type OpenBao, requireOpenBao, startOpenBao } from '../counterparts/openbao/start.ts';
 import { type Agent, ROOT, startAgent } from '../helpers/agent-process.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { requireRoot } from '../helpers/require-root.ts';
+import { keyNeedles, type Needle, scanMemory } from '../helpers/scan-memory.ts';
 import { makeAppRole, makeKek, policyOf, succeeds, writePolicy } from '../upstream/vault-transit/world.ts';
 
 const PYTHON = process.env['DEKD_TEST_PYTHON'] ?? 'python3';
@@ -19,7 +22,12 @@ interface World {
 }
 
 /** An agent whose only key is protected by OpenBao, with the rights that docs/upstreams/vault-transit.md names and no others. */
-async function world(t: ExecutionContext, address: 'address' | 'unixAddress', cache: object = {}): Promise<World> {
+async function world(
+  t: ExecutionContext,
+  address: 'address' | 'unixAddress',
+  cache: object = {},
+  key: object = {},
+): Promise<World> {
   const bao = await startOpenBao();
   t.teardown(() => bao.stop());
   await succeeds(bao, 'POST', 'sys/mounts/transit', { type: 'transit' });
@@ -30,7 +38,9 @@ async function world(t: ExecutionContext, address: 'address' | 'unixAddress', ca
   const approle = { role_id_file: login.roleIdFile, secret_id_file: login.secretIdFile };
   const place = makePlace(t, {
     upstreams: { vault: { type: 'vault-transit', addresses: [bao[address]], login: { approle } } },
-    keys: { orders: keyConfig('orders', { recipients: [{ upstream: 'vault', kek, role: 'authority' }], cache }) },
+    keys: {
+      orders: keyConfig('orders', { recipients: [{ upstream: 'vault', kek, role: 'authority' }], cache, ...key }),
+    },
   });
   return { bao, place, agent: await startAgent(t, place), name };
 }
@@ -90,6 +100,40 @@ test('a permission that is taken away is refused within ttl and five seconds', a
   }
   t.log(`refused ${Math.round(performance.now() - startedAtMs)} ms after the policy was changed`);
 });
+
+test('of the DEKs hardly a copy is left in the child, and none in the agent', async (t) => {
+  if (!requireOpenBao(t) || !requireRoot(t, 'only root may read their memory')) return;
+  const { bao, agent, name } = await world(t, 'address', {}, { partition_by: ['tenant'] });
+  const needles: Needle[] = [];
+  for (let tenant = 0; tenant < 10; tenant++) {
+    const context = { tenant: `t${tenant}` };
+    const request = { key: 'orders', plaintext: Buffer.from('x'), encryption_context: context };
+    const { ciphertext } = (await agent.client.call('Encrypt', request)).message;
+    needles.push(...keyNeedles(`${tenant}`, await dekOf(bao, name, ciphertext, context)));
+  }
+  t.deepEqual(scanMemory(agent.pid, needles).findings, []);
+  const found = childrenOf(agent.pid).flatMap((pid) => scanMemory(pid, needles).findings);
+  t.log(`left in the children: ${found.map(({ needle }) => needle).join('; ')}`);
+  t.true(found.every(({ needle }) => needle.includes('base64')));
+  // What Node's and the kernel's buffers hold of the last calls. Strings, and buffers that nobody zeroes, would leave every one.
+  t.true(new Set(found.map(({ needle }) => needle.split(',')[0])).size <= 3);
+});
+
+/** By OpenBao itself, with a root token. */
+async function dekOf(bao: OpenBao, name: string, envelope: Buffer, partition: Record<string, string>): Promise<Buffer> {
+  const [ciphertext] = /vault:v1:[A-Za-z0-9+/]{80}/.exec(envelope.toString('latin1')) ?? [];
+  const id = envelope.subarray(8, 40).toString('hex');
+  const context = encodePairs(new Map(Object.entries({ ...partition, 'dekd:key': 'orders', 'dekd:id': id })));
+  const body = { ciphertext, associated_data: context.toString('base64') };
+  const { json } = await succeeds(bao, 'POST', `transit/decrypt/${name}`, body);
+  return Buffer.from(json.data.plaintext, 'base64');
+}
+
+function childrenOf(pid: number): number[] {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const text = threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8')).join(' ');
+  return text.split(' ').filter(Boolean).map(Number);
+}
 
 test('an envelope opens with tools/unwrap_vault_transit.py and nothing of dekd', async (t) => {
   if (!requireOpenBao(t) || !requirePython(t)) return;

@@ -1,5 +1,6 @@
 import { UpstreamFailure } from '../failure.ts';
 import { type Attribute, CKA, CKK, CKO, type Cryptoki, type Handle } from './cryptoki.ts';
+import { returnValue } from './errors.ts';
 import { type Pkcs11Kek, parsePkcs11Kek } from './uri.ts';
 
 /** A KEK on a token. */
@@ -26,7 +27,7 @@ const MAX_FOUND = 2;
 export function findKey(cryptoki: Cryptoki, session: Handle, uri: string): Key | undefined {
   const kek = parsePkcs11Kek(uri);
   const find = (objectClass: number) => findOne(cryptoki, session, kek, objectClass);
-  const read = (object: Handle, type: number) => cryptoki.C_GetAttributeValue(session, object, [{ type }])[0]?.value;
+  const read = (object: Handle, type: number) => readAttribute(cryptoki, session, object, type);
   const is = (object: Handle | undefined, type: number) => object !== undefined && read(object, type)?.[0] === 1;
 
   const secret = find(CKO.SECRET_KEY);
@@ -69,6 +70,19 @@ function findOne(
   if (found.length <= 1) return found[0];
   throw new UpstreamFailure('unreachable', 'the token has several keys of this name; give the KEK’s URI an id');
 }
+
+/** Undefined when the object does not have it, or does not tell. */
+function readAttribute(cryptoki: Cryptoki, session: Handle, object: Handle, type: number): Buffer | undefined {
+  try {
+    return cryptoki.C_GetAttributeValue(session, object, [{ type }])[0]?.value;
+  } catch (error) {
+    if (ATTRIBUTE_UNKNOWN.includes(returnValue(error) ?? 0)) return undefined;
+    throw error;
+  }
+}
+
+/** CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID. */
+const ATTRIBUTE_UNKNOWN: readonly number[] = [0x11, 0x12];
 
 /** A CK_ULONG in the machine's order; the numbers in question fit into its lowest byte, and both machines that dekd runs on are little-endian. */
 function checkType(value: Buffer | undefined, expected: number, problem: string): void {

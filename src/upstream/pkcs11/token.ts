@@ -117,7 +117,7 @@ export class Token {
     if ((flags & TOKEN.USER_PIN_FINAL_TRY) !== 0)
       throw new UpstreamFailure(
         'unauthenticated',
-        `token ${this.label}: one more wrong PIN would lock it, so none is tried; ${way}`,
+        `token ${this.label}: one more wrong PIN would lock it; none is tried; ${way}`,
       );
   }
 

@@ -1,7 +1,8 @@
 // A PKCS#11 library in front of SoftHSM, for what SoftHSM never does by itself. C_Initialize takes parameters, as some vendors' libraries do:
 // "conf=FILE control=FILE". Each line of the control file is FUNCTION WHAT, where WHAT is the return value to give (decimal), `crash`, `hang`, or a habit:
 // `C_EncryptInit old-layout` (CK_GCM_PARAMS without ulIvBits; C_DecryptInit too), `C_EncryptInit own-nonce`, `C_EncryptInit oaep` (takes OAEP with SHA-256
-// alone, and gives SoftHSM the SHA-1 that it has), `C_GetMechanismInfo no-key-wrap`. Calls are logged to FILE.log.
+// alone, and gives SoftHSM the SHA-1 that it has), `C_GetMechanismInfo no-key-wrap`,
+// `C_GetTokenInfo final-try` and `C_GetTokenInfo locked` (flags). Calls are logged to FILE.log.
 #include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
@@ -66,7 +67,16 @@ static CK_RV fault(const char *function) {
   }
 
 INTERPOSE(C_GetInfo, (CK_INFO_PTR info), info)
-INTERPOSE(C_GetTokenInfo, (CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info), slot, info)
+static CK_RV C_GetTokenInfo_(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info) {
+  char what[64];
+  CK_RV value = fault("C_GetTokenInfo");
+  if (value == CKR_OK) value = real->C_GetTokenInfo(slot, info);
+  look_up("C_GetTokenInfo", what);
+  if (strcmp(what, "final-try") == 0) info->flags |= CKF_USER_PIN_FINAL_TRY;
+  if (strcmp(what, "locked") == 0) info->flags |= CKF_USER_PIN_LOCKED;
+  return value;
+}
+
 INTERPOSE(C_GetSessionInfo, (CK_SESSION_HANDLE s, CK_SESSION_INFO_PTR info), s, info)
 INTERPOSE(C_OpenSession, (CK_SLOT_ID slot, CK_FLAGS flags, CK_VOID_PTR a, CK_NOTIFY n, CK_SESSION_HANDLE_PTR s), slot, flags, a, n, s)
 INTERPOSE(C_Login, (CK_SESSION_HANDLE s, CK_USER_TYPE user, CK_UTF8CHAR_PTR pin, CK_ULONG length), s, user, pin, length)

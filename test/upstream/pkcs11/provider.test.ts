@@ -180,6 +180,18 @@ hsmTest('a wrong PIN is tried once, and a new one at once', async (t) => {
   t.deepEqual(count(world, 'C_Login'), [2]);
 });
 
+for (const state of ['final-try', 'locked']) {
+  hsmTest(`no PIN is tried at a token whose PIN is at ${state}`, async (t) => {
+    const world = await World.open(t);
+    world.hsm.control(`C_GetTokenInfo ${state}`);
+    const failure = await fails(t, world.wrap(world.dek()), 'unauthenticated');
+    t.regex(failure!.message, /^token hsm-a: (its PIN is locked|one more wrong PIN would lock it); /);
+    t.deepEqual(count(world, 'C_Login'), [0]);
+    world.hsm.control();
+    await world.roundTrips();
+  });
+}
+
 hsmTest('a confirming call logs in again; other calls do not', async (t) => {
   const world = await World.open(t);
   world.hsm.control();

@@ -34,6 +34,29 @@ export function writingFailure(directory: string, thrown: unknown): UpstreamFail
   return new UpstreamFailure('unreachable', `keystore ${directory}: nothing was changed: ${text}`, { cause: thrown });
 }
 
+/** A change that is on the disk, which then failed: what lies there may not outlive the power. */
+export function unsyncedChange(directory: string, thrown: unknown): DekdError {
+  return halfWritten(
+    directory,
+    'the change was made, and may be undone when the power fails',
+    'look at the key',
+    thrown,
+  );
+}
+
+/** A change that failed on a disk which then could not be read either. */
+export function unsettledChange(directory: string, thrown: unknown): DekdError {
+  const problem = 'it is not known whether the change was made';
+  return halfWritten(directory, problem, 'look at the key in a minute, before you try again', thrown);
+}
+
+function halfWritten(directory: string, problem: string, wayOut: string, thrown: unknown): DekdError {
+  const text = describeProblem(thrown)?.text ?? 'the disk failed in an unknown way';
+  return new DekdError('UPSTREAM_UNAVAILABLE', `keystore ${directory}: ${problem}: ${text}; ${wayOut}`, {
+    cause: thrown,
+  });
+}
+
 /** An error of the native addon while `kek` wraps or unwraps a DEK. A lack of secret memory is the agent's, not the upstream's. */
 export function wrappingFailure(kek: string, thrown: unknown): UpstreamFailure | DekdError {
   if ((thrown as { code?: unknown } | null)?.code === 'ERR_AUTHENTICATION') {

@@ -27,13 +27,13 @@ export interface LifecycleParts {
   readonly clock: LocalClock;
   readonly store: Keystore;
   readonly kekKeys: KekKeys;
-  /** Called after each change of a KEK that is on disk. */
+  /** Called after each change of a KEK that is on disk, also one whose call throws. */
   readonly onChange: (kek: KekDescription) => void;
 }
 
 /**
  * Everything that makes, changes and ends KEKs, on disk first and then in memory. Throws DekdError for a caller's fault and UpstreamFailure
- * `unreachable` when the disk does not take a change; nothing is changed then.
+ * `unreachable` when the disk does not take a change: nothing is changed then. What a failing disk took all the same is a DekdError that says so.
  */
 export class Lifecycle {
   readonly #parts: LifecycleParts;
@@ -42,6 +42,9 @@ export class Lifecycle {
   constructor(parts: LifecycleParts) {
     this.#parts = parts;
     this.#destructionClock = new DestructionClock(parts.clock);
+    parts.store.onLateChange = (keks) => {
+      for (const name of keks) this.#changed(name);
+    };
   }
 
   describe(stored: StoredKek): KekDescription {
@@ -116,7 +119,7 @@ export class Lifecycle {
   destroyWhenDue(stored: StoredKek): void {
     const { record } = stored;
     // Also after a destruction of which the disk did not say that it took place.
-    if (record.state === 'destroyed') this.#parts.kekKeys.free(record.name);
+    if (record.state === 'destroyed') this.#parts.kekKeys.free(record.name, stored.versions.keys());
     if (record.deletion === null || !this.#destructionClock.hasCome(record.name, record.deletion)) return;
     const by = record.deletion.requestedBy.join(', ');
     const changedAt = this.#now();
@@ -125,7 +128,7 @@ export class Lifecycle {
       keks: [{ ...record, state, stateBefore: null, deletion: null, changedAt, changedBy: by }],
       versions: destroyed(stored, changedAt, by),
     });
-    this.#parts.kekKeys.free(record.name);
+    this.#parts.kekKeys.free(record.name, stored.versions.keys());
     this.#changed(record.name);
   }
 

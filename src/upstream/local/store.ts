@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { DekdError } from '../../errors.ts';
 import { createSchema, type KeystoreDatabase, readRows, transaction } from './database.ts';
+import { unsettledChange, unsyncedChange } from './errors.ts';
 import { type Head, type Manifest, writeHead } from './head.ts';
 import { rewrapKek } from './kek-keys.ts';
 import { partitionId } from './partitions.ts';
@@ -71,6 +72,8 @@ export class Keystore {
   #manifest: Manifest;
   /** A transaction of which it is not known whether it is on disk. */
   #unsettled: Commit | undefined;
+  /** Called with the KEKs of a change that memory has from now on although its write threw, or is about to. */
+  onLateChange: ((keks: readonly string[]) => void) | undefined = undefined;
 
   constructor(database: KeystoreDatabase, keys: StoreKeys, head: Head, manifest: Manifest, content: Change) {
     this.#database = database;
@@ -92,7 +95,10 @@ export class Keystore {
     return this.#keks.get(name);
   }
 
-  /** Puts a change on disk, all or nothing. Throws what node:sqlite throws, and DekdError; memory is then what is on disk. */
+  /**
+   * Puts a change on disk, all or nothing. Throws what node:sqlite throws: nothing is changed then; and DekdError, which says what is, or that
+   * nobody knows yet.
+   */
   write(change: Change): void {
     this.#refuseUnsettled();
     const commit = { keys: this.#keys, head: this.#head, manifest: new Map(this.#manifest), change };
@@ -101,7 +107,7 @@ export class Keystore {
 
   /**
    * Wraps every KEK and writes every record under `keys`, in one transaction. From then on the store uses these keys, and the caller frees the
-   * former ones. Throws what node:sqlite and the native addon throw; nothing is changed then.
+   * former ones. Throws as `write`, and what the native addon throws.
    */
   rekey(keys: StoreKeys, kdf: RootKeyKdf): void {
     this.#refuseUnsettled();
@@ -128,9 +134,20 @@ export class Keystore {
     this.#database.connection.close();
   }
 
+  /**
+   * A transaction whose last sync failed may be on disk all the same. Memory that does not know it would write records into a store that has
+   * others, so what lies there decides, before anything else is written. True when it is there. Throws while that cannot be read.
+   */
+  settle(): boolean {
+    const commit = this.#unsettled;
+    if (commit === undefined || !this.#isOnDisk(commit)) return false;
+    this.onLateChange?.(keksOf(commit.change));
+    return true;
+  }
+
   /** What the caller wants was made from memory as it was before. */
   #refuseUnsettled(): void {
-    if (!this.#settle()) return;
+    if (!this.settle()) return;
     const problem = 'an earlier change that seemed to fail is on the disk after all; look at the key, and try again';
     throw new DekdError('UPSTREAM_UNAVAILABLE', `keystore ${this.#database.directory}: ${problem}`);
   }
@@ -147,14 +164,14 @@ export class Keystore {
       // Only the commit itself can fail and be on disk; before it, the manifest that would tell is not even whole.
       if (!isWritten) throw error;
       this.#unsettled = commit;
-      if (!this.#confirm()) throw error;
+      if (!this.#confirm(commit)) throw this.#unconfirmed(commit, error);
     }
   }
 
   /** Whether a transaction that failed is on disk after all, and stays there. */
-  #confirm(): boolean {
+  #confirm(commit: Commit): boolean {
     try {
-      if (!this.#settle()) return false;
+      if (!this.#isOnDisk(commit)) return false;
       // A transaction more syncs what the failed one did not.
       transaction(this.#database.connection, () => writeHead(this.#database, this.#keys, this.#head, this.#manifest));
       return true;
@@ -163,13 +180,16 @@ export class Keystore {
     }
   }
 
-  /**
-   * A transaction whose last sync failed may be on disk all the same. Memory that does not know it would write records into a store that has
-   * others, so what lies there decides, before anything else is written. Throws while it cannot be read.
-   */
-  #settle(): boolean {
-    const commit = this.#unsettled;
-    if (commit === undefined) return false;
+  #unconfirmed(commit: Commit, error: unknown): unknown {
+    const { directory } = this.#database;
+    if (this.#unsettled !== undefined) return unsettledChange(directory, error);
+    if (this.#manifest !== commit.manifest) return error;
+    this.onLateChange?.(keksOf(commit.change));
+    return unsyncedChange(directory, error);
+  }
+
+  /** Whether the unsettled transaction is on disk: memory has it from then on. */
+  #isOnDisk(commit: Commit): boolean {
     const [row] = readRows(this.#database.connection, 'SELECT manifest FROM store');
     this.#unsettled = undefined;
     const isOnDisk = row?.[0] === manifestText(commit.manifest);
@@ -230,6 +250,14 @@ export class Keystore {
       wrappedKey: rewrapKek(this.id, { ...record, wrappedKey }, this.#keys.kekWrap, keys.kekWrap),
     };
   }
+}
+
+function keksOf({ keks = [], versions = [], partitions = [], removedPartitions = [] }: Change): string[] {
+  const names = [
+    ...keks.map(({ name }) => name),
+    ...[...versions, ...partitions, ...removedPartitions].map(({ kek }) => kek),
+  ];
+  return [...new Set(names)];
 }
 
 function partitionIdOf({ keyName, pairs }: PartitionRecord): string {

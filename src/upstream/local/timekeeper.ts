@@ -51,8 +51,18 @@ export class Timekeeper {
   #look(): void {
     const { clock, store } = this.#parts;
     this.#cancel = clock.after(LOOK_MS, () => this.#look());
+    this.#settle();
     for (const name of store.names()) {
       for (const [what, work] of WORK) this.#try(name, what, work);
+    }
+  }
+
+  /** A change of a call, which the disk took without saying so, takes effect also when nobody changes anything more. */
+  #settle(): void {
+    try {
+      this.#parts.store.settle();
+    } catch {
+      // It still cannot be read; whatever is due says so.
     }
   }
 

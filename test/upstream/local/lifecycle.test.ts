@@ -1,4 +1,4 @@
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { createKey, dekId, freeKey } from '../../../src/crypto/native.ts';
 import { KekKeys } from '../../../src/upstream/local/kek-keys.ts';
 import { Lifecycle } from '../../../src/upstream/local/lifecycle.ts';
@@ -254,11 +254,15 @@ test('no slot for a new key is an error of the agent, and nothing is made', (t) 
   t.deepEqual(store.names(), []);
 });
 
-test('a change that seemed to fail and took place is told to whoever asks next', async (t) => {
+/** An upstream on a disk that takes a change, says that it failed, and cannot be read until it is repaired. */
+async function lyingDisk(t: ExecutionContext) {
   const place = makePlace(t);
+  const clock = new MovableClock();
   const { store, database, keys } = openStore(t, place);
-  const upstream = new LocalUpstream(place.options, store, keys, false);
+  const upstream = new LocalUpstream({ ...place.options, clock }, store, keys, false);
   const { uri: kek } = await upstream.createKek('orders', new Map(), 'uid 2001');
+  const told: string[] = [];
+  upstream.onKekChange = ({ state, versions }) => told.push(`${state} ${versions.length}`);
   const { connection } = database;
   const { exec, prepare } = { exec: connection.exec.bind(connection), prepare: connection.prepare.bind(connection) };
   connection.exec = (sql) => {
@@ -270,15 +274,38 @@ test('a change that seemed to fail and took place is told to whoever asks next',
       throw Object.assign(new Error('disk I/O error'), { code: 'ERR_SQLITE_ERROR', errcode: 266 });
     return prepare(sql);
   };
-  await fails(t, upstream.rotateKek(kek, 'uid 2001'), 'unreachable');
+  const repair = () => Object.assign(connection, { exec, prepare });
+  return { upstream, kek, clock, told, repair };
+}
+const UNKNOWN = {
+  name: 'DekdError',
+  message: /^keystore \S+: it is not known whether the change was made: the disk could not be read or written/,
+};
+
+test('a change that seemed to fail and took place is told to the followers and to whoever asks next', async (t) => {
+  const { upstream, kek, told, repair } = await lyingDisk(t);
+  await t.throwsAsync(upstream.rotateKek(kek, 'uid 2001'), UNKNOWN);
   t.is((await upstream.describe(kek, live())).versions.length, 1);
-  connection.exec = exec;
-  connection.prepare = prepare;
+  repair();
+  t.deepEqual(told, []);
   await t.throwsAsync(upstream.rotateKek(kek, 'uid 2001'), {
     name: 'DekdError',
     message:
       /^keystore \S+: an earlier change that seemed to fail is on the disk after all; look at the key, and try again$/,
   });
+  t.deepEqual(told.splice(0), ['active 2']);
   t.is((await upstream.describe(kek, live())).versions.length, 2);
   t.is((await upstream.rotateKek(kek, 'uid 2001')).versions.length, 3);
+  t.deepEqual(told, ['active 3']);
+});
+
+test('a change that seemed to fail and took place takes effect within a minute, though nobody asks for anything more', async (t) => {
+  const { upstream, kek, clock, told, repair } = await lyingDisk(t);
+  await t.throwsAsync(upstream.changeKek(kek, 'disable', 'uid 2001'), UNKNOWN);
+  await clock.advance(3 * 60_000);
+  t.is((await upstream.describe(kek, live())).state, 'active');
+  repair();
+  await clock.advance(60_000);
+  t.is((await upstream.describe(kek, live())).state, 'disabled');
+  t.deepEqual(told, ['disabled 1']);
 });

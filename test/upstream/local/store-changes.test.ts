@@ -252,8 +252,14 @@ test('a commit that took place and cannot be synced is an error, and memory is w
   const place = makePlace(t);
   const { store, database } = openStore(t, place);
   failingCommit(database, { takesPlace: true, times: 2 });
-  t.throws(() => store.write({ keks: [kekRecord('orders')] }), { message: 'disk I/O error' });
+  const late: unknown[] = [];
+  store.onLateChange = (keks) => late.push([keks, store.names()]);
+  t.throws(() => store.write({ keks: [kekRecord('orders')], versions: [versionRecord('orders')] }), {
+    name: 'DekdError',
+    message: /: the change was made, and may be undone when the power fails: .*\(disk I\/O error\); look at the key$/,
+  });
   t.deepEqual(store.names(), ['orders']);
+  t.deepEqual(late, [[['orders'], ['orders']]]);
   store.write({ keks: [kekRecord('carts')] });
   t.deepEqual(reopened(t, place, store).names(), ['carts', 'orders']);
 });
@@ -261,6 +267,7 @@ test('a commit that took place and cannot be synced is an error, and memory is w
 test('a commit that did not take place changes nothing', (t) => {
   const place = makePlace(t);
   const { store, database } = openStore(t, place);
+  store.onLateChange = () => t.fail('nothing was changed');
   failingCommit(database, { takesPlace: false, times: 1 });
   t.throws(() => store.write({ keks: [kekRecord('orders')] }), { message: 'disk I/O error' });
   t.deepEqual(store.names(), []);
@@ -278,16 +285,23 @@ test('nothing is written while it is not known what lies on the disk', (t) => {
     if (sql === 'SELECT manifest FROM store') throw new Error('cannot be read');
     return prepare(sql);
   };
-  t.throws(() => store.write({ keks: [kekRecord('orders')] }), { message: 'disk I/O error' });
+  const late: (readonly string[])[] = [];
+  store.onLateChange = (keks) => late.push(keks);
+  t.throws(() => store.write({ keks: [kekRecord('orders')] }), {
+    name: 'DekdError',
+    message: /: it is not known whether the change was made: .*; look at the key in a minute, before you try again$/,
+  });
   t.throws(() => store.write({ keks: [kekRecord('carts')] }), { message: 'cannot be read' });
-  t.deepEqual(store.names(), []);
+  t.throws(() => store.settle(), { message: 'cannot be read' });
+  t.deepEqual([store.names(), late], [[], []]);
   connection.prepare = prepare;
   // What was asked for now was made from a memory that did not know of `orders`.
   t.throws(() => store.write({ keks: [kekRecord('carts')] }), {
     name: 'DekdError',
     message: /an earlier change that seemed to fail is on the disk after all/,
   });
-  t.deepEqual(store.names(), ['orders']);
+  t.deepEqual([store.names(), late], [['orders'], [['orders']]]);
+  t.false(store.settle(), 'once');
   store.write({ keks: [kekRecord('carts')] });
   t.deepEqual(store.names(), ['carts', 'orders']);
   t.deepEqual(reopened(t, place, store).names(), ['carts', 'orders']);

@@ -83,8 +83,8 @@ export class ChildProcess {
     this.#opened.promise.catch(() => undefined);
     process.on('exit', (code, signal) => this.#end(signal ?? `exit code ${code}`));
     control.on('data', (chunk: Buffer) => this.#read(reader, chunk));
-    control.on('end', () => this.#stop());
-    control.on('error', () => this.kill('its control channel failed'));
+    control.on('end', () => this.#disconnected());
+    control.on('error', () => this.#disconnected());
     readErrorLines(
       errors,
       (line) => this.#warn(`wrote: ${line}`),
@@ -284,9 +284,9 @@ export class ChildProcess {
     this.#after(EXIT_MS, () => this.kill('it did not exit'));
   }
 
-  /** Its end of the control channel is closed: it exits, or it never will. */
-  #stop(): void {
-    this.#after(CANCEL_MS, () => this.kill('it closed its control channel'));
+  /** Its end of the control channel is closed. Most often it has ended, and its exit, which says how, is about to be told. */
+  #disconnected(): void {
+    if (this.#state !== 'closing') this.#after(CANCEL_MS, () => this.kill('it closed its control channel'));
   }
 
   #end(how: string): void {

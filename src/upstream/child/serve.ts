@@ -64,7 +64,7 @@ async function open({ module, options }: OpenRequest, control: Socket): Promise<
     reply(control, { ready: provider.warnings.slice(0, MAX_WARNINGS) });
     return provider;
   } catch (error) {
-    reply(control, error instanceof DekdError ? { problem: error.message } : { failure: failureMessage(error) });
+    reply(control, error instanceof DekdError ? { problem: error.message } : { failure: openingFailure(error) });
     return undefined;
   }
 }
@@ -212,6 +212,12 @@ function describedAs({ state, versions, labels, expiresAt, deletion }: KekDescri
     ...(expiresAt !== undefined && { expiresAt }),
     ...(deletion !== undefined && { deletion }),
   };
+}
+
+/** Before a call there is no DEK that an unknown error could tell. */
+function openingFailure(thrown: unknown): FailureMessage {
+  if (thrown instanceof UpstreamFailure || !(thrown instanceof Error)) return failureMessage(thrown);
+  return failureMessage(new UpstreamFailure('unreachable', `${thrown.name}: ${thrown.message}`));
 }
 
 function failureMessage(thrown: unknown): FailureMessage {

@@ -1,7 +1,8 @@
 import { type ChildProcess as Process, spawn } from 'node:child_process';
+import { existsSync, realpathSync } from 'node:fs';
 import { findPackageJSON } from 'node:module';
 import type { Socket } from 'node:net';
-import { dirname, extname, sep } from 'node:path';
+import { dirname, extname, join, sep } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { closeKeyChannel, openKeyChannel } from '../../crypto/native.ts';
@@ -84,13 +85,18 @@ export function childEnvironment(
 function permissionSwitches(readPaths: readonly string[]): string[] {
   const isKnown = (name: string): boolean => process.allowedNodeEnvironmentFlags.has(name);
   if (!isKnown('--permission')) return [];
-  const reads = [packagesDirectory(), ...readPaths].map((path) => `--allow-fs-read=${path}`);
+  const reads = [...packageDirectories(), ...readPaths].map((path) => `--allow-fs-read=${path}`);
   return ['--permission', '--allow-addons', ...(isKnown('--allow-net') ? ['--allow-net'] : []), ...reads];
 }
 
-/** dekd with its packages; when it is a package itself, whatever lies beside it, for a package manager may link there from anywhere in it. */
-function packagesDirectory(): string {
+/**
+ * dekd with its packages; when it is a package itself, whatever lies beside it, for a package manager may link there from anywhere in it. Its
+ * node_modules may be a link too, and modules go by their real places.
+ */
+function packageDirectories(): readonly string[] {
   const root = dirname(findPackageJSON('.', import.meta.url)!);
   const [before] = root.split(`${sep}node_modules${sep}`);
-  return before === root ? root : `${before}${sep}node_modules`;
+  if (before !== root) return [`${before}${sep}node_modules`];
+  const packages = join(root, 'node_modules');
+  return existsSync(packages) ? [root, realpathSync(packages)] : [root];
 }

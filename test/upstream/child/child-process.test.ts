@@ -14,6 +14,7 @@ const ENDS: Readonly<Record<string, RegExp>> = {
   exit: /ended: exit code 3/,
   throw: /ended: exit code 70/,
   reject: /ended: exit code 70/,
+  'close-control': /(killed: it closed its control channel|ended: )/,
   gulp: /ended: (SIGABRT|SIGTRAP|SIGILL|exit code \d+)/,
   garbage: /killed: it wrote garbage: a frame of \d+ bytes; at most 65536 are allowed/,
   'no-json': /killed: it wrote garbage: a frame of 3 bytes that is not JSON/,

@@ -22,6 +22,7 @@ test.serial('what a provider refuses begins with the upstream that the configura
 
 for (const [opening, why] of [
   ['failure', /was killed: its provider did not open: no credential/],
+  ['unknown', /was killed: its provider did not open: TypeError: the SDK does not load/],
   ['crash', /ended: SIGABRT/],
   ['garbage', /was killed: it wrote garbage: no answer to open/],
 ] as const) {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { DekdError } from '../../../../src/errors.ts';
@@ -28,6 +28,10 @@ const MISBEHAVIOURS: Readonly<Record<string, (signal: AbortSignal) => unknown>> 
   },
   reject: () => {
     void Promise.reject(new TypeError('nobody listens'));
+    return FOR_EVER;
+  },
+  'close-control': () => {
+    closeSync(CONTROL_FD);
     return FOR_EVER;
   },
   // Ways to keep others waiting.
@@ -99,6 +103,8 @@ export async function openBadly(how: NonNullable<SoftwareKmsOptions['opening']>)
   switch (how) {
     case 'problem':
       throw new DekdError('INVALID_REQUEST', 'the package softkms is not installed: npm install softkms');
+    case 'unknown':
+      throw new TypeError('the SDK does not load');
     case 'failure':
       throw new UpstreamFailure('unauthenticated', 'no credential');
     case 'crash':

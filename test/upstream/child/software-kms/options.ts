@@ -4,7 +4,7 @@ import type { ChildUpstreamOptions, ProviderFacts } from '../../../../src/upstre
 export interface SoftwareKmsOptions extends ChildUpstreamOptions {
   readonly type: 'vault-transit';
   /** How `open` ends, where it does not open. */
-  readonly opening?: 'problem' | 'failure' | 'crash' | 'hang' | 'garbage';
+  readonly opening?: 'problem' | 'failure' | 'unknown' | 'crash' | 'hang' | 'garbage';
   /** Where a service answers a call before the provider does: a URL. */
   readonly service?: string;
 }

@@ -148,11 +148,12 @@ export class Keyring {
 
   /**
    * Zeroes the DEKs of one partition, or of all; those that are being made or unwrapped meanwhile are not used either, and their callers get fresh
-   * ones. Returns how many were cached.
+   * ones. Rewrapped blocks are made anew, too. Returns how many were cached.
    */
   flush(partition?: EncryptionContext): number {
     this.#underway.flush(partition);
     this.decrypting.flush(partition);
+    this.rewrapper.forget();
     const name = partition === undefined ? undefined : partitionKey(partition);
     const doomed = [...this.all()].filter((dek) => name === undefined || dek.partitionKey === name);
     for (const dek of doomed) this.remove(dek);

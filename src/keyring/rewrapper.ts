@@ -44,6 +44,8 @@ export class Rewrapper {
   readonly #flights = new SingleFlight<Buffer>();
   readonly #describing = new SingleFlight<string | undefined>();
   readonly #versions = new Map<Kek, { version: string | undefined; untilMs: number }>();
+  /** Grows with each `forget`: what began before has another name. */
+  #epoch = 0;
   readonly #blocks = new LRUCache<string, { block: Buffer; untilMs: number }>({
     maxSize: MAX_REMEMBERED_BYTES,
     sizeCalculation: ({ block }) => block.length,
@@ -66,13 +68,14 @@ export class Rewrapper {
     const admitted = this.#unwrapper.admit(envelope, undefined);
     const wanted = await waitFor(this.#wanted(), waiter);
     if (stands(admitted.parsed.recipients, wanted)) return { ciphertext: Buffer.from(envelope.bytes), changed: false };
-    const name = `rewrap ${admitted.name} ${JSON.stringify(wanted)}`;
+    const name = `rewrap ${this.#epoch} ${admitted.name} ${JSON.stringify(wanted)}`;
     const block = this.#remembered(name) ?? (await waitFor(this.#wrapOnce(name, admitted), waiter));
     return { ciphertext: replaceBlock(envelope, block), changed: true };
   }
 
-  /** A KEK changed: what was said of it is no longer true. */
+  /** A KEK changed, or the key was flushed: what was said before is no longer true, nor what is under way. */
   forget(): void {
+    this.#epoch++;
     this.#versions.clear();
     this.#blocks.clear();
   }
@@ -154,9 +157,10 @@ export class Rewrapper {
     const { clock } = this.#shared;
     const known = this.#versions.get(kek);
     if (known !== undefined && clock.bootMs() <= known.untilMs) return known.version;
-    return this.#describing.run(`${kek.upstreamName} ${kek.uri}`, async () => {
+    const epoch = this.#epoch;
+    return this.#describing.run(`${epoch} ${kek.upstreamName} ${kek.uri}`, async () => {
       const version = await withDeadline(clock, MISS_MS, (signal) => this.#ask(kek, signal));
-      this.#versions.set(kek, { version, untilMs: clock.bootMs() + PROBE_INTERVAL_MS });
+      if (epoch === this.#epoch) this.#versions.set(kek, { version, untilMs: clock.bootMs() + PROBE_INTERVAL_MS });
       return version;
     });
   }

@@ -37,6 +37,15 @@ test('DisablePartition refuses that partition at once, and no other; EnableParti
   await encrypt(api, 'tenants', ACME);
 });
 
+test('DisablePartition: what was rewrapped a moment ago is not rewrapped from memory', async (t) => {
+  const api = await makeApi(t);
+  const ciphertext = await encrypt(api, 'tenants', ACME);
+  await api.call('RotateKey', { key: 'tenants' }, operator);
+  t.true((await api.call('Rewrap', { ciphertext }, operator)).changed);
+  await api.call('DisablePartition', { key: 'tenants', partition: ACME }, operator);
+  t.is((await api.failure('Rewrap', { ciphertext }, operator)).reason, 'KEY_DISABLED');
+});
+
 test('a partition is exactly what the key partitions by', async (t) => {
   const api = await makeApi(t);
   const field = { reason: 'INVALID_REQUEST', metadata: { field: 'partition' } } as const;

@@ -127,6 +127,31 @@ test('envelopes of one DEK get one new block with one round of calls, one after 
   t.is(world.upstream.count('describe', uriOf('new')), 1);
 });
 
+const ACME = new Map([['tenant', 'acme']]);
+
+test('what was rewrapped is not answered from memory after a flush of its partition', async (t) => {
+  const world = makeWorld(t);
+  const { ciphertext, key } = await migrated(world);
+  await world.value(rewrap(key, ciphertext));
+  key.ring.purgePartition(ACME);
+  world.upstream.script({ operation: 'unwrap', kek: uriOf('main'), answer: refused('access') });
+  t.is(await world.reason(() => rewrap(key, ciphertext)), 'UPSTREAM_REFUSED');
+});
+
+test('nor is what was being rewrapped at the flush, beyond its unwrap', async (t) => {
+  const world = makeWorld(t);
+  const { ciphertext, key } = await migrated(world);
+  world.upstream.script({ operation: 'wrap', kek: uriOf('spare'), answer: { kind: 'ok', afterMs: 500 } });
+  const underWay = rewrap(key, ciphertext);
+  await world.clock.advance(100);
+  key.ring.purgePartition(ACME);
+  const unwraps = world.upstream.count('unwrap', uriOf('main'));
+  await world.value(Promise.all([underWay, rewrap(key, ciphertext)]));
+  t.is(world.upstream.count('unwrap', uriOf('main')), unwraps + 1);
+  await world.value(rewrap(key, ciphertext));
+  t.is(world.upstream.count('unwrap', uriOf('main')), unwraps + 1, 'what began after it is remembered');
+});
+
 for (const role of ['new', 'spare', 'escrow']) {
   test(`${role} gives no answer: an error, since the DEK must be wrapped for all`, async (t) => {
     const world = makeWorld(t);

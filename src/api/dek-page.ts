@@ -1,6 +1,6 @@
 import { invalidField } from '../errors.ts';
 import { systemClock } from '../keyring/clock.ts';
-import { rotationOverdue } from '../keyring/decide.ts';
+import { graceMs, rotationOverdue } from '../keyring/decide.ts';
 import type { Dek } from '../keyring/dek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import type { Keyrings } from '../keyring/keyrings.ts';
@@ -46,14 +46,18 @@ export class DekPage {
   take(keyring: Keyring): object {
     const counts = { encrypting: 0, decrypting: 0, inGrace: 0, overdue: 0, refused: 0 };
     let oldestMs = Number.POSITIVE_INFINITY;
+    let graceEndsMs = Number.POSITIVE_INFINITY;
     const deks: object[] = [];
     for (const dek of keyring.all()) {
-      const inGrace = this.#nowMs > dek.verifiedAtMs + dek.options.cache.ttlMs;
+      const inGrace = this.#keyrings.inGrace(dek, this.#nowMs);
       const overdue = dek.place === 'encrypting' && rotationOverdue(dek, this.#nowMs);
       const refused = this.#keyrings.refusalPending(dek);
       if (dek.place === 'encrypting') counts.encrypting++;
       else counts.decrypting++;
-      if (inGrace) counts.inGrace++;
+      if (inGrace) {
+        counts.inGrace++;
+        graceEndsMs = Math.min(graceEndsMs, dek.verifiedAtMs + dek.options.cache.ttlMs + graceMs(dek));
+      }
       if (overdue) counts.overdue++;
       if (refused) counts.refused++;
       oldestMs = Math.min(oldestMs, dek.verifiedAtMs);
@@ -66,6 +70,7 @@ export class DekPage {
       deks_in_grace: String(counts.inGrace),
       rotations_overdue: String(counts.overdue),
       refusals_pending: String(counts.refused),
+      grace_left: Number.isFinite(graceEndsMs) ? duration(graceEndsMs - this.#nowMs) : undefined,
       oldest_verification_age: Number.isFinite(oldestMs) ? duration(this.#nowMs - oldestMs) : undefined,
     };
   }

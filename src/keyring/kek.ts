@@ -150,8 +150,7 @@ export class Kek {
     const atMs = this.#clock.bootMs();
     const before = this.#health;
     const wasOut = this.outage;
-    // `invalid` is an answer about what was asked, not about the upstream.
-    const state = failure === undefined || failure.class === 'invalid' ? 'ok' : failure.class;
+    const state = failure === undefined || isAboutRequest(failure) ? 'ok' : failure.class;
     const condition = failure?.scope === 'kek' ? failure.condition : undefined;
     this.#health = { state, atMs, sinceMs: state === before.state ? before.sinceMs : atMs, condition };
     this.#patienceMs = failure?.class === 'throttled' ? patienceMs(failure.retryAfterMs ?? 0) : 0;
@@ -159,6 +158,12 @@ export class Kek {
     if (this.outage) this.onOutage?.(!wasOut);
     else if (wasOut) this.onRecovery?.();
   }
+}
+
+/** An answer about what was asked, not about the KEK: a wrapped DEK that is none, one version or one partition that somebody disabled. */
+function isAboutRequest(failure: UpstreamFailure): boolean {
+  if (failure.class === 'invalid') return true;
+  return failure.class === 'refused' && failure.scope !== 'kek' && failure.condition !== undefined;
 }
 
 function patienceMs(retryAfterMs: number): number {

@@ -5,7 +5,7 @@ import { DekdError } from '../errors.ts';
 import type { KekDescription } from '../upstream/provider.ts';
 import { NegativeMemory } from './admission.ts';
 import type { Clock } from './clock.ts';
-import { graceMs } from './decide.ts';
+import { decide, graceMs } from './decide.ts';
 import type { Dek } from './dek.ts';
 import { DekIndex } from './dek-index.ts';
 import type { KeyringEvents } from './events.ts';
@@ -128,6 +128,11 @@ export class Keyrings {
   /** Zeroes a key's DEKs, of one partition or of all, also those under way. Returns how many were cached; 0 for an unknown key. */
   flush(keyName: string, partition?: EncryptionContext): number {
     return this.#rings.get(keyName)?.flush(partition) ?? 0;
+  }
+
+  /** It serves now only because its upstream gives no answer, for status: an idle DEK past its ttl is none of them. */
+  inGrace(dek: Dek, nowMs: number): boolean {
+    return decide(dek, nowMs, this.#shared.refusals.covering(dek)) === 'grace';
   }
 
   /** Refusals that are not settled, for status. */

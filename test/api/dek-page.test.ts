@@ -6,14 +6,15 @@ import type { Keyring } from '../../src/keyring/keyring.ts';
 import type { Keyrings } from '../../src/keyring/keyrings.ts';
 
 const TTL = 1_000;
-const NOTHING_REFUSED = { refusalPending: () => false } as unknown as Keyrings;
+const GRACE = 60_000;
+const NOTHING_REFUSED = { refusalPending: () => false, inGrace: () => false } as unknown as Keyrings;
 
 function dek(id: number, more: Partial<Dek> = {}): Dek {
   const nowMs = systemClock.bootMs();
   return {
     id: Buffer.alloc(32, id),
     place: 'decrypting',
-    options: { cache: { ttlMs: TTL, rotateAfterMs: 10_000, maxMessages: 100, maxBytes: 100 } },
+    options: { cache: { ttlMs: TTL, graceMs: GRACE, rotateAfterMs: 10_000, maxMessages: 100, maxBytes: 100 } },
     partition: new Map(),
     createdMs: 1,
     loadedAtMs: nowMs,
@@ -79,7 +80,10 @@ test('what is wrong is counted and marked', (t) => {
     rotateDueAtMs: nowMs - 15_000,
     archived: true,
   });
-  const refused = { refusalPending: (one: Dek) => one === overdue } as unknown as Keyrings;
+  const refused = {
+    refusalPending: (one: Dek) => one === overdue,
+    inGrace: (one: Dek) => one === late,
+  } as unknown as Keyrings;
   const page: Taken = new DekPage(0, '', refused).take(ring([overdue, late]));
   t.like(page, {
     encrypting_deks: '1',
@@ -89,6 +93,8 @@ test('what is wrong is counted and marked', (t) => {
     refusals_pending: '1',
   });
   t.is(page.oldest_verification_age.seconds, '6');
+  const graceLeft = Number(page.grace_left.seconds) * 1_000 + page.grace_left.nanos / 1e6;
+  t.true(graceLeft <= GRACE - 5_000 && graceLeft > GRACE - 6_000, String(graceLeft));
   const [first, second] = page.deks;
   t.like(first, {
     class: 'encrypting',

@@ -25,6 +25,23 @@ test('an outage serves for the whole grace at once, and says so', async (t) => {
   t.true(world.upstream.count() <= calls + 1);
 });
 
+test('idle past ttl is not in grace; without an answer of the upstream it is, until grace is over', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const { dek } = await key.seal();
+  const inGrace = (): boolean => world.keyrings.inGrace(dek, world.clock.bootMs());
+  await world.clock.advance(TTL + MINUTE);
+  t.false(inGrace(), 'nobody uses it and the upstream is well');
+  world.upstream.answer(UNREACHABLE);
+  t.true(plain(t, await key.encrypt()).grace);
+  t.true(inGrace());
+  await world.clock.advance(MINUTE);
+  t.true(inGrace(), 'probes keep it known');
+  world.upstream.answer(OK);
+  await world.clock.advance(MINUTE);
+  t.false(inGrace(), 'the upstream answers again');
+});
+
 test('past grace the answer in an outage is UNAVAILABLE at once', async (t) => {
   const world = makeWorld(t);
   const key = world.key({ cache: { graceMs: MINUTE } });

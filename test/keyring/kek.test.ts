@@ -102,6 +102,18 @@ test('whoever stops waiting says nothing about the KEK', async (t) => {
   t.is(kek.calls, 1, 'an attempt that nobody waits for is not made');
 });
 
+test('a refusal of one partition or version is no state of the KEK', async (t) => {
+  const { world, kek } = setUp(t);
+  for (const scope of ['access', 'version'] as const) {
+    world.upstream.answer(refused(scope, 'disabled'));
+    t.is(await wrap(world, kek), 'refused');
+    t.is(kek.health.state, 'ok', scope);
+  }
+  world.upstream.answer(refused('kek', 'disabled'));
+  await wrap(world, kek);
+  t.is(kek.health.state, 'refused');
+});
+
 test('a shortage of our own is not an outage', async (t) => {
   const { world, kek } = setUp(t);
   world.upstream.answer({ kind: 'throw', thrown: new DekdError('SECRET_MEMORY_EXHAUSTED', 'no slot') });

@@ -43,6 +43,7 @@ interface KeyStatus {
   readonly rotations_overdue: string;
   readonly refusals_pending: string;
   readonly oldest_verification_age: ProtoTime | null;
+  readonly grace_left: ProtoTime | null;
   readonly counters: Readonly<Record<string, string>>;
 }
 
@@ -91,6 +92,11 @@ function upstreamText(upstream: UpstreamStatus): string {
   ]);
 }
 
+function graceText(key: KeyStatus): string {
+  const left = age(key.grace_left);
+  return left === undefined ? 'in grace' : `in grace (the first for ${left} more)`;
+}
+
 function keyText(key: KeyStatus): string {
   const counted = Object.entries(key.counters).filter(([, count]) => count !== '0');
   const shown = key.deks.slice(0, SHOWN_DEKS);
@@ -98,7 +104,7 @@ function keyText(key: KeyStatus): string {
   const oldest = age(key.oldest_verification_age);
   const troubles = [
     oldest === undefined ? undefined : `verified at most ${oldest} ago`,
-    countText(key.deks_in_grace, 'in grace'),
+    countText(key.deks_in_grace, graceText(key)),
     countText(key.rotations_overdue, 'overdue for rotation'),
     countText(key.refusals_pending, 'with a refusal pending'),
   ].filter((text) => text !== undefined);

@@ -1,23 +1,31 @@
 import { callAdmin } from '../client.ts';
+import { EXIT } from '../exit-codes.ts';
 import { type GlobalFlags, parseSpan } from '../flags.ts';
 import { publicJson } from '../json-document.ts';
+import { CliError } from '../messages.ts';
 import { show } from '../show.ts';
 import { watch } from '../watch.ts';
 import { type StatusResponse, statusText } from './status-text.ts';
 
 export interface StatusFlags extends GlobalFlags {
   readonly watch?: boolean;
-  readonly interval: string;
+  readonly interval?: string;
 }
 
+const DEFAULT_INTERVAL = '2s';
+/** More often, watching would be work for the agent. */
 const MIN_INTERVAL_MS = 100;
 
 export async function status(flags: StatusFlags): Promise<void> {
   if (flags.watch !== true) {
+    if (flags.interval !== undefined) throw new CliError(EXIT.usage, '--interval: only with --watch');
     show(flags, await fetchStatus(flags), statusText);
     return;
   }
-  const intervalMs = Math.max(MIN_INTERVAL_MS, parseSpan('--interval', flags.interval));
+  const intervalMs = parseSpan('--interval', flags.interval ?? DEFAULT_INTERVAL);
+  if (intervalMs < MIN_INTERVAL_MS) {
+    throw new CliError(EXIT.usage, `--interval ${flags.interval}: expected ${MIN_INTERVAL_MS}ms or more`);
+  }
   await watch(intervalMs, async () => {
     const response = await fetchStatus(flags);
     // One document a line: for programs that read as it comes.

@@ -57,6 +57,7 @@ const agent = fakeAgent(test, {
           rotations_overdue: 2,
           refusals_pending: 3,
           oldest_verification_age: span(7),
+          grace_left: null,
           counters: { hits: 3, misses: 0 },
         },
         { key: 'idle', state: 'KEY_STATE_DISABLED', cache_mode: 'none', deks: first ? [] : [dek('99')] },
@@ -180,6 +181,10 @@ test.serial('--watch ends at once when the first look fails', async (t) => {
   t.regex(stderr, /^dekctl: no agent listens on \/nowhere\/s;/);
   const interval = await dekctl(['status', '--watch', '--interval', 'soon', ...agent.flags]);
   t.is(interval.stderr, 'dekctl: --interval soon: expected a duration such as 30s, 12h or 30d\n');
+  const often = await dekctl(['status', '--watch', '--interval', '0s', ...agent.flags]);
+  t.deepEqual([often.code, often.stderr], [2, 'dekctl: --interval 0s: expected 100ms or more\n']);
+  const once = await dekctl(['status', '--interval', '2s', ...agent.flags]);
+  t.deepEqual([once.code, once.stderr], [2, 'dekctl: --interval: only with --watch\n']);
 });
 
 test.serial('on a terminal each look is drawn over the last one', async (t) => {

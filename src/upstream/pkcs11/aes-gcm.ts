@@ -1,8 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { secretBuffer } from '../../crypto/secret-buffer.ts';
-import { UpstreamFailure } from '../failure.ts';
 import { CKM, type Mechanism, type MechanismParameter, OFFERS, STRUCTURE } from './cryptoki.ts';
-import { PARAMETERS_REFUSED, returnValue } from './errors.ts';
+import { KeyUnfit, PARAMETERS_REFUSED, returnValue } from './errors.ts';
 import type { Work, WrapMechanism } from './mechanisms.ts';
 import type { GcmHabits } from './token.ts';
 
@@ -46,7 +45,7 @@ function seal(work: Work, dek: Buffer, source: NonNullable<GcmHabits['nonce']>):
   const sealed = cryptoki.C_Encrypt(work.session, dek, Buffer.alloc(DEK_BYTES + TAG_BYTES));
   // A token with a nonce of its own writes it where ours was. What was sealed under zeros is never handed out.
   if (nonce.every((byte) => byte === 0) || sealed.length !== DEK_BYTES + TAG_BYTES) {
-    throw new UpstreamFailure('unreachable', `token ${label}: its AES-GCM gives no nonce of 12 bytes and tag of 16`);
+    throw new KeyUnfit(`token ${label}: its AES-GCM gives no nonce of 12 bytes and tag of 16`);
   }
   gcm.nonce = source;
   return Buffer.concat([nonce, sealed]);

@@ -75,6 +75,11 @@ export class KeyAbsent extends Error {
   override readonly name = 'KeyAbsent';
 }
 
+/** The key or the token is not set up for what is asked: nothing that a new login or another try could change. */
+export class KeyUnfit extends Error {
+  override readonly name = 'KeyUnfit';
+}
+
 /** What a library answered, when that is what was thrown: pkcs11js writes `CKR_NAME:code`, or puts the code apart. */
 export function returnValue(thrown: unknown): number | undefined {
   if (!(thrown instanceof Error) || thrown instanceof UpstreamFailure) return undefined;
@@ -104,6 +109,8 @@ export function failureOf(
       cause: thrown,
     });
   }
+  if (thrown instanceof KeyUnfit)
+    return new UpstreamFailure('unreachable', `${what}: ${thrown.message}`, { cause: thrown });
   const value = returnValue(thrown);
   if (value === undefined) {
     return new UpstreamFailure('unreachable', `${what}: the PKCS#11 library failed in an unknown way`, {

@@ -1,6 +1,5 @@
-import { UpstreamFailure } from '../failure.ts';
 import { type Attribute, CKA, CKK, CKO, type Cryptoki, type Handle } from './cryptoki.ts';
-import { returnValue } from './errors.ts';
+import { KeyUnfit, returnValue } from './errors.ts';
 import { type Pkcs11Kek, parsePkcs11Kek } from './uri.ts';
 
 /** A KEK on a token. */
@@ -23,7 +22,7 @@ export interface Key {
 /** More than one key of a name are not told apart. */
 const MAX_FOUND = 2;
 
-/** Throws UpstreamFailure *unreachable* for a name of two keys, and for a key of a type that does not wrap. */
+/** Throws KeyUnfit for a name of two keys, and for a key of a type that does not wrap. */
 export function findKey(cryptoki: Cryptoki, session: Handle, uri: string): Key | undefined {
   const kek = parsePkcs11Kek(uri);
   const find = (objectClass: number) => findOne(cryptoki, session, kek, objectClass);
@@ -68,7 +67,7 @@ function findOne(
   const found = cryptoki.C_FindObjects(session, MAX_FOUND);
   cryptoki.C_FindObjectsFinal(session);
   if (found.length <= 1) return found[0];
-  throw new UpstreamFailure('unreachable', 'the token has several keys of this name; give the KEK’s URI an id');
+  throw new KeyUnfit('the token has several keys of this name; give the KEK’s URI an id');
 }
 
 /** Undefined when the object does not have it, or does not tell. */
@@ -86,5 +85,5 @@ const ATTRIBUTE_UNKNOWN: readonly number[] = [0x11, 0x12];
 
 /** A CK_ULONG in the machine's order; the numbers in question fit into its lowest byte, and both machines that dekd runs on are little-endian. */
 function checkType(value: Buffer | undefined, expected: number, problem: string): void {
-  if (value?.[0] !== expected) throw new UpstreamFailure('unreachable', `${problem}; dekd wraps with AES and RSA keys`);
+  if (value?.[0] !== expected) throw new KeyUnfit(`${problem}; dekd wraps with AES and RSA keys`);
 }

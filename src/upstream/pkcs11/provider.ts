@@ -5,7 +5,7 @@ import type { ChildCall, ChildProvider, OpenProvider } from '../child/child-prov
 import { UpstreamFailure } from '../failure.ts';
 import type { KekDescription, WrapContext, WrappedDek } from '../provider.ts';
 import type { Cryptoki } from './cryptoki.ts';
-import { failureOf, precaution } from './errors.ts';
+import { failureOf, KeyUnfit, precaution } from './errors.ts';
 import type { Key } from './key.ts';
 import { Library } from './library.ts';
 import { DEK_BYTES, MECHANISMS, type Work, type WrapMechanism } from './mechanisms.ts';
@@ -108,7 +108,7 @@ export class Pkcs11Provider implements ChildProvider {
     } catch (error) {
       throw failureOf(kek, operation, error);
     }
-    if (last?.class !== 'throttled') this.#forgetTokens();
+    if (last?.class !== 'throttled' && !(last?.cause instanceof KeyUnfit)) this.#forgetTokens();
     throw last ?? new UpstreamFailure('unreachable', `${kek}: no such token is present`);
   }
 
@@ -166,7 +166,7 @@ export class Pkcs11Provider implements ChildProvider {
     const mechanism = MECHANISMS.find((candidate) => candidate.kind === key.kind && candidate.offered(token, key));
     if (mechanism === undefined) {
       const names = MECHANISMS.filter(({ kind }) => kind === key.kind).map(({ name }) => name);
-      throw new UpstreamFailure('unreachable', `token ${token.label} offers none of ${names.join(', ')} for this key`);
+      throw new KeyUnfit(`token ${token.label} offers none of ${names.join(', ')} for this key`);
     }
     this.#checkOrigin(mechanism);
     return mechanism;
@@ -175,10 +175,7 @@ export class Pkcs11Provider implements ChildProvider {
   #checkOrigin({ algorithm, name }: WrapMechanism): void {
     if (!UNPROVEN_ALGORITHMS.includes(algorithm) || this.#options.origin === 'unproven') return;
     const why = 'whoever has its public key can make ciphertexts';
-    throw new UpstreamFailure(
-      'unreachable',
-      `${name}: ${why}; allow that with \`origin: unproven\`, or use an AES key`,
-    );
+    throw new KeyUnfit(`${name}: ${why}; allow that with \`origin: unproven\`, or use an AES key`);
   }
 }
 

@@ -1,6 +1,6 @@
 import { secretBuffer } from '../../crypto/secret-buffer.ts';
-import { UpstreamFailure } from '../failure.ts';
 import { type Attribute, CKA, CKK, CKO, type Handle, type Mechanism, OFFERS } from './cryptoki.ts';
+import { KeyUnfit } from './errors.ts';
 import type { Key } from './key.ts';
 import type { Work } from './mechanisms.ts';
 import type { Token } from './token.ts';
@@ -29,10 +29,7 @@ export function sealUnder(work: Work, mechanism: Mechanism, dek: Buffer, wrapped
   }
   if (sealed.length === wrappedBytes) return sealed;
   const problem = `wraps 32 bytes into ${sealed.length}, not ${wrappedBytes}`;
-  throw new UpstreamFailure(
-    'unreachable',
-    `token ${token.label}: its mechanism 0x${mechanism.mechanism.toString(16)} ${problem}`,
-  );
+  throw new KeyUnfit(`token ${token.label}: its mechanism 0x${mechanism.mechanism.toString(16)} ${problem}`);
 }
 
 export function openUnder(work: Work, mechanism: Mechanism, wrapped: Buffer): Buffer {

@@ -1,7 +1,14 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { UpstreamFailure } from '../../../src/upstream/failure.ts';
-import { failureOf, KeyAbsent, MEANINGS, precaution, returnValue } from '../../../src/upstream/pkcs11/errors.ts';
+import {
+  failureOf,
+  KeyAbsent,
+  KeyUnfit,
+  MEANINGS,
+  precaution,
+  returnValue,
+} from '../../../src/upstream/pkcs11/errors.ts';
 
 test('a return value is read from each form that pkcs11js gives it', (t) => {
   t.is(returnValue(new Error('CKR_GENERAL_ERROR:5')), 5);
@@ -43,6 +50,14 @@ test('only an absent key and a forbidden use are refusals, of the KEK', (t) => {
   const absent = failureOf('pkcs11:object=a;token=t', 'unwrap', new KeyAbsent('there is no such key'));
   t.like(absent, { class: 'refused', scope: 'kek', condition: 'missing' });
   t.is(precaution(new KeyAbsent('there is no such key')), 'login');
+});
+
+test('a key that is not fit for its use is unreachable, and another login would not help', (t) => {
+  const unfit = new KeyUnfit('the token has several keys of this name');
+  const failure = failureOf('pkcs11:object=a;token=t', 'wrap', unfit);
+  t.like(failure, { class: 'unreachable', cause: unfit });
+  t.is(failure.message, 'pkcs11:object=a;token=t: the token has several keys of this name');
+  t.is(precaution(unfit), undefined);
 });
 
 test('docs/upstreams/pkcs11.md has the table, line by line', (t) => {

@@ -54,7 +54,7 @@ test('an address that takes no connection does not use up the call', async (t) =
   const provider = await openProvider(t, { addresses: ['http://192.0.2.1:8200', good.address], login });
   const startedAtMs = performance.now();
   await provider.wrap(KEK, DEK, CONTEXT, call());
-  t.true(performance.now() - startedAtMs < 900, `${performance.now() - startedAtMs} ms`);
+  t.true(performance.now() - startedAtMs < 3_000, `${performance.now() - startedAtMs} ms`);
 });
 
 test('a redirect is followed, with token and body, to an address of the configuration', async (t) => {

@@ -79,7 +79,7 @@ test('a slow answer ends with the signal, in time', async (t) => {
   const startedAtMs = performance.now();
   const short = call({ signal: AbortSignal.timeout(200) });
   await fails(t, provider.wrap(KEK, DEK, CONTEXT, short), 'unreachable');
-  t.true(performance.now() - startedAtMs < 1_000);
+  t.true(performance.now() - startedAtMs < 3_000);
 });
 
 test('connections are kept; a fresh call has one of its own', async (t) => {

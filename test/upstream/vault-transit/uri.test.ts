@@ -71,5 +71,5 @@ test('a long reference is judged in no time', (t) => {
   const startedAtMs = performance.now();
   t.throws(() => parseVaultKek(`vault-transit:${'a'.repeat(100_000)}/keys/`));
   t.throws(() => parseVaultKek(`vault-transit:${'a/'.repeat(255)}\u0000/keys/k`));
-  t.true(performance.now() - startedAtMs < 100);
+  t.true(performance.now() - startedAtMs < 500);
 });

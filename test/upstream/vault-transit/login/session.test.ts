@@ -102,13 +102,13 @@ real('AppRole: wrong and revoked secret ids are unauthenticated', async (t, { ba
 real(
   'AppRole: short tokens are renewed, and after their longest life logged in for again',
   async (t, { bao, kek, name }) => {
-    const { login } = await makeAppRole(t, bao, name, { token_ttl: '2s', token_max_ttl: '4s' });
+    const { login } = await makeAppRole(t, bao, name, { token_ttl: '3s', token_max_ttl: '6s' });
     const provider = await openProvider(t, { addresses: [bao.address], login });
     await provider.wrap(kek, DEK, CONTEXT, call());
     const [first] = await tokensOf(bao, name);
-    await sleep(2_600);
+    await sleep(3_900);
     t.deepEqual(await tokensOf(bao, name), [first], 'renewed while nobody called');
-    await sleep(3_000);
+    await sleep(4_500);
     await provider.wrap(kek, DEK, CONTEXT, call());
     const now = await tokensOf(bao, name);
     t.is(now.length, 1);
@@ -117,9 +117,9 @@ real(
 );
 
 real('token: renewed from the start, also while nobody calls', async (t, { bao, kek, name }) => {
-  const { file } = await issueToken(t, bao, name, { period: '2s' });
+  const { file } = await issueToken(t, bao, name, { period: '3s' });
   const provider = await openProvider(t, { addresses: [bao.address], login: { method: 'token', file } });
-  await sleep(4_500);
+  await sleep(6_500);
   await provider.wrap(kek, DEK, CONTEXT, call());
   await provider.close();
   t.is((await tokensOf(bao, name)).length, 1, 'it is not ours to revoke');
@@ -240,9 +240,9 @@ real(
 real(
   'token: at the end of its longest life it is dead, and a new one in the file serves',
   async (t, { bao, kek, name }) => {
-    const { file } = await issueToken(t, bao, name, { ttl: '2s', explicit_max_ttl: '4s' });
+    const { file } = await issueToken(t, bao, name, { ttl: '3s', explicit_max_ttl: '6s' });
     const provider = await openProvider(t, { addresses: [bao.address], login: { method: 'token', file } });
-    await sleep(3_000);
+    await sleep(4_500);
     await provider.wrap(kek, DEK, CONTEXT, call());
     await sleep(2_500);
     await fails(t, provider.wrap(kek, DEK, CONTEXT, call()), 'unauthenticated');

@@ -38,26 +38,17 @@ test('limitProcess: so much memory on top of what is there, so many files, and n
     native.limitProcess(2 ** 26, 100);
     const first = limits();
     native.limitProcess(2 ** 30, 200);
-    let blocks = [];
-    const refused = (() => { try { for (;;) blocks.push(new ArrayBuffer(2 ** 20)); } catch { return blocks.length; } })();
-    blocks = [];
-    return { before, first, second: limits(), refused };`);
+    return { before, first, second: limits() };`);
   interface Limits {
     data: number[];
     files: number[];
   }
-  const { before, first, second, refused } = value as {
-    before: number;
-    first: Limits;
-    second: Limits;
-    refused: number;
-  };
+  const { before, first, second } = value as { before: number; first: Limits; second: Limits };
   t.deepEqual(first.files, [100, 100]);
   t.is(first.data[0], first.data[1]);
   const growth = first.data[0]! - before;
   t.true(growth >= 2 ** 26 && growth < 2 ** 26 + 2 ** 24, String(growth));
   t.deepEqual(second, first);
-  t.true(refused > 16 && refused < 64 + 16, `${refused} MiB were to be had`);
   for (const args of [[], [2 ** 24 - 1, 100], [2 ** 38 + 1, 100], [2 ** 26, 15], [2 ** 26, 2 ** 20 + 1], ['1', 100]]) {
     t.throws(() => limitProcess(...(args as [number, number])), { code: 'ERR_INVALID_ARG' });
   }

@@ -83,7 +83,7 @@ export function classify(operation: Operation, kek: string, thrown: unknown): Up
 
 /** A state that DescribeKey told after KMSInvalidStateException. */
 export function stateFailure(kek: string, state: string | undefined): UpstreamFailure {
-  const condition = REFUSING_STATES[state ?? ''];
+  const condition = Object.hasOwn(REFUSING_STATES, state ?? '') ? REFUSING_STATES[state!] : undefined;
   const text = `${kek} is in state ${state ?? 'unknown'}`;
   return condition === undefined
     ? new UpstreamFailure('unreachable', text)
@@ -113,9 +113,10 @@ function lineOf(operation: Operation, thrown: unknown): Line | undefined {
 /** Name, code, status and request id: what an operator and AWS's support need. */
 function describeError(thrown: unknown): string {
   if (!(thrown instanceof Error)) return 'failed in an unknown way';
-  const { httpStatusCode, requestId } = metadataOf(thrown) ?? {};
-  const { code } = (thrown instanceof CredentialsFailure ? thrown.cause : thrown) as { code?: unknown };
-  const from = thrown instanceof CredentialsFailure ? `no credentials: ${nameOf(thrown.cause)}` : nameOf(thrown);
+  const fault = thrown instanceof CredentialsFailure ? thrown.cause : thrown;
+  const { httpStatusCode, requestId } = metadataOf(fault) ?? {};
+  const { code } = (fault ?? {}) as { code?: unknown };
+  const from = thrown instanceof CredentialsFailure ? `no credentials: ${nameOf(fault)}` : thrown.name;
   const facts = [
     typeof code === 'string' ? code : undefined,
     httpStatusCode === undefined ? undefined : `HTTP ${httpStatusCode}`,

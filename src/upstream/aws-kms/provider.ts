@@ -156,15 +156,17 @@ function checked<Answer extends EncryptCommandOutput | DecryptCommandOutput>(arn
 
 /** The SDK's own copy lies in a buffer that it shares: it is zeroed. The base64 text that it came from is not to be had; the child's end frees it. */
 function takeDek(kek: string, { Plaintext: plaintext }: DecryptCommandOutput): Uint8Array {
+  if (plaintext === undefined)
+    throw new UpstreamFailure('unreachable', `unwrap with ${kek}: the answer has no plaintext`);
   try {
-    if (plaintext?.length !== DEK_BYTES) {
+    if (plaintext.length !== DEK_BYTES) {
       throw new UpstreamFailure('invalid', `unwrap with ${kek}: what KMS decrypted is no DEK: it has another length`);
     }
     const dek = secretBuffer(DEK_BYTES);
     dek.set(plaintext);
     return dek;
   } finally {
-    plaintext?.fill(0);
+    plaintext.fill(0);
   }
 }
 

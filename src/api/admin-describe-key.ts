@@ -19,7 +19,7 @@ const VERSION_STATES = {
 /** What the data socket shows of a key, and its KEKs as their upstreams describe them. */
 export async function adminDescribeKey(request: { key: string }, call: Call, parts: Parts): Promise<object> {
   checkKeyName('key', request.key);
-  const keyring = authorize('DescribeKey', request.key, call, parts);
+  const keyring = authorize('AdminDescribeKey', request.key, call, parts);
   const keks = await parts.administration.describeKeks(keyring, call.signal);
   return { key: keyFacts(keyring), keks: keks.map(kekMessage) };
 }

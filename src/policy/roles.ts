@@ -12,6 +12,8 @@ export const KEY_RPC_ROLES = {
   DecryptBatch: ['user'],
   Rewrap: ['operator'],
   DescribeKey: ['user', 'operator', 'custodian', 'auditor'],
+  /** DescribeKey of the admin socket, which also tells labels and who did what. */
+  AdminDescribeKey: ['operator', 'custodian', 'auditor'],
   RotateKey: ['operator'],
   DisableKey: ['operator'],
   DisablePartition: ['operator'],

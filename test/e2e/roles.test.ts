@@ -94,10 +94,7 @@ const ALLOWED: Readonly<Record<string, readonly Name[]>> = {
     ...(['user', 'narrowed', 'reader', 'member', 'operator', 'custodian', 'auditor'] as const),
     ...(['user+operator', 'user+admin'] as const),
   ],
-  [`${ADMIN}/DescribeKey`]: [
-    ...(['user', 'narrowed', 'reader', 'member', 'operator', 'custodian', 'auditor'] as const),
-    ...(['user+operator', 'user+admin'] as const),
-  ],
+  [`${ADMIN}/DescribeKey`]: ['operator', 'custodian', 'auditor'],
   [`${ADMIN}/RotateKey`]: ['operator'],
   [`${ADMIN}/DisableKey`]: ['operator'],
   [`${ADMIN}/DisablePartition`]: ['operator'],

@@ -20,6 +20,7 @@ const SECTION_8: Readonly<Record<KeyRpc, readonly Role[]>> = {
   EncryptBatch: [U],
   DecryptBatch: [U],
   DescribeKey: [U, O, C, A],
+  AdminDescribeKey: [O, C, A],
   RotateKey: [O],
   DisableKey: [O],
   DisablePartition: [O],

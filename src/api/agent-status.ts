@@ -20,6 +20,7 @@ export function agentStatus(request: GetStatusRequest, call: Call, parts: Parts)
   const page = new DekPage(request.max_deks, request.page_token, parts.keyrings);
   const { administration, keyrings, policy } = parts;
   const visible = policy.visibleKeys(call.principal).flatMap((name) => keyrings.byName(name) ?? []);
+  const tellsNames = mayHearNames(call, parts);
   return {
     version: administration.version,
     node_version: process.version,
@@ -30,11 +31,11 @@ export function agentStatus(request: GetStatusRequest, call: Call, parts: Parts)
     upstreams: shownUpstreams(call, visible, parts).map((upstream) => ({
       upstream: upstream.name,
       type: upstream.type,
-      warnings: upstream.warnings,
+      warnings: tellsNames ? upstream.warnings : [],
       ...health(upstream.name, keyrings.keks()),
     })),
     keys: visible.map((keyring) => keyStatus(keyring, page)),
-    warnings: [...administration.warnings, ...shownWarnings(call, parts)],
+    warnings: [...administration.warnings, ...(tellsNames ? administration.configurationWarnings : [])],
     next_page_token: page.nextToken,
   };
 }
@@ -68,10 +69,9 @@ function shownUpstreams(
   return administration.upstreams.filter(({ name }) => names.has(name));
 }
 
-/** The configuration's warnings name keys: they are for who may see them all, or has a rule for the agent as a whole. */
-function shownWarnings(call: Call, { administration, policy }: Parts): readonly string[] {
-  const all = policy.administers(call.principal) || policy.seesEveryKey(call.principal);
-  return all ? administration.configurationWarnings : [];
+/** Warnings of the configuration name keys, those of upstreams KEKs: for who may see every key, or has a rule for the agent as a whole. */
+function mayHearNames({ principal }: Call, { policy }: Parts): boolean {
+  return policy.administers(principal) || policy.seesEveryKey(principal);
 }
 
 /** Of the upstream's KEKs the worst state, since an operator looks for what is wrong. */

@@ -266,6 +266,11 @@ hsmTest('the library itself, by the environment; what cannot be loaded is said b
   t.teardown(() => upstream.close());
   t.is((await upstream.describe(KEK, live())).state, 'active');
 
+  process.env['CREDENTIALS_DIRECTORY'] = world.hsm.directory;
+  const credential = await open({ pin: { credential: 'pin' } });
+  t.teardown(() => credential.close());
+  t.is((await credential.describe(KEK, live())).state, 'active');
+
   const missing = await t.throwsAsync(open({ modulePath: '/nowhere/hsm.so' }), { name: 'DekdError' });
   t.regex(missing!.message, /^module_path \/nowhere\/hsm\.so is not a PKCS#11 library that loads/);
   const noPin = await t.throwsAsync(open({ pin: { file: `${pin.file}.none` } }), { name: 'DekdError' });

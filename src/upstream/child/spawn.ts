@@ -38,7 +38,7 @@ export function spawnChild<Options extends ChildUpstreamOptions>(
     `--max-old-space-size=${Math.floor(memoryMib / 2)}`,
     // As the agent's own: a larger young generation pays for nothing here.
     '--max-semi-space-size=4',
-    ...permissionSwitches(facts.readPaths(options)),
+    ...permissionSwitches(facts.network ?? true, facts.readPaths(options)),
   ];
   const program = fileURLToPath(sibling(import.meta.url, 'main'));
   const env = childEnvironment(facts, options, process.env);
@@ -82,11 +82,11 @@ export function childEnvironment(
  * Node 26 keeps a child's JavaScript from files, the network, processes, workers and the inspector; Node 24 has no switch for the network. It is
  * no sandbox for native code.
  */
-function permissionSwitches(readPaths: readonly string[]): string[] {
+function permissionSwitches(network: boolean, readPaths: readonly string[]): string[] {
   const isKnown = (name: string): boolean => process.allowedNodeEnvironmentFlags.has(name);
   if (!isKnown('--permission')) return [];
   const reads = [...packageDirectories(), ...readPaths].map((path) => `--allow-fs-read=${path}`);
-  return ['--permission', '--allow-addons', ...(isKnown('--allow-net') ? ['--allow-net'] : []), ...reads];
+  return ['--permission', '--allow-addons', ...(network && isKnown('--allow-net') ? ['--allow-net'] : []), ...reads];
 }
 
 /**

@@ -28,6 +28,7 @@ export const UNPROVEN_ALGORITHMS: readonly number[] = [2];
 export const pkcs11 = {
   type: 'pkcs11',
   beside: import.meta.url,
+  network: false,
   resolve,
   environment: ['CREDENTIALS_DIRECTORY'],
   readPaths: ({ pin }) => ('file' in pin ? [pin.file] : credentialPaths()),

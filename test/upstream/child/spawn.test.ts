@@ -1,5 +1,8 @@
 import test from 'ava';
-import { childEnvironment, sibling } from '../../../src/upstream/child/spawn.ts';
+import { closeKeyChannel } from '../../../src/crypto/native.ts';
+import type { ProviderFacts } from '../../../src/upstream/child/child-provider.ts';
+import { childEnvironment, sibling, spawnChild } from '../../../src/upstream/child/spawn.ts';
+import { type SoftwareKmsOptions, softwareKms } from './software-kms/options.ts';
 
 test('a child sees the variables that are named, and no others', (t) => {
   const agents = {
@@ -33,4 +36,26 @@ test('a variable that changes what Node runs is refused', (t) => {
 test('a sibling is written as the module is', (t) => {
   t.is(sibling('file:///a/options.ts', 'provider').href, 'file:///a/provider.ts');
   t.is(sibling('file:///dist/a/options.js', 'provider').href, 'file:///dist/a/provider.js');
+});
+
+/** Node's switches of a child with these facts; it is ended at once. */
+async function switchesOf(facts: ProviderFacts<SoftwareKmsOptions>, memoryMib?: number): Promise<string[]> {
+  const child = spawnChild(facts, { type: 'vault-transit', ...(memoryMib !== undefined && { memoryMib }) });
+  const ended = new Promise((resolve) => child.process.once('exit', resolve));
+  child.process.kill('SIGKILL');
+  closeKeyChannel(child.keyFd);
+  await ended;
+  return child.process.spawnargs;
+}
+
+test('Node is given the files that a provider reads, its memory, and the network when it needs that', async (t) => {
+  const readPaths = () => ['/etc/dekd/ca.pem'];
+  const usual = await switchesOf({ ...softwareKms, readPaths }, 1_001);
+  t.true(usual.includes('--permission'));
+  t.true(usual.includes('--allow-fs-read=/etc/dekd/ca.pem'));
+  t.true(usual.includes('--max-old-space-size=500'));
+  t.is(usual.at(-1), '1001');
+  t.is(usual.includes('--allow-net'), process.allowedNodeEnvironmentFlags.has('--allow-net'));
+  t.false(usual.some((argument) => /--allow-(fs-write|child-process|worker|wasi|inspector|ffi)/.test(argument)));
+  t.false((await switchesOf({ ...softwareKms, network: false })).includes('--allow-net'));
 });

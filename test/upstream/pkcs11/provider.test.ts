@@ -193,6 +193,16 @@ for (const state of ['final-try', 'locked']) {
   });
 }
 
+hsmTest('a session or login that is lost is replaced within the call', async (t) => {
+  const world = await World.open(t);
+  const wrapped = await world.roundTrips();
+  for (const [code] of [...MEANINGS].filter(([, { first }]) => first === 'login')) {
+    world.hsm.control(`C_DecryptInit ${code}!`);
+    await world.unwrap(wrapped);
+    t.deepEqual(count(world, 'C_DecryptInit', 'C_Login'), [2, 1], String(code));
+  }
+});
+
 hsmTest('a confirming call logs in again; other calls do not', async (t) => {
   const world = await World.open(t);
   world.hsm.control();

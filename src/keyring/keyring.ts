@@ -276,12 +276,13 @@ export class Keyring {
   /** Looks after a DEK at its use: refresh, and when to look again. */
   #attend(dek: Dek, nowMs: number): Verdict {
     const { refresher, refusals } = this.#shared;
-    if (!dek.used) {
-      dek.used = true;
-      refresher.arm(dek, nowMs);
-    }
     const verdict = decide(dek, nowMs, refusals.covering(dek));
-    if (verdict === 'serve') dek.attentionAtMs = nextAttentionMs(dek, nowMs);
+    const isFirst = !dek.used;
+    dek.used = true;
+    if (verdict !== 'serve') return verdict;
+    // Past ttl the use itself asks, and a timer would ask beside it.
+    if (isFirst) refresher.arm(dek, nowMs);
+    dek.attentionAtMs = nextAttentionMs(dek, nowMs);
     return verdict;
   }
 

@@ -89,6 +89,24 @@ test('an idle DEK past ttl waits for an attempt, at most 1 s, and serves then', 
   t.true(plain(t, key.decrypt(ciphertext)).grace, 'the next one does not wait');
 });
 
+test('the first use of an idle DEK past ttl asks once, also when there is no answer', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const { ciphertext } = await key.seal();
+  for (const use of [() => key.encrypt(), () => key.decrypt(ciphertext)]) {
+    world.upstream.answer(OK);
+    await world.value(use());
+    await world.clock.advance(HOUR);
+    world.upstream.answer(UNREACHABLE);
+    const unwraps = world.upstream.count('unwrap');
+    const { grace } = await world.value(use());
+    await world.clock.advance(SECOND / 2);
+    t.is(world.upstream.count('unwrap'), unwraps + 1);
+    t.true(grace);
+    await world.clock.advance(MINUTE);
+  }
+});
+
 test('an attempt that is slower than 1 s: the request is served in grace, the DEK keeps its age', async (t) => {
   const world = makeWorld(t);
   const key = world.key({

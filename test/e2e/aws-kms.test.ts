@@ -1,0 +1,164 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  CreateAliasCommand,
+  CreateKeyCommand,
+  DisableKeyCommand,
+  EnableKeyCommand,
+  type KMSClient,
+  RotateKeyOnDemandCommand,
+} from '@aws-sdk/client-kms';
+import test, { type ExecutionContext } from 'ava';
+import { installation, missing, onDemand } from '../counterparts/counterpart.ts';
+import { startLocalStack } from '../counterparts/localstack/start.ts';
+import { type Agent, ROOT, runAgent, startAgent } from '../helpers/agent-process.ts';
+import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { ANY_CREDENTIALS, adminClient, setEnvironment } from '../upstream/aws-kms/world.ts';
+
+// The agent inherits it, and gives its child what is AWS's of it.
+setEnvironment(ANY_CREDENTIALS);
+
+const localStack = onDemand('localstack', startLocalStack);
+const CONTEXT = { tenant: 'acme' };
+
+interface World {
+  readonly endpoint: string;
+  readonly pid: number;
+  readonly admin: KMSClient;
+  readonly arn: string;
+  readonly place: Place;
+}
+
+/** A place whose only key is protected by KMS. */
+async function world(t: ExecutionContext, cache: object = {}, kek?: string): Promise<World | undefined> {
+  const service = await localStack(t);
+  if (service === undefined) return undefined;
+  const { endpoint, pid } = service;
+  const admin = adminClient(endpoint);
+  t.teardown(() => admin.destroy());
+  const { KeyMetadata } = await admin.send(new CreateKeyCommand({}));
+  const arn = KeyMetadata!.Arn!;
+  const recipients = [{ upstream: 'aws', kek: `aws-kms:${kek ?? arn}`, role: 'authority' }];
+  const place = makePlace(t, {
+    upstreams: { aws: { type: 'aws-kms', endpoint, region: 'eu-west-1' } },
+    keys: { orders: keyConfig('orders', { recipients, cache, partition_by: ['tenant'] }) },
+  });
+  return { endpoint, pid, admin, arn, place };
+}
+
+async function encrypt({ client }: Agent, text: string): Promise<Buffer> {
+  const request = { key: 'orders', plaintext: Buffer.from(text), encryption_context: CONTEXT };
+  return (await client.call('Encrypt', request)).message.ciphertext;
+}
+
+async function decrypt({ client }: Agent, ciphertext: Buffer): Promise<string> {
+  return (await client.call('Decrypt', { ciphertext, encryption_context: CONTEXT })).message.plaintext.toString();
+}
+
+test('what one agent encrypts, the next one opens; a rotation between them', async (t) => {
+  const found = await world(t);
+  if (found === undefined) return;
+  const { place, admin, arn } = found;
+  const agent = await startAgent(t, place);
+  const ciphertext = await encrypt(agent, 'yesterday');
+  t.is(await decrypt(agent, ciphertext), 'yesterday');
+  t.is((await agent.stop()).code, 0);
+  await admin.send(new RotateKeyOnDemandCommand({ KeyId: arn }));
+  const next = await startAgent(t, place);
+  t.is(await decrypt(next, ciphertext), 'yesterday');
+  const { message } = await next.admin.call('DescribeKey', { key: 'orders' });
+  t.true(JSON.stringify(message).includes(`aws-kms:${arn}`));
+});
+
+test('a disabled KEK is refused within ttl and five seconds, and serves when it is enabled again', async (t) => {
+  const found = await world(t, { ttl: '1s' });
+  if (found === undefined) return;
+  const { place, admin, arn } = found;
+  const agent = await startAgent(t, place);
+  const ciphertext = await encrypt(agent, 'secret');
+  await admin.send(new DisableKeyCommand({ KeyId: arn }));
+  const startedAtMs = performance.now();
+  const request = { ciphertext, encryption_context: CONTEXT };
+  for (;;) {
+    const { code, reason } = await agent.client.outcome('Decrypt', request);
+    if (code !== 0) {
+      t.is(reason, 'KEY_DISABLED');
+      break;
+    }
+    t.true(performance.now() - startedAtMs < 6_000);
+    await sleep(50);
+  }
+  t.log(`refused ${Math.round(performance.now() - startedAtMs)} ms after the KEK was disabled`);
+  await admin.send(new EnableKeyCommand({ KeyId: arn }));
+  t.is(await eventually(() => decrypt(agent, ciphertext)), 'secret');
+});
+
+test('an outage: what is cached serves, a restarted agent starts and says what it lacks, and all heals', async (t) => {
+  const found = await world(t);
+  if (found === undefined) return;
+  const { place, pid } = found;
+  const agent = await startAgent(t, place);
+  const ciphertext = await encrypt(agent, 'cached');
+  process.kill(pid, 'SIGSTOP');
+  try {
+    t.is(await decrypt(agent, ciphertext), 'cached');
+    await agent.stop();
+    const next = await startAgent(t, place);
+    const { reason } = await next.client.failure('Decrypt', { ciphertext, encryption_context: CONTEXT });
+    t.is(reason, 'UPSTREAM_UNAVAILABLE');
+    process.kill(pid, 'SIGCONT');
+    t.is(await eventually(() => decrypt(next, ciphertext)), 'cached');
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+});
+
+test('an agent does not start with an alias, and says what it means', async (t) => {
+  const found = await world(t, {}, 'alias/orders');
+  if (found === undefined) return;
+  const { place, admin, arn } = found;
+  await admin.send(new CreateAliasCommand({ AliasName: 'alias/orders', TargetKeyId: arn }));
+  const exit = await runAgent(t, place);
+  t.not(exit.code, 0);
+  t.true(
+    exit.stderr.includes(
+      `KEK aws-kms:alias/orders is an alias, which may mean another key tomorrow; today it means aws-kms:${arn}: write that`,
+    ),
+    exit.stderr,
+  );
+});
+
+test('an envelope opens with tools/unwrap_aws_kms.py and nothing of dekd', async (t) => {
+  const found = await world(t);
+  if (found === undefined) return;
+  const python = boto(t);
+  if (python === undefined) return;
+  const agent = await startAgent(t, found.place);
+  const file = join(found.place.directory, 'envelope');
+  writeFileSync(file, await encrypt(agent, 'without dekd'));
+  const script = join(ROOT, 'tools', 'unwrap_aws_kms.py');
+  const opened = execFileSync(python, [script, file, '--context', 'tenant=acme', '--endpoint', found.endpoint]);
+  t.is(opened.toString(), 'without dekd');
+  const wrong = spawnSync(python, [script, file, '--context', 'tenant=umbrella', '--endpoint', found.endpoint]);
+  t.not(wrong.status, 0);
+  t.is(wrong.stdout.toString(), '');
+});
+
+/** moto's environment has boto3 and cryptography. */
+function boto(t: ExecutionContext): string | undefined {
+  const directory = installation('moto');
+  if (directory === undefined) missing(t, 'moto');
+  return directory === undefined ? undefined : join(directory, 'bin', 'python');
+}
+
+async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
+  for (const until = performance.now() + 20_000; ; await sleep(100)) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (performance.now() > until) throw error;
+    }
+  }
+}

@@ -11,6 +11,6 @@ export interface Call {
   readonly requestId: string;
   /** Aborts when the caller cancels or its deadline passes; made on first use. */
   readonly signal: AbortSignal;
-  /** Zeroes `bytes` once the response is serialised, or failed. */
+  /** Zeroes `bytes` once the response is serialised, or failed; at once when that is past. */
   wipeLater(bytes: Uint8Array): void;
 }

@@ -14,7 +14,7 @@ export interface Call {
   readonly deadlineMs: number;
   /** Aborts when the caller cancels or its deadline passes. Made on first use: a hit never touches it. */
   readonly signal: AbortSignal;
-  /** Zeroes `bytes` once the response is serialised (or failed): for plaintexts and data keys in a response. */
+  /** Zeroes `bytes` once the response is serialised (or failed), at once when it is already: for plaintexts and data keys in a response. */
   wipeLater(bytes: Uint8Array): void;
 }
 

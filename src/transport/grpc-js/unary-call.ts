@@ -58,6 +58,8 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
   #halfClosed = false;
   /** Nothing that the handler still says goes out: the status is sent, or the stream gone. */
   #ended = false;
+  /** Handler and answer are done; what a handler began and did not wait for may still hand secrets over. */
+  #over = false;
 
   /** `denied`: no rule can allow it anything, so that not a byte of its message is read. */
   constructor(base: ServerInterceptingCallInterface, route: Route, { principal, memory }: Peer, denied: boolean) {
@@ -95,6 +97,10 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
   }
 
   wipeLater(bytes: Uint8Array): void {
+    if (this.#over) {
+      bytes.fill(0);
+      return;
+    }
     this.#secrets ??= [];
     this.#secrets.push(bytes);
   }
@@ -265,6 +271,7 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
   }
 
   #wipe(): void {
+    this.#over = true;
     this.#request?.bytes.fill(0);
     this.#request = undefined;
     if (this.#secrets === undefined) return;

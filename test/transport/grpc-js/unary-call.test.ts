@@ -276,6 +276,29 @@ test('a caller that cancels aborts the signal, and the request is wiped once the
   t.is((await call('Decrypt', {})).error, undefined);
 });
 
+test('secrets that come when the call is over are zeroed at once', async (t) => {
+  const calls: Call[] = [];
+  const { call } = await startServer(t, {
+    Encrypt: (_, given) => {
+      calls.push(given);
+      return {};
+    },
+    Decrypt: async (_, given) => {
+      calls.push(given);
+      await delay(1);
+      throw new DekdError('CANCELLED', 'x');
+    },
+  });
+  await call('Encrypt', {});
+  await call('Decrypt', {});
+  for (const late of calls) {
+    const secret = Buffer.alloc(32, 1);
+    late.wipeLater(secret);
+    t.true(isZero(secret));
+  }
+  t.is(calls.length, 2);
+});
+
 test('the signal of a call that is over is aborted when it is first asked for', async (t) => {
   let late: Call | undefined;
   const { call } = await startServer(t, {

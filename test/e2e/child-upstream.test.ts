@@ -34,13 +34,12 @@ test('no DEK lies in the readable memory of an agent whose upstream is in a chil
     found: scanMemory(pid, needles).findings.length,
   }));
   t.log(`copies in the children while they live, RSS: ${inChildren.map(({ found, rss }) => `${found}, ${rss} MiB`)}`);
-  const [used] = inChildren.filter(({ found }) => found > 0);
-  for (const { pid, found } of inChildren) if (found > 0) t.is(pid, used!.pid, 'one child served');
+  t.true(inChildren[0]!.found > 0, 'an SDK leaves copies: else there would be no need of a child');
+  t.is(inChildren[1]!.found, 0, 'the successor never saw them');
   const served = children[0]!;
   while (existsSync(`/proc/${served}`) && Date.now() < doneAt + IDLE_MS + 5_000) await sleep(50);
   t.false(existsSync(`/proc/${served}`), 'gone within idle + 5 s');
   t.deepEqual(childrenOf(agent.pid!), children.slice(1));
-  t.deepEqual(scanMemory(children[1]!, needles).findings, [], 'the successor never saw them');
 });
 
 test('control: in memory that root can read a DEK that is held is found, in the arena', async (t) => {

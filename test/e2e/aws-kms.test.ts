@@ -1,10 +1,11 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CreateAliasCommand,
   CreateKeyCommand,
+  DecryptCommand,
   DisableKeyCommand,
   EnableKeyCommand,
   type KMSClient,
@@ -15,6 +16,8 @@ import { installation, missing, onDemand } from '../counterparts/counterpart.ts'
 import { startLocalStack } from '../counterparts/localstack/start.ts';
 import { type Agent, ROOT, runAgent, startAgent } from '../helpers/agent-process.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { requireRoot } from '../helpers/require-root.ts';
+import { keyNeedles, type Needle, scanMemory } from '../helpers/scan-memory.ts';
 import { ANY_CREDENTIALS, adminClient, setEnvironment } from '../upstream/aws-kms/world.ts';
 
 // The agent inherits it, and gives its child what is AWS's of it.
@@ -114,6 +117,46 @@ test('an outage: what is cached serves, a restarted agent starts and says what i
     process.kill(pid, 'SIGCONT');
   }
 });
+
+test('of the DEKs no copy is in the agent; what is left in its children is told', async (t) => {
+  const found = await world(t, {}, undefined);
+  if (found === undefined || !requireRoot(t, 'only root may read their memory')) return;
+  const { place, admin, arn } = found;
+  const agent = await startAgent(t, place);
+  const needles: Needle[] = [];
+  for (let tenant = 0; tenant < 20; tenant++) {
+    const context = { tenant: `t${tenant}` };
+    const request = { key: 'orders', plaintext: Buffer.from('x'), encryption_context: context };
+    const { ciphertext } = (await agent.client.call('Encrypt', request)).message;
+    needles.push(...keyNeedles(`${tenant}`, await dekOf(admin, arn, ciphertext, context)));
+  }
+  t.deepEqual(scanMemory(agent.pid, needles).findings, []);
+  const left = childrenOf(agent.pid).flatMap((pid) => scanMemory(pid, needles).findings);
+  t.log(`left in the children of 20 DEKs: ${left.length} copies in base64`);
+  // The SDK makes base64 text of them, which nobody can zero: only as text may they be there.
+  t.true(left.every(({ needle }) => needle.includes('base64')));
+});
+
+/** By KMS itself. */
+async function dekOf(
+  admin: KMSClient,
+  arn: string,
+  envelope: Buffer,
+  partition: Record<string, string>,
+): Promise<Buffer> {
+  const EncryptionContext = { ...partition, 'dekd:key': 'orders', 'dekd:id': envelope.subarray(8, 40).toString('hex') };
+  const from = envelope.indexOf(arn) + arn.length + 2;
+  const length = envelope.readUInt16BE(from);
+  const CiphertextBlob = envelope.subarray(from + 2, from + 2 + length);
+  const { Plaintext } = await admin.send(new DecryptCommand({ KeyId: arn, CiphertextBlob, EncryptionContext }));
+  return Buffer.from(Plaintext!);
+}
+
+function childrenOf(pid: number): number[] {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const text = threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8')).join(' ');
+  return text.split(' ').filter(Boolean).map(Number);
+}
 
 test('an agent does not start with an alias, and says what it means', async (t) => {
   const found = await world(t, {}, 'alias/orders');

@@ -89,6 +89,25 @@ const SCENES: Record<string, (options: LocalOptions) => Promise<unknown>> = {
     await openLocal('store', { ...options, rootKey: wrongKey }).catch(() => undefined);
     return { before, open, after: arenaStatus().slotsUsed };
   },
+  /** Slots in use by 60 versions that were all used; then with no free slot for another KEK. */
+  'many versions': async (options) => {
+    const upstream = await openLocal('store', options);
+    const { uri } = await upstream.createKek('orders', new Map(), 'uid 2001');
+    const dek = createKey('dek');
+    const wrapped = [await upstream.wrap(uri, dek, CONTEXT, live())];
+    for (let version = 2; version <= 60; version++) {
+      await upstream.rotateKek(uri, 'uid 2001');
+      wrapped.push(await upstream.wrap(uri, dek, CONTEXT, live()));
+    }
+    for (const one of wrapped) freeKey(await upstream.unwrap(uri, one, CONTEXT, live()));
+    const { slots, slotsUsed } = arenaStatus();
+    for (let used = slotsUsed; used < slots; used++) createKey('raw');
+    const carts = await upstream.createKek('carts', new Map(), 'uid 2001');
+    await upstream.wrap(carts.uri, dek, CONTEXT, live());
+    await upstream.wrap(uri, dek, CONTEXT, live());
+    await upstream.close();
+    return { slots, slotsUsed };
+  },
   /** Slots in use before and after a KEK that was used is destroyed. */
   destroy: async (options) => {
     const clock = new MovableClock();

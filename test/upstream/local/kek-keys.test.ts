@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { createKey, dekId, freeKey, hmac } from '../../../src/crypto/native.ts';
-import { KekKeys, rewrapKek } from '../../../src/upstream/local/kek-keys.ts';
+import { KekKeys, mostLoaded, rewrapKek } from '../../../src/upstream/local/kek-keys.ts';
 import { live, wrapContext } from '../../contract/upstream-context.ts';
 import { edit, makePlace, openPlace } from './fixture.ts';
 
@@ -23,13 +23,44 @@ test('a key opens in its own place only, and is loaded once', (t) => {
   const handle = keys.load('orders', 1, wrapped);
   t.is(keys.load('orders', 1, wrapped), handle);
   const other = keys.load('carts', 1, keys.create('carts', 1));
-  keys.free('orders');
+  keys.free('orders', [1, 2]);
   t.throws(() => freeKey(handle), { code: 'ERR_STALE_HANDLE' });
-  keys.free('orders');
+  keys.free('orders', [1]);
   t.not(keys.load('orders', 1, wrapped), handle);
   keys.freeAll();
   t.throws(() => freeKey(other), { code: 'ERR_STALE_HANDLE' });
   keys.freeAll();
+});
+
+test('of all stores together, only those used last stay in slots; another comes back when it is used', (t) => {
+  makePlace(t);
+  const wrappingKey = createKey('raw');
+  t.teardown(() => freeKey(wrappingKey));
+  const keys = new KekKeys(STORE, wrappingKey);
+  // A copy of the same store: a key of one is not taken for the other's.
+  const copy = new KekKeys(STORE, wrappingKey);
+  t.teardown(() => copy.freeAll());
+  t.teardown(() => keys.freeAll());
+  const [first, used] = [keys.create('orders', 1), keys.create('orders', 2)];
+  const evicted = keys.load('orders', 1, first);
+  const mac = hmac(evicted, Buffer.from('message'));
+  const kept = keys.load('orders', 2, used);
+  const wrapped = copy.create('orders', 1);
+  const most = mostLoaded();
+  for (let version = 3; version < most; version++) {
+    keys.load('orders', version, keys.create('orders', version));
+    keys.load('orders', 2, used);
+  }
+  t.is(keys.load('orders', 1, first), evicted, 'as many as may stay');
+  t.is(keys.load('orders', 2, used), kept);
+  t.notDeepEqual(hmac(copy.load('orders', 1, wrapped), Buffer.from('message')), mac);
+  for (let version = most; version < 2 * most - 1; version++) {
+    keys.load('orders', version, keys.create('orders', version));
+    keys.load('orders', 2, used);
+  }
+  t.throws(() => freeKey(evicted), { code: 'ERR_STALE_HANDLE' });
+  t.is(keys.load('orders', 2, used), kept);
+  t.deepEqual(hmac(keys.load('orders', 1, first), Buffer.from('message')), mac);
 });
 
 test('a key is wrapped under another key from slot to slot, and stays the same', (t) => {

@@ -10,7 +10,7 @@ import { lifecycleContract } from '../../contract/lifecycle-contract.ts';
 import { live, wrapContext } from '../../contract/upstream-context.ts';
 import { type Backend, fails, upstreamContract } from '../../contract/upstream-contract.ts';
 import { MovableClock } from '../../helpers/movable-clock.ts';
-import { makePlace, makeStore, openPlace, openStore } from './fixture.ts';
+import { makePlace, makeStore, openPlace, openStore, runChild } from './fixture.ts';
 
 const CONTEXT = wrapContext({ 'dekd:key': 'orders', tenant: 'acme' });
 const DAY_MS = 86_400_000;
@@ -221,4 +221,9 @@ test('a store that refuses a backup says why', async (t) => {
     name: 'DekdError',
     message: /^keystore \S+: the record of KEK "orders" was changed outside dekd; put back a backup of the directory$/,
   });
+});
+
+test('the versions of a KEK take a few slots, however many are used, and make way for another KEK', (t) => {
+  // Two keys of the store, the DEK, and a sixteenth of the slots.
+  t.deepEqual(runChild('many versions', makePlace(t).options), { slots: 251, slotsUsed: 3 + 15 });
 });

@@ -1,12 +1,12 @@
 // What an agent does with an upstream in child processes, and nothing else: DEKs that it makes are wrapped and unwrapped, some calls are given
-// up, some end their child. It writes a line of JSON (Report) when it is done, and ends with its standard input.
+// up, some end their child. It writes a line of JSON (Report) when it is done, uses its child up on SIGUSR2, and ends with its standard input.
 //   --ordinary-memory   the arena is locked memory that /proc/PID/mem shows, not memfd_secret
 //   --hold              keeps the DEKs that came back
 //   --end-children      makes the calls that end their child
 import { setTimeout } from 'node:timers/promises';
 import { arenaStatus, createKey, dekId, freeKey, hardenProcess, openArena } from '../../src/crypto/native.ts';
 import { openInChild } from '../../src/upstream/child/open-in-child.ts';
-import type { Upstream } from '../../src/upstream/provider.ts';
+import type { Upstream, WrappedDek } from '../../src/upstream/provider.ts';
 import { live, wrapContext } from '../contract/upstream-context.ts';
 import { kekNamed, softwareKms } from '../upstream/child/software-kms/options.ts';
 
@@ -20,8 +20,7 @@ export interface Report {
 }
 
 const DEKS = 6;
-/** Longer than a search of the children's memory. */
-const IDLE_MS = 4_000;
+const MAX_CALLS = 100;
 const KEK = kekNamed('orders');
 const CONTEXT = wrapContext({ 'dekd:key': 'orders' });
 const ENDS = ['short-key', 'long-key', 'key-of-another', 'twice', 'hang'];
@@ -29,7 +28,7 @@ const ENDS = ['short-key', 'long-key', 'key-of-another', 'twice', 'hang'];
 hardenProcess();
 const avoidSecretMemory = process.argv.includes('--ordinary-memory');
 openArena({ size: 1 << 20, lock: 'required', avoidSecretMemory });
-const upstream = await openInChild(softwareKms)('vault', { type: 'vault-transit', idleMs: IDLE_MS });
+const upstream = await openInChild(softwareKms)('vault', { type: 'vault-transit', maxCalls: MAX_CALLS });
 const wrapped = await wrapAndUnwrap();
 if (process.argv.includes('--end-children')) await endChildren();
 // A call that was given up may still bring its DEK.
@@ -37,7 +36,11 @@ await setTimeout(500);
 const { slotsUsed, kind: memoryKind } = arenaStatus();
 const heapMib = process.memoryUsage().heapUsed / 2 ** 20;
 process.stdout.write(`${JSON.stringify({ wrapped, slotsUsed, memoryKind, heapMib } satisfies Report)}\n`);
-process.stdin.resume().once('end', () => void upstream.close().then(() => process.exit(0)));
+let usedUp: Promise<void> | undefined;
+process.on('SIGUSR2', () => {
+  usedUp = useUp();
+});
+process.stdin.resume().once('end', () => void end());
 
 async function wrapAndUnwrap(): Promise<string[]> {
   const all: string[] = [];
@@ -46,12 +49,34 @@ async function wrapAndUnwrap(): Promise<string[]> {
     const one = await upstream.wrap(KEK, dek, CONTEXT, live());
     const again = await upstream.unwrap(KEK, one, CONTEXT, live());
     if (!dekId(again).equals(dekId(dek))) throw new Error('another DEK came back');
-    await upstream.unwrap(KEK, one, CONTEXT, { signal: AbortSignal.timeout(1) }).then(freeKey, () => undefined);
+    await giveUpTooLate(one);
     freeKey(dek);
     if (!process.argv.includes('--hold')) freeKey(again);
     all.push(Buffer.from(one.bytes).toString('base64'));
   }
   return all;
+}
+
+/** The answer, with its DEK, lies in the channels already: nobody has read it. */
+async function giveUpTooLate(one: WrappedDek): Promise<void> {
+  const control = new AbortController();
+  const call = upstream.unwrap(KEK, one, CONTEXT, { signal: control.signal });
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+  control.abort();
+  await call.then(
+    () => Promise.reject(new Error('the call was not given up')),
+    () => undefined,
+  );
+}
+
+async function end(): Promise<void> {
+  await usedUp;
+  await upstream.close();
+  process.exit(0);
+}
+
+async function useUp(): Promise<void> {
+  for (let count = 0; count < MAX_CALLS; count++) await upstream.describe(KEK, live());
 }
 
 async function endChildren(): Promise<void> {

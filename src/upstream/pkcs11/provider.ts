@@ -23,14 +23,21 @@ export const open: OpenProvider<Pkcs11Options> = async (options) => {
   return new Pkcs11Provider(new Library(await loadPkcs11js(), options), pin, options);
 };
 
+/** By a name that no compiler follows: it may be missing where it could not be compiled, and dekd without HSMs needs no compiler for C++. */
+const PACKAGE: string = 'pkcs11js';
+
 async function loadPkcs11js(): Promise<Cryptoki> {
   try {
-    const { default: pkcs11js } = await import('pkcs11js');
-    return new pkcs11js.PKCS11() as unknown as Cryptoki;
+    const { default: pkcs11js } = (await import(PACKAGE)) as { default: { PKCS11: new () => Cryptoki } };
+    return new pkcs11js.PKCS11();
   } catch (error) {
-    throw new DekdError('INVALID_REQUEST', 'the package pkcs11js is not installed; run: npm install pkcs11js@2', {
-      cause: error,
-    });
+    throw new DekdError(
+      'INVALID_REQUEST',
+      'the package pkcs11js is not there, or was not compiled; install a C++ compiler, python3 and make, then run: npm install pkcs11js@2',
+      {
+        cause: error,
+      },
+    );
   }
 }
 

@@ -1,14 +1,17 @@
 // What a security officer does, in a process of its own: a PKCS#11 library reads the environment of its process, which a worker thread can't set.
 // Arguments: the library, and JSON {token, pin, commands}.
-import pkcs11js from 'pkcs11js';
 import type { Command } from './start.ts';
+
+// Not by its name: types are checked where it could not be compiled, too.
+const PACKAGE: string = 'pkcs11js';
+const { default: pkcs11js } = await import(PACKAGE);
 
 const [library = '', json = ''] = process.argv.slice(2);
 const { token, pin, commands } = JSON.parse(json) as { token: string; pin: string; commands: Command[] };
 const module = new pkcs11js.PKCS11();
 module.load(library);
 module.C_Initialize({ flags: pkcs11js.CKF_OS_LOCKING_OK });
-const slot = module.C_GetSlotList(true).find((slot) => module.C_GetTokenInfo(slot).label.trim() === token);
+const slot = module.C_GetSlotList(true).find((slot: Buffer) => module.C_GetTokenInfo(slot).label.trim() === token);
 if (slot === undefined) throw new Error(`no token ${token}`);
 const session = module.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION | pkcs11js.CKF_RW_SESSION);
 module.C_Login(session, pkcs11js.CKU_USER, pin);

@@ -9,12 +9,14 @@ const SOFTHSM = '/usr/lib/softhsm/libsofthsm2.so';
 const SO_PIN = '12345678';
 const ROOT = join(import.meta.dirname, '..', '..', '..');
 
-export const hasSoftHsm = existsSync(SOFTHSM);
+const BINDING = join(ROOT, 'node_modules', 'pkcs11js', 'build', 'Release');
+
+export const hasSoftHsm = existsSync(SOFTHSM) && existsSync(BINDING);
 
 /** Whether a test that needs SoftHSM can run. Where it cannot, it says so loudly, and in CI (`CI=true`) it fails. */
 export function requireSoftHsm(t: ExecutionContext): boolean {
   if (hasSoftHsm) return true;
-  const message = `NOT RUN: "${t.title}" needs SoftHSM; install it with: test/counterparts/softhsm/install.sh`;
+  const message = `NOT RUN: "${t.title}" needs SoftHSM and pkcs11js; install them with: test/counterparts/softhsm/install.sh and npm ci (with a C++ compiler)`;
   process.stderr.write(`\n${message}\n\n`);
   if (process.env['CI'] === 'true') t.fail(message);
   else t.pass(message);

@@ -1,5 +1,5 @@
 import { systemClock } from '../keyring/clock.ts';
-import type { DeletionFacts, KekFacts, KekVersionFacts } from './administration.ts';
+import type { DeletionFacts, DisabledPartitionFacts, KekFacts, KekVersionFacts } from './administration.ts';
 import type { Call } from './call.ts';
 import { keyFacts } from './describe-key.ts';
 import { KEY_STATES, ROLES } from './key-state.ts';
@@ -16,12 +16,24 @@ const VERSION_STATES = {
   destroyed: 'KEK_VERSION_STATE_DESTROYED',
 } as const;
 
+/** Of one KEK, so that the answer stays far below what a message may have. */
+const MAX_PARTITIONS = 1_000;
+const MAX_PARTITIONS_BYTES = 262_144;
+
 /** What the data socket shows of a key, and its KEKs as their upstreams describe them. */
 export async function adminDescribeKey(request: { key: string }, call: Call, parts: Parts): Promise<object> {
   checkKeyName('key', request.key);
   const keyring = authorize('AdminDescribeKey', request.key, call, parts);
   const keks = await parts.administration.describeKeks(keyring, call.signal);
-  return { key: keyFacts(keyring), keks: keks.map(kekMessage) };
+  // Keys may share a KEK, and a partition's pairs name a customer.
+  const isVisible = (key: string): boolean => parts.policy.may(call.principal, 'AdminDescribeKey', key);
+  return {
+    key: keyFacts(keyring),
+    keks: keks.map((kek) => ({
+      ...kekMessage(kek),
+      ...partitionsMessage(kek.description?.disabledPartitions ?? [], isVisible),
+    })),
+  };
 }
 
 function kekMessage({ kek, role, description, nextRotationAt, problem }: KekFacts): object {
@@ -52,6 +64,21 @@ function versionMessage({ version, state, createdAt, createdBy, destroyedAt, des
     destroyed_at: optionalTimestamp(destroyedAt),
     destroyed_by: destroyedBy ?? '',
   };
+}
+
+function partitionsMessage(partitions: Iterable<DisabledPartitionFacts>, isVisible: (key: string) => boolean): object {
+  const shown: object[] = [];
+  let count = 0;
+  let bytes = 0;
+  for (const { keyName, pairs, disabledAt, disabledBy } of partitions) {
+    if (!isVisible(keyName)) continue;
+    count++;
+    for (const [name, value] of pairs) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
+    if (count > MAX_PARTITIONS || bytes > MAX_PARTITIONS_BYTES) continue;
+    const partition = Object.fromEntries(pairs);
+    shown.push({ key: keyName, partition, disabled_at: timestamp(disabledAt), disabled_by: disabledBy });
+  }
+  return { disabled_partitions: shown, disabled_partition_count: count };
 }
 
 function deletionMessage({ requestedBy, waitingPeriodMs, at }: DeletionFacts): object {

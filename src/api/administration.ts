@@ -51,6 +51,13 @@ export interface DeletionFacts {
   readonly at: number | undefined;
 }
 
+export interface DisabledPartitionFacts {
+  readonly keyName: string;
+  readonly pairs: ReadonlyMap<string, string>;
+  readonly disabledAt: number;
+  readonly disabledBy: string;
+}
+
 /** A KEK of a key, as its upstream describes it now. */
 export interface KekFacts {
   readonly kek: Kek;
@@ -65,6 +72,7 @@ export interface KekFacts {
     readonly labels: ReadonlyMap<string, string>;
     readonly expiresAt?: number;
     readonly deletion?: DeletionFacts;
+    readonly disabledPartitions?: Iterable<DisabledPartitionFacts>;
   };
   readonly nextRotationAt?: number;
   readonly problem?: string;

@@ -54,6 +54,15 @@ export interface KekDeletion {
   readonly at: number | undefined;
 }
 
+/** A partition of a key, e.g. one tenant, whose DEKs a KEK refuses. */
+export interface DisabledPartition {
+  readonly keyName: string;
+  readonly pairs: ReadonlyMap<string, string>;
+  /** Unix milliseconds, and who: "uid 2001". */
+  readonly disabledAt: number;
+  readonly disabledBy: string;
+}
+
 export interface KekDescription {
   /** URI in normal form. */
   readonly uri: string;
@@ -67,6 +76,8 @@ export interface KekDescription {
   /** Unix milliseconds: from then on it decrypts only. */
   readonly expiresAt?: number;
   readonly deletion?: KekDeletion;
+  /** Of every key, as of when it is read: there may be thousands, and few who ask for a description want them. Not set where there is none. */
+  readonly disabledPartitions?: Iterable<DisabledPartition>;
 }
 
 export interface UpstreamCallOptions {

@@ -1,4 +1,6 @@
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
+import { adminDescribeKey } from '../../src/api/admin-describe-key.ts';
+import type { Administration } from '../../src/api/administration.ts';
 import { AUDITOR, CUSTODIAN, makeApi, makeCall, OPERATOR, SECOND_CUSTODIAN, STRANGER, USER } from './parts.ts';
 
 const auditor = makeCall(AUDITOR);
@@ -71,4 +73,63 @@ test('an operator, custodian or auditor of the key may ask; its user, who would 
     t.is((await api.failure('KeyAdmin/DescribeKey', { key }, auditor)).reason, 'POLICY_DENIED');
   }
   t.like(await api.failure('KeyAdmin/DescribeKey', { key: 'a b' }, auditor), { metadata: { field: 'key' } });
+});
+
+test('its disabled partitions: which, by whom and when', async (t) => {
+  const api = await makeApi(t);
+  const kek = async () => (await api.call('KeyAdmin/DescribeKey', { key: 'tenants' }, auditor)).keks[0];
+  t.like(await kek(), { disabled_partitions: [], disabled_partition_count: 0 });
+  const acme = { key: 'tenants', partition: { tenant: 'acme' } };
+  await api.call('DisablePartition', acme, makeCall(OPERATOR));
+  const { disabled_partitions: partitions, disabled_partition_count: count } = await kek();
+  t.is(count, 1);
+  t.is(partitions.length, 1);
+  t.like(partitions[0], { ...acme, disabled_by: `uid ${OPERATOR}` });
+  t.true(Math.abs(Number(partitions[0].disabled_at.seconds) - Date.now() / 1_000) < 60);
+  await api.call('EnablePartition', acme, makeCall(CUSTODIAN));
+  t.like(await kek(), { disabled_partitions: [], disabled_partition_count: 0 });
+});
+
+/** What an auditor is shown of these partitions of [key, tenant] under the KEK of `tenants`. */
+async function shown(t: ExecutionContext, partitions: readonly (readonly [key: string, tenant: string])[]) {
+  const api = await makeApi(t);
+  const [kek] = await api.administration.describeKeks(api.keyrings.byName('tenants')!, auditor.signal);
+  const disabledPartitions = partitions.map(([keyName, tenant]) => {
+    return { keyName, pairs: new Map([['tenant', tenant]]), disabledAt: 1, disabledBy: 'uid 1' };
+  });
+  const described = { ...kek!, description: { ...kek!.description!, disabledPartitions } };
+  const administration: Administration = Object.create(api.administration, {
+    describeKeks: { value: async () => [described] },
+  });
+  const answer = await adminDescribeKey({ key: 'tenants' }, auditor, { ...api, administration });
+  const { keks } = answer as { keks: { disabled_partitions: { key: string }[]; disabled_partition_count: number }[] };
+  return { keys: keks[0]!.disabled_partitions.map(({ key }) => key), count: keks[0]!.disabled_partition_count };
+}
+
+test('disabled partitions of keys that the caller may not describe stay hidden', async (t) => {
+  const all = [
+    ['hidden', 'secret'],
+    ['orders', 'acme'],
+    ['absent', 'secret'],
+    ['tenants', 'acme'],
+  ] as const;
+  t.deepEqual(await shown(t, all), { keys: ['orders', 'tenants'], count: 2 });
+});
+
+test('many disabled partitions: the first 1,000, and how many there are', async (t) => {
+  const { keys, count } = await shown(
+    t,
+    Array.from({ length: 1_001 }, (_, index) => ['tenants', `tenant-${index}`]),
+  );
+  t.is(keys.length, 1_000);
+  t.is(count, 1_001);
+});
+
+test('long disabled partitions: as many as the answer has room for', async (t) => {
+  const { keys, count } = await shown(
+    t,
+    Array.from({ length: 40 }, () => ['tenants', 'x'.repeat(8_000)]),
+  );
+  t.is(keys.length, 32);
+  t.is(count, 40);
 });

@@ -15,6 +15,13 @@ interface KekVersion {
   readonly destroyed_by: string;
 }
 
+interface DisabledPartition {
+  readonly key: string;
+  readonly partition: Readonly<Record<string, string>>;
+  readonly disabled_at: ProtoTime | null;
+  readonly disabled_by: string;
+}
+
 interface Kek {
   readonly upstream: string;
   readonly kek: string;
@@ -32,6 +39,8 @@ interface Kek {
     readonly deletion_at: ProtoTime | null;
   } | null;
   readonly problem: string;
+  readonly disabled_partitions: readonly DisabledPartition[];
+  readonly disabled_partition_count: number;
 }
 
 interface AdminDescribeKeyResponse {
@@ -57,6 +66,8 @@ function kekText(kek: Kek): string {
     ['  next rotation', instant(kek.next_rotation_at)],
     ['  labels', pairsText(kek.labels) || undefined],
     ...kek.versions.map((version): [string, string] => [`  version ${version.version}`, versionText(version)]),
+    ...kek.disabled_partitions.map((partition): [string, string] => ['  partition', partitionText(partition)]),
+    ['  partitions', moreText(kek)],
   ]);
 }
 
@@ -74,6 +85,14 @@ function deletionText(deletion: NonNullable<Kek['deletion']>): string {
   const who = deletion.requested_by.join(', ');
   if (deletion.deletion_at !== null) return `at ${instant(deletion.deletion_at)}, asked for by ${who}`;
   return `asked for by ${who}, after ${span(deletion.waiting_period)}; waits for another custodian`;
+}
+
+function partitionText({ key, partition, disabled_at: at, disabled_by: by }: DisabledPartition): string {
+  return `${pairsText(partition)} of key ${key}: disabled since ${instant(at)}${byText(by)}`;
+}
+
+function moreText({ disabled_partitions: shown, disabled_partition_count: count }: Kek): string | undefined {
+  return count > shown.length ? `${count} are disabled, the first ${shown.length} are shown` : undefined;
 }
 
 function versionText(version: KekVersion): string {

@@ -4,7 +4,7 @@ import type { GlobalFlags } from '../flags.ts';
 import { CliError } from '../messages.ts';
 import { offline } from '../offline.ts';
 import { writeText } from '../output.ts';
-import { table } from '../render.ts';
+import { pairsText, table } from '../render.ts';
 import { type RootKeyFlags, rootKeySource } from '../root-key-flags.ts';
 
 export interface CheckFlags extends GlobalFlags, RootKeyFlags {
@@ -41,7 +41,13 @@ export function reportJson(report: KeystoreReport): string {
         created_at: instant(version.createdAt),
       })),
     })),
-    disabled_partitions: disabledPartitions,
+    disabled_partitions: disabledPartitions.map(({ kek, keyName, pairs, disabledAt, disabledBy }) => ({
+      kek,
+      key: keyName,
+      partition: Object.fromEntries(pairs),
+      disabled_at: instant(disabledAt),
+      disabled_by: disabledBy,
+    })),
     damages,
   };
   return `${JSON.stringify(document, undefined, 2)}\n`;
@@ -56,7 +62,10 @@ export function reportText(report: KeystoreReport): string {
       `KEK ${name}`,
       `${state}; ${versions.map((version) => `${version.version} ${version.state}`).join(', ') || 'no version'}`,
     ]),
-    ['partitions', disabledPartitions === 0 ? undefined : `${disabledPartitions} disabled`],
+    ...disabledPartitions.map(({ kek, keyName, pairs, disabledAt, disabledBy }): [string, string] => [
+      'partition',
+      `${pairsText(Object.fromEntries(pairs))} of key ${keyName}: disabled under KEK ${kek} since ${instant(disabledAt)} by ${disabledBy}`,
+    ]),
     ...damages.map(({ what, problem }): [string, string] => ['DAMAGED', `${what} ${problem}`]),
     ['result', damages.length === 0 ? 'sound: every record verifies, every key opens' : undefined],
   ];

@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { KekState, KekVersionState } from '../provider.ts';
+import type { DisabledPartition, KekState, KekVersionState } from '../provider.ts';
+import { describePartition } from './description.ts';
 import { DATABASE_FILE } from './directory.ts';
 import { keystoreFault, openingError } from './errors.ts';
 import { rootKeyKdfOf, verifyHead } from './head.ts';
@@ -23,7 +24,7 @@ export interface KeystoreReport {
   readonly createdAt: number;
   /** By name. */
   readonly keks: readonly KekReport[];
-  readonly disabledPartitions: number;
+  readonly disabledPartitions: readonly (DisabledPartition & { readonly kek: string })[];
   /** Empty for a sound store. */
   readonly damages: readonly Damage[];
 }
@@ -95,7 +96,7 @@ function verify(name: string, { head: columns, rows, damages }: StoreSnapshot, k
   const checker = new RecordChecker(head.storeId, keys.recordMac, manifest);
   const keks = checker.check(KEKS, rows.get(KEKS.name) ?? []);
   const versions = checker.check(VERSIONS, rows.get(VERSIONS.name) ?? []);
-  const disabledPartitions = checker.check(PARTITIONS, rows.get(PARTITIONS.name) ?? []).length;
+  const partitions = checker.check(PARTITIONS, rows.get(PARTITIONS.name) ?? []);
   const recordDamages = checker.finish(damages.length === 0 ? undefined : 'cannot be read, or is missing');
   return {
     storeId: head.storeId,
@@ -103,7 +104,7 @@ function verify(name: string, { head: columns, rows, damages }: StoreSnapshot, k
     rootKeyKdf: head.rootKeyKdf,
     createdAt: head.createdAt,
     keks: kekReports(keks, versions),
-    disabledPartitions,
+    disabledPartitions: partitions.map((record) => ({ kek: record.kek, ...describePartition(record) })),
     damages: [...damages, ...recordDamages, ...keyDamages(head.storeId, keys, versions)],
   };
 }

@@ -12,6 +12,11 @@ export function canonicalPairs(pairs: ReadonlyMap<string, string>): string {
   return JSON.stringify([...pairs].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
+/** The pairs that canonicalPairs wrote. */
+export function parsePairs(canonical: string): Map<string, string> {
+  return new Map(JSON.parse(canonical) as [string, string][]);
+}
+
 /** Names a partition of a key, as `partitionOf` does for a DEK's wrap context. */
 export function partitionId(keyName: string, pairs: string): string {
   return `${keyName}:${pairs}`;

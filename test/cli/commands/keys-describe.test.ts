@@ -44,6 +44,10 @@ const agent = fakeAgent(test, {
         role: 'RECIPIENT_ROLE_STANDBY',
         state: 'KEY_STATE_ACTIVE',
         deletion: { requested_by: ['uid 2001'], waiting_period: at(604_800) },
+        disabled_partitions: [
+          { key: 'tenants', partition: { tenant: 'acme', region: 'eu' }, disabled_at: at(30), disabled_by: 'uid 2003' },
+        ],
+        disabled_partition_count: 2,
       },
       { upstream: 'spare', kek: 'local:y/old', problem: 'upstream spare did not describe it: unreachable\u001b[2J' },
     ],
@@ -66,9 +70,11 @@ test.serial('for people: the key from memory, then each KEK as its upstream desc
   version 2      decrypt-only, made 1970-01-01T00:00:10.000Z by rotation schedule (80s ago)
   version 3      active, made 1970-01-01T00:00:20.000Z (70s ago)
 
-KEK         local:y/orders (standby, upstream spare)
-  state     active
-  deletion  asked for by uid 2001, after 7d; waits for another custodian
+KEK           local:y/orders (standby, upstream spare)
+  state       active
+  deletion    asked for by uid 2001, after 7d; waits for another custodian
+  partition   region=eu, tenant=acme of key tenants: disabled since 1970-01-01T00:00:30.000Z by uid 2003
+  partitions  2 are disabled, the first 1 are shown
 
 KEK        local:y/old (decrypt_with, upstream spare)
   problem  upstream spare did not describe it: unreachable\\u{1b}[2J

@@ -21,12 +21,28 @@ test('a sound store, for people and for programs', async (t) => {
     /^store {7}[0-9a-f]{16}, made 20\d\d-.*Z\nroot key {4}[0-9a-f]{16}, 32 raw bytes\nKEK carts {3}active; 1 active\nKEK orders {2}active; 1 decrypt-only, 2 active\nresult {6}sound: every record verifies, every key opens\n$/,
   );
   const document = JSON.parse((await check(place, ['--json'])).stdout);
-  t.like(document, { sound: true, root_key_kdf: 'raw', disabled_partitions: 0, damages: [] });
+  t.like(document, { sound: true, root_key_kdf: 'raw', disabled_partitions: [], damages: [] });
   t.regex(document.store_id, /^[0-9a-f]{16}$/);
   t.regex(document.root_key_id, /^[0-9a-f]{16}$/);
   t.regex(document.created_at, /^20\d\d-\d\d-\d\dT[\d:.]+Z$/);
   t.like(document.keks[1], { name: 'orders', state: 'active' });
   t.like(document.keks[1].versions[0], { version: '1', state: 'decrypt-only' });
+});
+
+test('the partitions that are disabled', async (t) => {
+  const place = await makeStore(t);
+  const upstream = await openPlace(t, place.options);
+  const acme = new Map([['tenant', 'acme']]);
+  await upstream.changePartition('local:orders', 'invoices', acme, 'disable', 'uid 2001');
+  await upstream.close();
+  t.regex(
+    (await check(place)).stdout,
+    /^partition {3}tenant=acme of key invoices: disabled under KEK orders since 20\d\d-[-\dT:.]+Z by uid 2001$/m,
+  );
+  const { disabled_partitions: partitions } = JSON.parse((await check(place, ['--json'])).stdout);
+  t.is(partitions.length, 1);
+  t.like(partitions[0], { kek: 'orders', key: 'invoices', partition: { tenant: 'acme' }, disabled_by: 'uid 2001' });
+  t.regex(partitions[0].disabled_at, /^20\d\d-[-\dT:.]+Z$/);
 });
 
 test('a damaged one: every damage, and exit code 1', async (t) => {

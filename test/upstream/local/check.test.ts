@@ -41,9 +41,12 @@ test('a sound store: what is in it, and nothing is changed', async (t) => {
   await upstream.close();
   chmodSync(place.database, 0o400);
   const before = contents(place);
-  const { keks, createdAt, ...facts } = check(place);
+  const { keks, createdAt, disabledPartitions, ...facts } = check(place);
   t.deepEqual(contents(place), before);
-  t.like(facts, { storeId, rootKeyKdf: 'raw', disabledPartitions: 1, damages: [] });
+  t.like(facts, { storeId, rootKeyKdf: 'raw', damages: [] });
+  const pairs = new Map([['tenant', 'acme']]);
+  t.is(disabledPartitions.length, 1);
+  t.like(disabledPartitions[0], { kek: 'orders', keyName: 'orders', pairs, disabledBy: 'uid 2001' });
   t.regex(facts.rootKeyId, /^[0-9a-f]{16}$/);
   t.true(createdAt > 1_700_000_000_000);
   t.deepEqual(
@@ -53,7 +56,7 @@ test('a sound store: what is in it, and nothing is changed', async (t) => {
       ['orders', 'active', ['1 decrypt-only', '2 active']],
     ],
   );
-  t.notThrows(() => refuseDamaged('here', { ...facts, keks, createdAt }, 'nothing was done'));
+  t.notThrows(() => refuseDamaged('here', { ...facts, keks, createdAt, disabledPartitions }, 'nothing was done'));
 });
 
 test('no slot of secret memory stays taken, here and when the root key is changed', async (t) => {

@@ -45,3 +45,28 @@ test('callers see what there is to see, and nothing that does not apply', (t) =>
   t.deepEqual(describeKek('0123456789abcdef', asked, NEVER, 11), { ...described, deletion: shown });
   t.deepEqual(describeKek('0123456789abcdef', asked, NEVER, 10 + DAY_MS), described, 'a request that lapsed is none');
 });
+
+test('the disabled partitions, as of when they are read', (t) => {
+  const partition = (keyName: string, pairs: string) => ({
+    kek: 'orders',
+    keyName,
+    pairs,
+    disabledAt: 9,
+    disabledBy: 'uid 3',
+  });
+  const partitions = new Map([['1', partition('orders', '[["tenant","acme"]]')]]);
+  const { disabledPartitions } = describeKek(
+    '0123456789abcdef',
+    { record: kekRecord('orders'), versions: new Map(), partitions },
+    NEVER,
+    10,
+  );
+  const acme = { keyName: 'orders', pairs: new Map([['tenant', 'acme']]), disabledAt: 9, disabledBy: 'uid 3' };
+  t.deepEqual([...disabledPartitions!], [acme]);
+  partitions.set('2', partition('carts', '[["region","eu"],["tenant","bolt"]]'));
+  const pairs = new Map([
+    ['region', 'eu'],
+    ['tenant', 'bolt'],
+  ]);
+  t.deepEqual([...disabledPartitions!], [acme, { ...acme, keyName: 'carts', pairs }]);
+});

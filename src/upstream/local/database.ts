@@ -1,4 +1,6 @@
+import { statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
+import { DekdError } from '../../errors.ts';
 import { prepareDirectory } from './directory.ts';
 import { keystoreFault, openingError } from './errors.ts';
 import type { Field } from './fields.ts';
@@ -22,14 +24,24 @@ export interface KeystoreDatabase {
 export function openDatabase(directory: string): KeystoreDatabase {
   let connection: DatabaseSync | undefined;
   try {
-    connection = new DatabaseSync(prepareDirectory(directory), { timeout: 0, defensive: true });
+    const database = prepareDirectory(directory);
+    const found = statSync(database, { bigint: true });
+    connection = new DatabaseSync(database, { timeout: 0, defensive: true });
     lockConnection(connection);
+    refuseReplaced(directory, database, found.ino);
     const schemaVersion = checkSchema(directory, connection);
     return { directory, connection, isNew: schemaVersion === 0, schemaVersion };
   } catch (error) {
     connection?.close();
     throw openingError(directory, error);
   }
+}
+
+/** A restore that ended between the opening and the locking has put another file in the place of the one that is locked now. */
+function refuseReplaced(directory: string, database: string, inode: bigint): void {
+  if (statSync(database, { bigint: true, throwIfNoEntry: false })?.ino === inode) return;
+  const problem = 'keystore.db was replaced or removed while it was opened; try again';
+  throw new DekdError('UPSTREAM_UNAVAILABLE', `keystore ${directory}: ${problem}`);
 }
 
 /** Makes the tables. Runs inside the transaction that writes the store record, so that no store without one is ever seen. */

@@ -70,8 +70,8 @@ export function octal(stats: Stats): string {
   return (stats.mode & 0o7777).toString(8).padStart(4, '0');
 }
 
-/** SQLite would make the file with the umask's mode; its journal takes the mode of the file. */
-function createPrivateFile(path: string): void {
+/** Does nothing when it is there. SQLite would make the file with the umask's mode; its journal takes the mode of the file. */
+export function createPrivateFile(path: string): void {
   try {
     closeSync(openSync(path, 'wx', 0o600));
   } catch (error) {

@@ -1,10 +1,11 @@
+import { randomBytes } from 'node:crypto';
 import { existsSync, linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { DekdError } from '../../errors.ts';
 import { checkFile, type KeystoreReport, refuseDamaged } from './check.ts';
 import { readRows } from './database.ts';
-import { checkDatabaseFile, DATABASE_FILE, makeDirectory, syncDirectory } from './directory.ts';
+import { checkDatabaseFile, createPrivateFile, DATABASE_FILE, makeDirectory, syncDirectory } from './directory.ts';
 import { isDamage, keystoreFault, openingError } from './errors.ts';
 import { isHotJournal } from './journal.ts';
 import type { RootKeySource } from './options.ts';
@@ -36,7 +37,8 @@ export function restoreKeystore(options: RestoreOptions): Restored {
   const database = join(directory, DATABASE_FILE);
   try {
     makeDirectory(directory);
-    if (!existsSync(database)) return install(options, database);
+    const taken = takePlace(database);
+    if (taken !== undefined) return install(options, database, taken);
     checkDatabaseFile(directory, database);
     const held = lock(database);
     try {
@@ -49,17 +51,41 @@ export function restoreKeystore(options: RestoreOptions): Restored {
   }
 }
 
-/** Where no database is: a hard link, since it does not take the place of one that an agent makes at this moment. */
-function install(options: RestoreOptions, database: string): Restored {
-  return withVerifiedCopy(options, database, (incoming) => {
-    setJournalAside(database, replacedName(database, options.now));
-    try {
-      linkSync(incoming, database);
-    } catch (error) {
-      throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? storeExists(options.directory) : error;
-    }
-    return undefined;
-  });
+/**
+ * Where no database is: an empty one, which has its lock before it has its name, so that an agent that starts meanwhile is refused. One that a
+ * killed restore leaves is no store. Undefined when there is a database.
+ */
+function takePlace(database: string): DatabaseSync | undefined {
+  const empty = `${database}.empty-${randomBytes(8).toString('hex')}`;
+  let connection: DatabaseSync | undefined;
+  try {
+    createPrivateFile(empty);
+    connection = lock(empty);
+    linkSync(empty, database);
+    return connection;
+  } catch (error) {
+    connection?.close();
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
+    throw error;
+  } finally {
+    rmSync(empty, { force: true });
+  }
+}
+
+/** In a place that was taken; given back, before its lock is, when nothing comes into it. */
+function install(options: RestoreOptions, database: string, taken: DatabaseSync): Restored {
+  let isInPlace = false;
+  try {
+    return withVerifiedCopy(options, database, (incoming) => {
+      setJournalAside(database, replacedName(database, options.now));
+      renameSync(incoming, database);
+      isInPlace = true;
+      return undefined;
+    });
+  } finally {
+    if (!isInPlace) rmSync(database, { force: true });
+    taken.close();
+  }
 }
 
 /** The old store gets a second name before the new one takes the first: there is a whole store under it at any moment. */

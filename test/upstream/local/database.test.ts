@@ -1,6 +1,16 @@
 import { spawn } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import test from 'ava';
 import { openDatabase, readRows, schemaProblems, transaction } from '../../../src/upstream/local/database.ts';
 import { SCHEMA_VERSION } from '../../../src/upstream/local/schema.ts';
@@ -34,6 +44,25 @@ test('an agent in another process is refused while the first one runs', async (t
   t.is(runChild('open', place.options), refusal);
   await upstream.close();
   t.is(runChild('open', place.options), 'opened');
+});
+
+test('a file that was replaced between its opening and its locking is refused', (t) => {
+  const place = makePlace(t);
+  openDatabase(place.directory).connection.close();
+  const { exec } = DatabaseSync.prototype;
+  t.teardown(() => {
+    DatabaseSync.prototype.exec = exec;
+  });
+  DatabaseSync.prototype.exec = function replacing(sql: string) {
+    DatabaseSync.prototype.exec = exec;
+    writeFileSync(`${place.database}.new`, '', { mode: 0o600 });
+    renameSync(`${place.database}.new`, place.database);
+    exec.call(this, sql);
+  };
+  t.throws(() => openDatabase(place.directory), {
+    message: `keystore ${place.directory}: keystore.db was replaced or removed while it was opened; try again`,
+  });
+  openDatabase(place.directory).connection.close();
 });
 
 test('a second upstream on the same directory is refused in the same process', async (t) => {

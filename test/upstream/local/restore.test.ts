@@ -14,7 +14,7 @@ import { dirname, join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { openDatabase } from '../../../src/upstream/local/database.ts';
 import { type RestoreOptions, restoreKeystore } from '../../../src/upstream/local/restore.ts';
-import { edit, makeStore, openPlace, type Place } from './fixture.ts';
+import { edit, makeStore, openPlace, type Place, runChild } from './fixture.ts';
 
 const NOW = Date.UTC(2026, 10, 24, 10, 45, 0, 7);
 const REPLACED = 'keystore.db.replaced-20261124T104500007Z';
@@ -123,6 +123,56 @@ test('a journal without a store is set aside', async (t) => {
   writeFileSync(join(directory, 'keystore.db-journal'), 'left');
   restoreKeystore(optionsFor(backup, directory));
   t.deepEqual(readdirSync(directory), ['keystore.db', `${REPLACED}-journal`]);
+});
+
+test('an agent that starts while a backup is verified is refused, and nothing stays of a restore that fails', async (t) => {
+  const backup = await makeBackup(t);
+  const { options } = backup.place;
+  const directory = join(dirname(backup.place.directory), 'new');
+  const starts: unknown[] = [];
+  const outcome = { rootKey: options.rootKey };
+  // Read once the place is taken, before the backup is.
+  const restoring: RestoreOptions = {
+    ...optionsFor(backup, directory),
+    get rootKey() {
+      starts.push(runChild('open', { ...options, directory }));
+      return outcome.rootKey;
+    },
+  };
+  outcome.rootKey = { file: '/nowhere/root.key' };
+  t.throws(() => restoreKeystore(restoring), { message: /does not exist/ });
+  t.deepEqual(readdirSync(directory), []);
+  outcome.rootKey = options.rootKey;
+  restoreKeystore(restoring);
+  const refused = `upstream store: keystore ${directory}: another agent has it open; stop that one, or give this one a directory of its own`;
+  t.deepEqual(starts, [refused, refused]);
+  t.deepEqual(readdirSync(directory), ['keystore.db']);
+  t.deepEqual(await namesIn(t, backup.place, directory), ['carts', 'orders']);
+});
+
+test('an agent that has just made its store keeps it, and its journal', async (t) => {
+  const backup = await makeBackup(t);
+  const directory = join(dirname(backup.place.directory), 'new');
+  const { connection } = openDatabase(directory);
+  t.teardown(() => connection.close());
+  connection.exec('CREATE TABLE one (number INTEGER); BEGIN; INSERT INTO one VALUES (1)');
+  for (const replace of [false, true]) {
+    t.throws(() => restoreKeystore(optionsFor(backup, directory, { replace })), {
+      message: /another agent has it open/,
+    });
+  }
+  t.deepEqual(readdirSync(directory), ['keystore.db', 'keystore.db-journal']);
+});
+
+test('what a restore that was killed leaves does not stand in the way of the next', async (t) => {
+  const backup = await makeBackup(t);
+  const directory = join(dirname(backup.place.directory), 'new');
+  mkdirSync(directory, { mode: 0o700 });
+  writeFileSync(join(directory, 'keystore.db'), '', { mode: 0o600 });
+  writeFileSync(join(directory, 'keystore.db.restoring'), backup.bytes.subarray(0, 5000), { mode: 0o600 });
+  t.is(restoreKeystore(optionsFor(backup, directory)).replaced, undefined);
+  t.deepEqual(readdirSync(directory), ['keystore.db']);
+  t.deepEqual(await namesIn(t, backup.place, directory), ['carts', 'orders']);
 });
 
 test('the empty file of a start that failed is no store', async (t) => {

@@ -17,6 +17,8 @@ import { rotationRefused, stateAfter, transitionRefused } from './transitions.ts
 
 /** They lie in the store record, which every change writes: about 2 MB at the limit. */
 const MAX_DISABLED_PARTITIONS = 10_000;
+/** A key can disable as many under a KEK even when others have used up the store's limit. */
+const OWN_DISABLED_PARTITIONS = 1_000;
 
 /** Who made a change that no principal asked for. */
 const BY_SCHEDULE = 'rotation schedule';
@@ -108,7 +110,7 @@ export class Lifecycle {
     if (state === 'destroyed') throw new DekdError('KEY_DESTROYED', `KEK ${kek} is destroyed: it refuses everything`);
     const present = stored.partitions.get(partitionId(keyName, pairs));
     if (change === 'disable' && present === undefined) {
-      this.#refuseTooManyPartitions();
+      this.#refuseTooManyPartitions(stored, keyName);
       const record = { kek, keyName, pairs, disabledAt: this.#now(), disabledBy: by };
       this.#store({ partitions: [record] });
     }
@@ -186,14 +188,17 @@ export class Lifecycle {
     }
   }
 
-  #refuseTooManyPartitions(): void {
+  #refuseTooManyPartitions({ record, partitions }: StoredKek, keyName: string): void {
     const { store } = this.#parts;
+    const own = [...partitions.values()].filter((partition) => partition.keyName === keyName).length;
+    if (own < OWN_DISABLED_PARTITIONS) return;
     let count = 0;
     for (const name of store.names()) count += store.kek(name)?.partitions.size ?? 0;
     if (count < MAX_DISABLED_PARTITIONS) return;
     throw new DekdError(
       'QUOTA_EXCEEDED',
-      `store ${store.id} has ${count} disabled partitions, the most it takes; enable some, or disable the whole key`,
+      `key ${keyName} has ${own} disabled partitions under KEK ${record.name} and store ${store.id} ${count}, the most that they take; ` +
+        'enable some, or disable the whole key',
     );
   }
 

@@ -217,7 +217,7 @@ test('a closed upstream changes nothing and looks at nothing', async (t) => {
   }
 });
 
-test('a store takes 10,000 disabled partitions and no more', async (t) => {
+test('a store takes 10,000 disabled partitions, and 1,000 more of each key whatever others have', async (t) => {
   const place = makePlace(t);
   const { store, keys } = openStore(t, place);
   const upstream = new LocalUpstream(place.options, store, keys, false);
@@ -238,6 +238,21 @@ test('a store takes 10,000 disabled partitions and no more', async (t) => {
   await upstream.changePartition(kek, 'orders', tenant('tenant-7'), 'enable', 'uid 2001');
   await another();
   t.is(store.kek('orders')?.partitions.size, 10_000);
+
+  // Another key's kill switch works, under the same KEK and under one of its own, as far as its own share goes.
+  await upstream.createKek('carts', new Map(), 'uid 2001');
+  const own = Array.from({ length: 998 }, (_, index) => ({
+    ...partitions[0]!,
+    keyName: 'carts',
+    pairs: canonicalPairs(tenant(`own-${index}`)),
+  }));
+  store.write({ partitions: own });
+  for (const name of ['one', 'two']) await upstream.changePartition(kek, 'carts', tenant(name), 'disable', 'uid 2001');
+  t.is(
+    await reasonOf(t, upstream.changePartition(kek, 'carts', tenant('three'), 'disable', 'uid 2001')),
+    'QUOTA_EXCEEDED',
+  );
+  await upstream.changePartition('local:carts', 'carts', tenant('three'), 'disable', 'uid 2001');
 });
 
 test('no slot for a new key is an error of the agent, and nothing is made', (t) => {

@@ -150,7 +150,7 @@ export class Kek {
     const atMs = this.#clock.bootMs();
     const before = this.#health;
     const wasOut = this.outage;
-    const state = failure === undefined || isAboutRequest(failure) ? 'ok' : failure.class;
+    const state = failure === undefined ? 'ok' : stateAfter(failure);
     const condition = failure?.scope === 'kek' ? failure.condition : undefined;
     this.#health = { state, atMs, sinceMs: state === before.state ? before.sinceMs : atMs, condition };
     this.#patienceMs = failure?.class === 'throttled' ? patienceMs(failure.retryAfterMs ?? 0) : 0;
@@ -160,10 +160,10 @@ export class Kek {
   }
 }
 
-/** An answer about what was asked, not about the KEK: a wrapped DEK that is none, one version or one partition that somebody disabled. */
-function isAboutRequest(failure: UpstreamFailure): boolean {
-  if (failure.class === 'invalid') return true;
-  return failure.class === 'refused' && failure.scope !== 'kek' && failure.condition !== undefined;
+/** `ok` after an answer about what was asked and not about the KEK: a wrapped DEK that is none, one version or partition that somebody disabled. */
+function stateAfter({ class: failureClass, scope, condition }: UpstreamFailure): KekHealth['state'] {
+  if (failureClass === 'invalid') return 'ok';
+  return failureClass === 'refused' && scope !== 'kek' && condition !== undefined ? 'ok' : failureClass;
 }
 
 function patienceMs(retryAfterMs: number): number {

@@ -1,5 +1,4 @@
 import { systemClock } from '../keyring/clock.ts';
-import type { Dek } from '../keyring/dek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import type { Call } from './call.ts';
 import { keyState, ROLES } from './key-state.ts';
@@ -8,6 +7,7 @@ import { authorize, checkKeyName } from './request.ts';
 import { duration, timestamp } from './time.ts';
 
 const SUITE_NAMES: Readonly<Record<number, string>> = { 1: 'SUITE_XAES_256_GCM', 2: 'SUITE_AES_256_GCM' };
+
 /** A key's public facts, from memory: no upstream is asked. */
 export function describeKey(request: { key: string }, call: Call, parts: Parts): object {
   checkKeyName('key', request.key);
@@ -17,20 +17,19 @@ export function describeKey(request: { key: string }, call: Call, parts: Parts):
 /** DescribeKeyResponse. */
 export function keyFacts(keyring: Keyring): object {
   const { cache, partitionBy } = keyring.options;
-  const encrypting = [...keyring.encrypting.all()];
-  const held = [...keyring.all()];
+  const counts = keyring.counts();
   return {
     ...keySummary(keyring),
     ttl: duration(cache.ttlMs),
     grace: duration(cache.mode === 'startup' ? Number.POSITIVE_INFINITY : cache.graceMs),
     rotate_after: duration(cache.rotateAfterMs),
     partition_by: partitionBy,
-    partitions: String(new Set(held.map((dek) => dek.partitionKey)).size),
-    encrypting_deks: String(encrypting.length),
-    decrypting_deks: String(held.length - encrypting.length),
-    oldest_encrypting_dek_age: oldest(encrypting, (dek) => dek.loadedAtMs),
-    oldest_verification_age: oldest(held, (dek) => dek.verifiedAtMs),
-    as_of: timestamp(systemClock.wallMs()),
+    partitions: String(counts.partitions),
+    encrypting_deks: String(counts.encrypting),
+    decrypting_deks: String(counts.decrypting),
+    oldest_encrypting_dek_age: age(counts.oldestLoadedAtMs),
+    oldest_verification_age: age(counts.oldestVerifiedAtMs),
+    as_of: timestamp(counts.asOfMs),
   };
 }
 
@@ -50,9 +49,7 @@ export function keySummary(keyring: Keyring): object {
   };
 }
 
-/** Of any number of DEKs: so many are no arguments of Math.min. */
-export function oldest(deks: readonly Dek[], since: (dek: Dek) => number): object | undefined {
-  if (deks.length === 0) return undefined;
-  const first = deks.reduce((least, dek) => Math.min(least, since(dek)), Number.POSITIVE_INFINITY);
-  return duration(systemClock.bootMs() - first);
+/** Since a moment of CLOCK_BOOTTIME. */
+function age(sinceMs: number | undefined): object | undefined {
+  return sinceMs === undefined ? undefined : duration(systemClock.bootMs() - sinceMs);
 }

@@ -9,6 +9,7 @@ import { Counters } from './counters.ts';
 import { decide, rotationOverdue, type Verdict } from './decide.ts';
 import { DecryptingDeks } from './decrypting-deks.ts';
 import type { Dek } from './dek.ts';
+import { DekCounter, type DekCounts } from './dek-counts.ts';
 import { DekUnwrapper } from './dek-unwrapper.ts';
 import { EncryptingDeks } from './encrypting-deks.ts';
 import { fromUpstream, keyRefused } from './failures.ts';
@@ -44,6 +45,7 @@ export class Keyring {
   readonly #shared: Shared;
   readonly #caches: boolean;
   readonly #underway = new Underway();
+  readonly #counter: DekCounter;
 
   constructor(options: KeyOptions, shared: Shared) {
     if (!isKeyName(options.name)) throw invalidField('keys', `"${options.name}" is not a key name`);
@@ -52,6 +54,7 @@ export class Keyring {
     this.#shared = shared;
     this.#caches = options.cache.mode === 'session' || options.cache.mode === 'startup';
     this.state = keyState(this.options);
+    this.#counter = new DekCounter(() => this.all(), shared.clock);
     const unwrapper = new DekUnwrapper(this.options, this.counters, shared, this.#underway);
     this.decrypting = new DecryptingDeks(this.options, this.counters, shared, unwrapper);
     this.rewrapper = new Rewrapper(this.options, this.counters, shared, unwrapper);
@@ -198,6 +201,11 @@ export class Keyring {
   close(): void {
     this.encrypting.close();
     this.decrypting.close();
+  }
+
+  /** Of many DEKs the counts may be some seconds old; they say. */
+  counts(): DekCounts {
+    return this.#counter.counts(this.encrypting.size + this.decrypting.size);
   }
 
   *all(): Iterable<Dek> {

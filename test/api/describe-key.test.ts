@@ -1,7 +1,4 @@
 import test from 'ava';
-import { oldest } from '../../src/api/describe-key.ts';
-import { systemClock } from '../../src/keyring/clock.ts';
-import type { Dek } from '../../src/keyring/dek.ts';
 import { AUDITOR, CUSTODIAN, makeApi, makeCall, OPERATOR, STRANGER, USER } from './parts.ts';
 
 test('a key’s public facts, before and after it is used', async (t) => {
@@ -37,17 +34,4 @@ test('every role of the key may ask; nobody else', async (t) => {
   t.is((await api.failure('DescribeKey', { key: 'orders' }, makeCall(STRANGER))).reason, 'POLICY_DENIED');
   t.is((await api.failure('DescribeKey', { key: 'hidden' })).reason, 'POLICY_DENIED');
   t.like(await api.failure('DescribeKey', { key: '' }), { reason: 'INVALID_REQUEST', metadata: { field: 'key' } });
-});
-
-test('the oldest of more DEKs than a function takes arguments', (t) => {
-  const dek = { loadedAtMs: systemClock.bootMs() - 60_000 } as Dek;
-  const age = oldest(
-    [dek, ...Array<Dek>(300_000).fill({ loadedAtMs: Number.MAX_SAFE_INTEGER } as Dek)],
-    (one) => one.loadedAtMs,
-  );
-  t.like(age, { seconds: '60' });
-  t.is(
-    oldest([], () => 0),
-    undefined,
-  );
 });

@@ -6,40 +6,91 @@ import type { Socket } from 'node:net';
  */
 const MAX_CALLS_A_TURN = 64;
 
-/** Who has begun so many calls is not read from until all others had their turn. */
+/** Time that one uid's handlers may take in one turn until they return, whatever they do: a batch can cost as much as a thousand calls. */
+const MAX_HANDLER_MS_A_TURN = 5;
+
+/** A call whose request has come. */
+export interface Work {
+  run(): void;
+}
+
+/** What one uid has had of the present turn. */
+export class Share {
+  readonly sockets = new Set<Socket>();
+  /** Calls whose turn has not come; no more than its connections have streams. */
+  waiting: Work[] = [];
+  begun = 0;
+  handlerMs = 0;
+  /** It has had some of this turn. */
+  active = false;
+}
+
+/**
+ * Who has begun so many calls, or taken so much time, is not read from until all others had their turn, and what it has sent waits. The
+ * price is a look at the clock before and after each handler.
+ */
 export class FairTurns {
-  readonly #sockets = new Map<number, Set<Socket>>();
-  readonly #begun = new Map<number, number>();
-  readonly #stopped = new Set<Socket>();
+  readonly #shares = new Map<number, Share>();
+  #active: Share[] = [];
+  #stopped = new Set<Socket>();
   /** Those that began calls in this turn. */
-  readonly #served = new Set<Socket>();
-  #turnEnds = false;
+  #served = new Set<Socket>();
 
   /** Once node:http2 reads from `socket`: bytes that anybody else has read it takes in a way that can end the process (see server.ts). */
   add(uid: number, socket: Socket): void {
-    const sockets = this.#sockets.get(uid) ?? new Set();
-    this.#sockets.set(uid, sockets.add(socket));
+    const share = this.#shareOf(uid);
+    share.sockets.add(socket);
     socket.once('close', () => {
-      sockets.delete(socket);
-      if (sockets.size === 0) this.#sockets.delete(uid);
+      share.sockets.delete(socket);
+      if (share.sockets.size === 0 && this.#shares.get(uid) === share) this.#shares.delete(uid);
     });
   }
 
   /** At each call of `uid` on `socket`. */
-  begin(uid: number, socket: Socket): void {
-    if (!this.#turnEnds) {
-      this.#turnEnds = true;
-      // Runs when each connection that had something to read was read once.
-      setImmediate(() => this.#nextTurn());
-    }
+  begin(uid: number, socket: Socket): Share {
+    const share = this.#shareOf(uid);
+    this.#activate(share);
     this.#served.add(socket);
-    const begun = (this.#begun.get(uid) ?? 0) + 1;
-    this.#begun.set(uid, begun);
     // Once more at each multiple: node:http2 starts reading by itself when a write has ended.
-    if (begun % MAX_CALLS_A_TURN === 0) this.#stop(this.#sockets.get(uid) ?? []);
+    if (++share.begun % MAX_CALLS_A_TURN === 0) this.#stop(share);
+    return share;
   }
 
-  #stop(sockets: Iterable<Socket>): void {
+  /** Runs `work` now, or in the uid's next turn when it has had its time in this one. */
+  run(share: Share, work: Work): void {
+    this.#activate(share);
+    if (share.waiting.length === 0 && share.handlerMs < MAX_HANDLER_MS_A_TURN) {
+      this.#work(share, work);
+      return;
+    }
+    share.waiting.push(work);
+    this.#stop(share);
+  }
+
+  #shareOf(uid: number): Share {
+    let share = this.#shares.get(uid);
+    if (share === undefined) {
+      share = new Share();
+      this.#shares.set(uid, share);
+    }
+    return share;
+  }
+
+  #activate(share: Share): void {
+    if (share.active) return;
+    share.active = true;
+    // Runs when each connection that had something to read was read once.
+    if (this.#active.push(share) === 1) setImmediate(() => this.#nextTurn());
+  }
+
+  #work(share: Share, work: Work): void {
+    const startMs = performance.now();
+    work.run();
+    share.handlerMs += performance.now() - startMs;
+    if (share.handlerMs >= MAX_HANDLER_MS_A_TURN) this.#stop(share);
+  }
+
+  #stop({ sockets }: Share): void {
     for (const socket of sockets) {
       handleOf(socket)?.readStop();
       this.#stopped.add(socket);
@@ -47,13 +98,31 @@ export class FairTurns {
   }
 
   #nextTurn(): void {
-    this.#turnEnds = false;
-    this.#begun.clear();
+    const [active, stopped, served] = [this.#active, this.#stopped, this.#served];
+    this.#active = [];
+    this.#stopped = new Set();
+    this.#served = new Set();
+    for (const share of active) {
+      share.active = false;
+      share.begun = 0;
+      share.handlerMs = 0;
+    }
+    for (const share of active) if (share.waiting.length > 0) this.#workOff(share);
+    const start = (socket: Socket): void => {
+      // Stopped again by what has waited.
+      if (!this.#stopped.has(socket)) handleOf(socket)?.readStart();
+    };
     // libuv reads first what was started first: within one uid whoever was not served comes before those who were.
-    for (const socket of this.#stopped) if (!this.#served.has(socket)) handleOf(socket)?.readStart();
-    for (const socket of this.#stopped) if (this.#served.has(socket)) handleOf(socket)?.readStart();
-    this.#stopped.clear();
-    this.#served.clear();
+    for (const socket of stopped) if (!served.has(socket)) start(socket);
+    for (const socket of stopped) if (served.has(socket)) start(socket);
+  }
+
+  #workOff(share: Share): void {
+    this.#activate(share);
+    const { waiting } = share;
+    let done = 0;
+    while (done < waiting.length && share.handlerMs < MAX_HANDLER_MS_A_TURN) this.#work(share, waiting[done++]!);
+    share.waiting = waiting.slice(done);
   }
 }
 

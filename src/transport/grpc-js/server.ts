@@ -75,7 +75,7 @@ class GrpcJsServer implements TransportServer {
   constructor(options: ServerOptions) {
     this.#connections = new Connections(options);
     this.#open = new OpenCalls(options.tickMs ?? TICK_MS);
-    this.#routes = routes(options, this.#open);
+    this.#routes = routes(options, this.#open, this.#turns);
     this.#server = new Server({
       'grpc.max_receive_message_length': options.maxMessageBytes,
       'grpc.max_concurrent_streams': MAX_CONCURRENT_STREAMS,
@@ -158,10 +158,10 @@ class GrpcJsServer implements TransportServer {
     const peer = this.#connections.peer(base.getConnectionInfo().remoteAddress);
     if (peer === undefined) return refusedCall(base);
     const { uid } = peer.principal;
-    this.#turns.begin(uid, peer.socket);
+    const share = this.#turns.begin(uid, peer.socket);
     const route = this.#routes.get(path);
     if (route === undefined) return this.#libraryCall(base, peer);
-    return new UnaryCall(base, route, peer, !this.#connections.admits(peer));
+    return new UnaryCall(base, route, peer, !this.#connections.admits(peer), share);
   }
 
   #libraryCall(base: ServerInterceptingCallInterface, { memory }: Peer): ServerInterceptingCall {
@@ -189,7 +189,7 @@ function refusedCall(base: ServerInterceptingCallInterface): ServerInterceptingC
   });
 }
 
-function routes(options: ServerOptions, open: OpenCalls): Map<string, Route> {
+function routes(options: ServerOptions, open: OpenCalls, turns: FairTurns): Map<string, Route> {
   const found = new Map<string, Route>();
   for (const service of options.services) {
     for (const [name, { path, responseSerialize }] of Object.entries(service.definition)) {
@@ -201,6 +201,7 @@ function routes(options: ServerOptions, open: OpenCalls): Map<string, Route> {
         toStatus: options.toStatus,
         maxMessageBytes: options.maxMessageBytes,
         open,
+        turns,
       });
     }
   }

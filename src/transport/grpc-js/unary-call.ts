@@ -5,6 +5,7 @@ import { DekdError } from '../../errors.ts';
 import type { Principal } from '../principal.ts';
 import { type Call, type Handler, MalformedMessage, type RpcStatus } from '../transport.ts';
 import type { Peer } from './connections.ts';
+import type { FairTurns, Share, Work } from './fair-turns.ts';
 import type { IncomingMessage } from './incoming-message.ts';
 import { MessageDecoder, streamOf } from './message-decoder.ts';
 import type { OpenCalls } from './open-calls.ts';
@@ -19,6 +20,7 @@ export interface Route {
   readonly toStatus: (thrown: unknown, call: Call) => RpcStatus;
   readonly maxMessageBytes: number;
   readonly open: OpenCalls;
+  readonly turns: FairTurns;
 }
 
 export type Status = Parameters<ServerInterceptingCallInterface['sendStatus']>[0];
@@ -36,13 +38,14 @@ const OK: Status = { code: 0, details: 'OK', metadata: null };
  * What is zeroed: the request's bytes as they came (MessageDecoder) and as they were decoded, `wipeLater`, the serialised response and
  * its frame. Out of reach: node:http2's own buffers, and, of a compressed request, its compressed form.
  */
-export class UnaryCall extends ServerInterceptingCall implements Call {
+export class UnaryCall extends ServerInterceptingCall implements Call, Work {
   readonly principal: Principal;
   readonly #base: ServerInterceptingCallInterface;
   readonly #sendStatus: ServerInterceptingCallInterface['sendStatus'];
   readonly #route: Route;
   readonly #decoder: MessageDecoder;
   readonly #denied: boolean;
+  readonly #share: Share;
   /** When OpenCalls ends it: while it is received, and while its reply is unread. */
   dueTick: number;
   #metadata: Metadata = NO_METADATA;
@@ -62,8 +65,15 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
   #over = false;
 
   /** `denied`: no rule can allow it anything, so that not a byte of its message is read. */
-  constructor(base: ServerInterceptingCallInterface, route: Route, { principal, memory }: Peer, denied: boolean) {
+  constructor(
+    base: ServerInterceptingCallInterface,
+    route: Route,
+    { principal, memory }: Peer,
+    denied: boolean,
+    share: Share,
+  ) {
     super(base);
+    this.#share = share;
     this.principal = principal;
     this.#denied = denied;
     this.#decoder = MessageDecoder.install(base, memory, route.maxMessageBytes);
@@ -145,7 +155,10 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
     if (this.#ended) return;
     if (this.#request === undefined) this.#fail(new MalformedMessage('', 'is missing'));
     else if (this.#request.failure !== undefined) this.#fail(this.#request.failure);
-    else this.#run(this.#request.message);
+    else {
+      this.dueTick = Number.POSITIVE_INFINITY;
+      this.#route.turns.run(this.#share, this);
+    }
   }
 
   /** grpc-js says so at the end of every call, and when the caller cancels or disappears. */
@@ -170,9 +183,12 @@ export class UnaryCall extends ServerInterceptingCall implements Call {
     stream.once('close', () => open.delete(this));
   }
 
-  #run(message: unknown): void {
+  /** The handler, when it is the caller's turn. */
+  run(): void {
+    // Cancelled, or out of time, meanwhile: its request is zeroed.
+    if (this.#ended || this.#request === undefined) return;
+    const { message } = this.#request;
     this.#running = true;
-    this.dueTick = Number.POSITIVE_INFINITY;
     let result: unknown;
     try {
       result = this.#route.handler(message, this);

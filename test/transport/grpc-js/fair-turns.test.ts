@@ -63,3 +63,38 @@ test('each 64 more stop them again, and they start once', async (t) => {
   await turn();
   t.deepEqual(seen, ['stop', 'stop', 'start']);
 });
+
+/** A handler that takes so long. */
+function work(name: string, ms: number, done: string[]) {
+  return {
+    run: () => {
+      done.push(name);
+      const endMs = performance.now() + ms;
+      while (performance.now() < endMs);
+    },
+  };
+}
+
+test('a uid whose handlers took 5 ms waits, with what it has sent, until the others had their turn', async (t) => {
+  const turns = new FairTurns();
+  const done: string[] = [];
+  const [costly, cheap] = [stubSocket(), stubSocket()];
+  turns.add(1, costly.socket);
+  turns.add(2, cheap.socket);
+  const share = turns.begin(1, costly.socket);
+  for (const name of ['a', 'b', 'c']) turns.run(share, work(name, 6, done));
+  t.deepEqual(done, ['a']);
+  t.deepEqual([...new Set(costly.seen)], ['stop']);
+  turns.run(turns.begin(2, cheap.socket), work('other', 0, done));
+  t.deepEqual(done, ['a', 'other']);
+  t.deepEqual(cheap.seen, []);
+  await turn();
+  t.deepEqual(done, ['a', 'other', 'b']);
+  t.false(costly.seen.includes('start'));
+  // What comes meanwhile does not overtake.
+  turns.run(share, work('d', 0, done));
+  for (let count = 0; count < 3; count++) await turn();
+  t.deepEqual(done, ['a', 'other', 'b', 'c', 'd']);
+  t.is(costly.seen.at(-1), 'start');
+  t.is(costly.seen.filter((seen) => seen === 'start').length, 1);
+});

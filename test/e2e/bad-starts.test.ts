@@ -98,7 +98,8 @@ test('a second agent on the same socket, or on the same keystore', async (t) => 
 
   const path = (name: string) => ({ path: join(place.directory, name) });
   place.configure({ listen: { agent: path('agent-2.sock'), admin: path('admin-2.sock') } });
-  const locked = /keystore .*: another agent has it open; stop that one, or give this one a directory of its own/;
+  const locked =
+    /keystore .*: another process \(an agent or dekctl\) has it open; stop it or wait for it, or use another directory/;
   await refuses(t, place, locked);
   // The first one has noticed nothing.
   const { ciphertext } = message;

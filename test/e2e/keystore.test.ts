@@ -38,7 +38,7 @@ test('disaster: the directory is gone, the backup and the root key bring everyth
   // The store of a running agent is checked by nobody else.
   const used = await dekctl(['keystore', 'check', '--directory', directory, '--root-key', place.rootKeyFile]);
   t.is(used.code, 6);
-  t.regex(used.stderr.toString(), /another agent has it open/);
+  t.regex(used.stderr.toString(), /another process \(an agent or dekctl\) has it open/);
   t.is(await decrypt(agent, first), 'first');
   t.is((await agent.stop()).code, 0);
 

@@ -1,6 +1,7 @@
+import { DekdError } from '../../errors.ts';
 import { checkKeystore, type KeystoreReport, refuseDamaged } from './check.ts';
 import { type KeystoreDatabase, openDatabase } from './database.ts';
-import { keystoreFault, openingError } from './errors.ts';
+import { openingError } from './errors.ts';
 import { readRootKeyKdf } from './head.ts';
 import type { RootKeySource } from './options.ts';
 import { newRootKeyKdf } from './root-key-kdf.ts';
@@ -37,7 +38,10 @@ function rekey(database: KeystoreDatabase, from: RootKeySource, to: RootKeySourc
     const kdf = newRootKeyKdf(to);
     const next = hold(openStoreKeys(to, { directory, kdf, isNew: true }));
     if (next.rootKeyId.equals(keys.rootKeyId)) {
-      throw keystoreFault(directory, 'the new root key is the old one; nothing was changed');
+      throw new DekdError(
+        'INVALID_REQUEST',
+        `keystore ${directory}: the new root key is the old one; nothing was changed`,
+      );
     }
     store.rekey(next, kdf);
   } finally {

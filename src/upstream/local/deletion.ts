@@ -16,7 +16,7 @@ export function checkDeletionRequest({ by, waitingPeriodMs, custodians }: Deleti
   if (!(Number.isSafeInteger(waitingPeriodMs) && days >= MIN_WAITING_DAYS && days <= MAX_WAITING_DAYS)) {
     throw invalidField(
       'waiting_period',
-      `is ${inDays(waitingPeriodMs)}, ${MIN_WAITING_DAYS} to ${MAX_WAITING_DAYS} days are allowed`,
+      `is ${periodText(waitingPeriodMs)}, ${MIN_WAITING_DAYS} to ${MAX_WAITING_DAYS} days are allowed`,
     );
   }
   if (by === '' || !(Number.isSafeInteger(custodians) && custodians >= 1)) {
@@ -74,12 +74,14 @@ export function stateBefore({ state, stateBefore: before }: KekRecord): 'active'
 function otherPeriod(name: string, asked: DeletionRecord, request: DeletionRequest): Error {
   return invalidField(
     'waiting_period',
-    `is ${inDays(request.waitingPeriodMs)}, but ${asked.requestedBy.join(' and ')} asked to delete KEK ${name} ` +
-      `after ${inDays(asked.waitingPeriodMs)}; ask for the same, or cancel that deletion first`,
+    `is ${periodText(request.waitingPeriodMs)}, but ${asked.requestedBy.join(' and ')} asked to delete KEK ${name} ` +
+      `after ${periodText(asked.waitingPeriodMs)}; ask for the same, or cancel that deletion first`,
   );
 }
 
-function inDays(ms: number): string {
-  const days = Math.round((ms / DAY_MS) * 100) / 100;
+/** Days where they are whole, else as the request has it: in seconds. */
+function periodText(ms: number): string {
+  const days = ms / DAY_MS;
+  if (!Number.isSafeInteger(days)) return `${ms / 1000}s`;
   return `${days} ${days === 1 ? 'day' : 'days'}`;
 }

@@ -16,6 +16,8 @@ interface Problem {
   readonly text: string;
 }
 
+const DISK_FULL: Problem = { reason: 'UPSTREAM_UNAVAILABLE', text: 'the disk is full; free some space and try again' };
+
 /** The keystore in `directory` is damaged or not what it should be; never repaired silently. */
 export function keystoreFault(directory: string, problem: string, cause?: unknown): DekdError {
   return new DekdError('UPSTREAM_FAULT', `keystore ${directory}: ${problem}`, { cause });
@@ -101,13 +103,13 @@ function sqliteProblem(resultCode: number, message: string): Problem {
     case SQLITE.BUSY:
       return {
         reason: 'UPSTREAM_UNAVAILABLE',
-        text: 'another agent has it open; stop that one, or give this one a directory of its own',
+        text: 'another process (an agent or dekctl) has it open; stop it or wait for it, or use another directory',
       };
     case SQLITE.READONLY:
     case SQLITE.CANTOPEN:
       return notWritable(message);
     case SQLITE.FULL:
-      return { reason: 'UPSTREAM_UNAVAILABLE', text: 'the disk is full; free some space and try again' };
+      return DISK_FULL;
     case SQLITE.CORRUPT:
     case SQLITE.NOTADB:
       return {
@@ -127,7 +129,7 @@ function fileProblem(code: string, message: string): Problem | undefined {
       return notWritable(code);
     case 'ENOSPC':
     case 'EDQUOT':
-      return { reason: 'UPSTREAM_UNAVAILABLE', text: 'the disk is full; free some space and try again' };
+      return DISK_FULL;
     case 'ENOTDIR':
     case 'EEXIST':
       return { reason: 'INVALID_REQUEST', text: 'is, or lies below, a file that is not a directory; name another one' };

@@ -53,5 +53,12 @@ test('both root keys must be named, and no agent may have the store', async (t) 
   await openPlace(t, place.options);
   const used = await change(place, '--old-root-key', place.rootKeyFile, '--new-root-key', place.rootKeyFile);
   t.is(used.code, 6);
-  t.regex(used.stderr, /another agent has it open; stop that one/);
+  t.regex(used.stderr, /another process .* has it open/);
+});
+
+test('the root key that the store has already is a usage error', async (t) => {
+  const place = await makeStore(t);
+  const same = await change(place, '--old-root-key', place.rootKeyFile, '--new-root-key', place.rootKeyFile);
+  t.is(same.code, 2);
+  t.regex(same.stderr, /^dekctl: keystore \S+: the new root key is the old one; nothing was changed\n$/);
 });

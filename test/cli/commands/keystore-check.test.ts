@@ -81,7 +81,7 @@ test('another root key, no store and a store in use are one line each', async (t
   t.is(used.code, 6);
   t.is(
     used.stderr,
-    `dekctl: keystore ${place.directory}: another agent has it open; stop that one, or give this one a directory of its own\n`,
+    `dekctl: keystore ${place.directory}: another process (an agent or dekctl) has it open; stop it or wait for it, or use another directory\n`,
   );
   await upstream.close();
   writeFileSync(place.rootKeyFile, randomBytes(32));

@@ -97,7 +97,9 @@ test('a store in use, a damaged one and none at all are left alone', async (t) =
   const place = await makeStore(t);
   const to = { file: newFile(place, randomBytes(32), 'new') };
   const upstream = await openPlace(t, place.options);
-  t.throws(() => changeRootKey(place.directory, place.options.rootKey, to), { message: /another agent has it open/ });
+  t.throws(() => changeRootKey(place.directory, place.options.rootKey, to), {
+    message: /another process \(an agent or dekctl\) has it open/,
+  });
   await upstream.close();
   edit(place, (connection) => connection.exec(`UPDATE kek SET labels = '[]'; UPDATE kek_version SET created_at = 1`));
   t.throws(() => changeRootKey(place.directory, place.options.rootKey, to), {

@@ -182,7 +182,7 @@ test('while an agent has it open, nothing is read', async (t) => {
   await openPlace(t, place.options);
   t.throws(() => check(place), {
     name: 'DekdError',
-    message: `keystore ${place.directory}: another agent has it open; stop that one, or give this one a directory of its own`,
+    message: `keystore ${place.directory}: another process (an agent or dekctl) has it open; stop it or wait for it, or use another directory`,
   });
 });
 

@@ -37,8 +37,8 @@ test('an agent in another process is refused while the first one runs', async (t
   const place = await makeStore(t);
   const upstream = await openPlace(t, place.options);
   const refusal =
-    `upstream store: keystore ${place.directory}: another agent has it open; ` +
-    'stop that one, or give this one a directory of its own';
+    `upstream store: keystore ${place.directory}: another process (an agent or dekctl) has it open; ` +
+    'stop it or wait for it, or use another directory';
   t.is(runChild('open', place.options), refusal);
   await upstream.createKek('still-works', new Map(), 'uid 2001');
   t.is(runChild('open', place.options), refusal);
@@ -68,9 +68,12 @@ test('a file that was replaced between its opening and its locking is refused', 
 test('a second upstream on the same directory is refused in the same process', async (t) => {
   const place = await makeStore(t);
   const upstream = await openPlace(t, place.options);
-  await t.throwsAsync(openPlace(t, place.options), { name: 'DekdError', message: /another agent has it open/ });
+  await t.throwsAsync(openPlace(t, place.options), {
+    name: 'DekdError',
+    message: /another process \(an agent or dekctl\) has it open/,
+  });
   // The failed attempt must not have dropped the first one's lock.
-  t.regex(String(runChild('open', place.options)), /another agent has it open/);
+  t.regex(String(runChild('open', place.options)), /another process \(an agent or dekctl\) has it open/);
   t.is((await upstream.createKek('still-works', new Map(), 'uid 2001')).state, 'active');
 });
 
@@ -86,7 +89,7 @@ test('an agent that was killed leaves a store that opens, and no lock', async (t
   const child = spawn(process.execPath, ['--no-warnings', '-e', script, place.database]);
   const ended = new Promise((resolve) => child.once('exit', resolve));
   await new Promise((resolve) => child.stdout.once('data', resolve));
-  t.regex(String(runChild('open', place.options)), /another agent has it open/);
+  t.regex(String(runChild('open', place.options)), /another process \(an agent or dekctl\) has it open/);
   child.kill('SIGKILL');
   await ended;
   t.true(existsSync(`${place.database}-journal`));

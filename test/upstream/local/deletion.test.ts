@@ -22,7 +22,7 @@ test('a waiting period has 7 to 30 days', (t) => {
   for (const days of [0, 6.999, 30.001, 31, -7, Number.NaN, Number.POSITIVE_INFINITY]) {
     t.throws(() => checkDeletionRequest(asks('uid 1', days)), {
       name: 'DekdError',
-      message: /^waiting_period: is .* days?, 7 to 30 days are allowed$/,
+      message: /^waiting_period: is \S+(s| days?), 7 to 30 days are allowed$/,
     });
   }
   t.throws(() => checkDeletionRequest({ ...asks('uid 1'), waitingPeriodMs: 7 * DAY_MS + 0.5 }), { name: 'DekdError' });
@@ -117,4 +117,15 @@ test('the state to come back to is kept through disabling and deletion', (t) => 
   const disabled = kekRecord('orders', { state: 'disabled', stateBefore: 'archived' });
   t.is(stateBefore(disabled), 'archived');
   t.is(deletionRequested(disabled, asks('uid 1', 7, 1), NOW).stateBefore, 'archived');
+});
+
+test('a waiting period that is not allowed is shown as it was asked for', (t) => {
+  const shown = (waitingPeriodMs: number): string => {
+    const { message } = t.throws(() => checkDeletionRequest({ by: 'uid 1', waitingPeriodMs, custodians: 2 }));
+    return /is (.*), 7 to 30/.exec(message)?.[1] ?? message;
+  };
+  t.is(shown(-1_000), '-1s');
+  t.is(shown(7 * DAY_MS - 1), '604799.999s');
+  t.is(shown(DAY_MS), '1 day');
+  t.is(shown(31 * DAY_MS), '31 days');
 });

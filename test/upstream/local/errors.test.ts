@@ -15,7 +15,7 @@ const sqlite = (errcode: number, message = 'what SQLite says') =>
 const coded = (code: string) => Object.assign(new Error(`${code}: what the system says`), { code });
 
 const OPENING: readonly [unknown, Reason, RegExp][] = [
-  [sqlite(5), 'UPSTREAM_UNAVAILABLE', /another agent has it open/],
+  [sqlite(5), 'UPSTREAM_UNAVAILABLE', /another process \(an agent or dekctl\) has it open/],
   [sqlite(8), 'UPSTREAM_UNAVAILABLE', /cannot be written by uid \d+ \(what SQLite says\); mount it read-write/],
   [sqlite(14), 'UPSTREAM_UNAVAILABLE', /cannot be written by uid/],
   [sqlite(13), 'UPSTREAM_UNAVAILABLE', /the disk is full; free some space/],

@@ -144,7 +144,7 @@ test('an agent that starts while a backup is verified is refused, and nothing st
   t.deepEqual(readdirSync(directory), []);
   outcome.rootKey = options.rootKey;
   restoreKeystore(restoring);
-  const refused = `upstream store: keystore ${directory}: another agent has it open; stop that one, or give this one a directory of its own`;
+  const refused = `upstream store: keystore ${directory}: another process (an agent or dekctl) has it open; stop it or wait for it, or use another directory`;
   t.deepEqual(starts, [refused, refused]);
   t.deepEqual(readdirSync(directory), ['keystore.db']);
   t.deepEqual(await namesIn(t, backup.place, directory), ['carts', 'orders']);
@@ -158,7 +158,7 @@ test('an agent that has just made its store keeps it, and its journal', async (t
   connection.exec('CREATE TABLE one (number INTEGER); BEGIN; INSERT INTO one VALUES (1)');
   for (const replace of [false, true]) {
     t.throws(() => restoreKeystore(optionsFor(backup, directory, { replace })), {
-      message: /another agent has it open/,
+      message: /another process \(an agent or dekctl\) has it open/,
     });
   }
   t.deepEqual(readdirSync(directory), ['keystore.db', 'keystore.db-journal']);
@@ -201,7 +201,7 @@ test('while an agent has the store, it is not replaced', async (t) => {
   const { connection } = openDatabase(place.directory);
   t.teardown(() => connection.close());
   t.throws(() => restoreKeystore(optionsFor(backup, place.directory, { replace: true })), {
-    message: /another agent has it open; stop that one/,
+    message: /another process .* has it open/,
   });
   t.false(existsSync(join(place.directory, REPLACED)));
   t.false(existsSync(`${place.database}.restoring`));

@@ -26,7 +26,7 @@ test('errors are called as the operator called the store', async (t) => {
   t.throws(() => readSnapshot('the backup', place.database), { name: 'DekdError', message: /^keystore the backup: / });
   const { connection } = openDatabase(place.directory);
   t.throws(() => readSnapshot('the backup', place.database), {
-    message: /^keystore the backup: another agent has it open/,
+    message: /^keystore the backup: another process \(an agent or dekctl\) has it open/,
   });
   connection.close();
 });

@@ -55,7 +55,7 @@ function passphraseFile(source: { file: string } | { credential: string }, use: 
 const PUT_BACK = 'put back the root key that the store was made with: nothing else opens its KEKs';
 
 /** As a command, for messages. */
-export function howToMake(file: string): string {
+function howToMake(file: string): string {
   return `make one with: head -c ${ROOT_KEY_BYTES} /dev/urandom > ${file} && chmod 600 ${file}`;
 }
 

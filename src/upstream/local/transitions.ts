@@ -71,7 +71,7 @@ export const VERSION_TRANSITIONS: Readonly<Record<KekVersionState, Readonly<Reco
 };
 
 /** Why a KEK in this state refuses. */
-export const NOT_ACTIVE: Readonly<Record<Exclude<KekState, 'active'>, Reason>> = {
+const NOT_ACTIVE: Readonly<Record<Exclude<KekState, 'active'>, Reason>> = {
   disabled: 'KEY_DISABLED',
   archived: 'KEY_ARCHIVED',
   'pending-deletion': 'KEY_PENDING_DELETION',

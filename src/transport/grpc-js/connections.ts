@@ -9,6 +9,10 @@ const MAX_CONNECTIONS = 1_024;
 const MAX_CONNECTIONS_PER_UID = 256;
 /** Of callers whom no rule names, taken together: enough to hear why they are denied, and for health checks. */
 const MAX_UNKNOWN_CONNECTIONS = 32;
+/** Of one such uid, so that it leaves room for health checks of others. */
+const MAX_UNKNOWN_CONNECTIONS_PER_UID = 8;
+/** When their places are all taken, one that has called nothing for so long gives way, the longest idle first. */
+const UNKNOWN_IDLE_MS = 10_000;
 /** A caller that comes again and again must not fill the log. */
 const REFUSAL_TOLD_EVERY_MS = 60_000;
 
@@ -33,12 +37,15 @@ export class Connections {
   readonly #peers = new Map<string, Peer>();
   readonly #sockets = new Set<Socket>();
   readonly #byUid = new Map<number, Set<Socket>>();
-  #unknown = 0;
+  /** Peers that no rule names, and when they last called (or came), the longest idle first. */
+  readonly #unknown = new Map<Peer, number>();
+  readonly #nowMs: () => number;
   #lastId = 0;
   #refusalTold = Number.NEGATIVE_INFINITY;
 
-  constructor(options: Options) {
+  constructor(options: Options, nowMs: () => number = () => performance.now()) {
     this.#options = options;
+    this.#nowMs = nowMs;
   }
 
   /** Asks the kernel who is calling and names the connection. Undefined, with the socket destroyed, when the kernel does not tell, or there are too many. */
@@ -72,6 +79,11 @@ export class Connections {
     return known || this.#options.admits(principal);
   }
 
+  /** At each of its calls. */
+  called(peer: Peer): void {
+    if (this.#unknown.delete(peer)) this.#unknown.set(peer, this.#nowMs());
+  }
+
   /** Ends when the last connection has closed. */
   async closed(): Promise<void> {
     await Promise.all([...this.#sockets].map((socket) => new Promise((resolve) => socket.once('close', resolve))));
@@ -95,27 +107,47 @@ export class Connections {
     this.#sockets.add(socket);
     const ofUid = this.#byUid.get(uid) ?? new Set();
     this.#byUid.set(uid, ofUid.add(socket));
-    if (!peer.known) this.#unknown++;
+    if (!peer.known) this.#unknown.set(peer, this.#nowMs());
     socket.once('close', () => {
       this.#peers.delete(id);
       this.#sockets.delete(socket);
       ofUid.delete(socket);
       if (ofUid.size === 0) this.#byUid.delete(uid);
-      if (!peer.known) this.#unknown--;
+      this.#unknown.delete(peer);
     });
   }
 
   #excess({ principal: { uid }, known }: Peer): RefusedConnection | undefined {
     if (this.#sockets.size >= MAX_CONNECTIONS) return { uid, scope: 'process', limit: MAX_CONNECTIONS };
-    if (!known && this.#unknown >= MAX_UNKNOWN_CONNECTIONS) {
-      return { uid, scope: 'unknown callers', limit: MAX_UNKNOWN_CONNECTIONS };
-    }
+    const unknown = known ? undefined : this.#excessUnknown(uid);
+    if (unknown !== undefined) return unknown;
     const many = (this.#byUid.get(uid)?.size ?? 0) >= MAX_CONNECTIONS_PER_UID;
     return many ? { uid, scope: 'uid', limit: MAX_CONNECTIONS_PER_UID } : undefined;
   }
 
+  #excessUnknown(uid: number): RefusedConnection | undefined {
+    let ofUid = 0;
+    for (const { principal } of this.#unknown.keys()) if (principal.uid === uid) ofUid++;
+    const limit = MAX_UNKNOWN_CONNECTIONS_PER_UID;
+    if (ofUid >= limit && !this.#makeRoom(uid)) return { uid, scope: 'unknown callers', limit };
+    if (this.#unknown.size < MAX_UNKNOWN_CONNECTIONS || this.#makeRoom()) return undefined;
+    return { uid, scope: 'unknown callers', limit: MAX_UNKNOWN_CONNECTIONS };
+  }
+
+  /** Ends the longest idle connection of those whom no rule names, or of one such uid; false when none is idle. */
+  #makeRoom(uid?: number): boolean {
+    for (const [peer, calledMs] of this.#unknown) {
+      if (this.#nowMs() - calledMs < UNKNOWN_IDLE_MS) return false;
+      if (uid !== undefined && peer.principal.uid !== uid) continue;
+      this.#unknown.delete(peer);
+      peer.socket.destroy();
+      return true;
+    }
+    return false;
+  }
+
   #tell(refused: RefusedConnection): void {
-    const nowMs = performance.now();
+    const nowMs = this.#nowMs();
     if (nowMs - this.#refusalTold < REFUSAL_TOLD_EVERY_MS) return;
     this.#refusalTold = nowMs;
     this.#options.onConnectionRefused(refused);

@@ -158,6 +158,7 @@ class GrpcJsServer implements TransportServer {
     const peer = this.#connections.peer(base.getConnectionInfo().remoteAddress);
     if (peer === undefined) return refusedCall(base);
     const { uid } = peer.principal;
+    if (!peer.known) this.#connections.called(peer);
     const share = this.#turns.begin(uid, peer.socket);
     const route = this.#routes.get(path);
     if (route === undefined) return this.#libraryCall(base, peer);

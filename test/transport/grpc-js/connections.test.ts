@@ -252,19 +252,21 @@ function stubSocket(uid: number): Socket {
 
 function limited(t: ExecutionContext, isKnown: boolean) {
   const told: RefusedConnection[] = [];
-  const connections = new Connections({
-    peerCredentials: (uid) => ({ uid, gid: uid, groups: [] }),
+  const clock = { nowMs: 0 };
+  const options = {
+    peerCredentials: (uid: number) => ({ uid, gid: uid, groups: [] }),
     admits: () => isKnown,
-    onConnectionRefused: (refused) => void told.push(refused),
+    onConnectionRefused: (refused: RefusedConnection) => void told.push(refused),
     requestMemory: new RequestMemory(0),
-  });
+  };
+  const connections = new Connections(options, () => clock.nowMs);
   const open = (uid: number, count: number): Socket[] =>
     Array.from({ length: count }, () => stubSocket(uid)).filter((socket) => {
       const admitted = connections.admit(socket);
       t.is(socket.destroyed, !admitted);
       return admitted;
     });
-  return { open, told };
+  return { connections, clock, open, told };
 }
 
 test('one uid has 256 connections at most, all together 1,024; what is more is closed at once and told once', (t) => {
@@ -286,12 +288,39 @@ test('the process-wide limit of connections is told as such', (t) => {
   t.deepEqual(told, [{ uid: 5, scope: 'process', limit: 1024 }]);
 });
 
-test('callers whom no rule names have 32 connections, all together', (t) => {
+test('callers whom no rule names have 32 connections, all together, and 8 each', (t) => {
   const { open, told } = limited(t, false);
   const first = open(1, 20);
-  t.is(first.length, 20);
-  t.is(open(2, 20).length, 12);
-  t.deepEqual(told, [{ uid: 2, scope: 'unknown callers', limit: 32 }]);
+  t.is(first.length, 8);
+  t.deepEqual(told, [{ uid: 1, scope: 'unknown callers', limit: 8 }]);
+  for (const uid of [2, 3, 4]) t.is(open(uid, 8).length, 8);
+  t.is(open(5, 1).length, 0);
   first[0]?.destroy();
-  t.is(open(3, 2).length, 1);
+  t.is(open(5, 2).length, 1);
+});
+
+test('when their places are taken, the one that has called nothing for longest gives way after 10 s', (t) => {
+  const { clock, connections, open } = limited(t, false);
+  const peers = [1, 2, 3, 4].flatMap((uid) => Array.from({ length: 8 }, () => connections.admit(stubSocket(uid))!));
+  clock.nowMs = 9_999;
+  connections.called(peers[0]!);
+  t.is(open(5, 1).length, 0);
+  clock.nowMs = 10_000;
+  t.is(open(5, 1).length, 1);
+  t.deepEqual(
+    peers.flatMap(({ socket }, at) => (socket.destroyed ? [at] : [])),
+    [1],
+  );
+  // A uid with all of its places taken gets one of its own.
+  t.is(open(4, 1).length, 1);
+  t.true(peers[24]!.socket.destroyed);
+  t.false(peers[0]!.socket.destroyed);
+});
+
+test('a rule’s callers do not give way', (t) => {
+  const { clock, open } = limited(t, true);
+  const first = open(1, 256);
+  clock.nowMs = 1e6;
+  t.is(open(1, 1).length, 0);
+  t.false(first.some(({ destroyed }) => destroyed));
 });

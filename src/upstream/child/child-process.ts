@@ -1,10 +1,10 @@
-import { closeKeyChannel, freeKey, receiveKey, type SlotHandle, sendKey } from '../../crypto/native.ts';
-import { fromNative } from '../../crypto/native-errors.ts';
+import { freeKey, type SlotHandle } from '../../crypto/native.ts';
 import { DekdError } from '../../errors.ts';
 import { UpstreamFailure } from '../failure.ts';
 import type { ChildUpstreamOptions, ProviderFacts } from './child-provider.ts';
 import { readErrorLines } from './error-lines.ts';
 import { encodeFrame, FrameError, FrameReader } from './frames.ts';
+import { KeyChannel } from './key-channel.ts';
 import type { CallRequest, Request } from './messages.ts';
 import { failureOf, parseCallReply, parseOpenReply, parseUnwrapped, ReplyError } from './replies.ts';
 import { scrub } from './scrub.ts';
@@ -50,6 +50,7 @@ export type ReadAnswer<T> = (ok: unknown, dek: SlotHandle | undefined) => T;
 /** One running child. Nothing that it writes is believed: what is no answer to a call ends it at once. */
 export class ChildProcess {
   readonly #spawned: SpawnedChild;
+  readonly #keys: KeyChannel;
   readonly #events: ChildEvents;
   readonly #opened = Promise.withResolvers<readonly string[]>();
   readonly #exited = Promise.withResolvers<void>();
@@ -76,6 +77,7 @@ export class ChildProcess {
 
   private constructor(spawned: SpawnedChild, events: ChildEvents) {
     this.#spawned = spawned;
+    this.#keys = new KeyChannel(spawned.keyFd);
     this.#events = events;
     const { process, control, errors } = spawned;
     const reader = new FrameReader();
@@ -187,13 +189,13 @@ export class ChildProcess {
     this.#spawned.control.write(frame);
   }
 
+  /** A child that takes no key is of no use. */
   #sendKey(id: number, dek: SlotHandle): void {
     try {
-      sendKey(this.#spawned.keyFd, id, dek);
+      this.#keys.send(id, dek);
     } catch (error) {
-      if ((error as { code?: unknown }).code !== 'ERR_SYSTEM') throw fromNative(error);
-      this.kill(`it takes no key: ${(error as Error).message}`);
-      throw this.#gone();
+      if (error instanceof UpstreamFailure) this.kill(error.message);
+      throw error;
     }
   }
 
@@ -253,23 +255,10 @@ export class ChildProcess {
       return;
     }
     parseUnwrapped(ok);
-    const dek = this.#receiveKey(id);
+    const dek = this.#keys.receive(id);
     if (dek instanceof Error) call.reject(dek);
     else if (isGivenUp) freeKey(dek);
     else call.resolve(ok, dek);
-  }
-
-  /** Our own shortage of memory is the caller's to know. */
-  #receiveKey(id: number): SlotHandle | DekdError {
-    try {
-      return receiveKey(this.#spawned.keyFd, id, 'dek');
-    } catch (error) {
-      const { code } = error as { code?: unknown };
-      if (code === 'ERR_NO_KEY' || code === 'ERR_KEY_PACKET' || code === 'ERR_SYSTEM') {
-        throw new ReplyError(`no key of call ${id} on the key channel`);
-      }
-      return fromNative(error);
-    }
   }
 
   #forget(id: number): void {
@@ -297,7 +286,7 @@ export class ChildProcess {
     this.#state = 'ended';
     for (const timer of this.#timers) clearTimeout(timer);
     this.#spawned.control.destroy();
-    closeKeyChannel(this.#spawned.keyFd);
+    this.#keys.close();
     this.#exited.resolve();
   }
 

@@ -22,6 +22,7 @@ function addEncrypt(dekctl: Command): void {
     .option('--in <file>', 'read the plaintext from a file')
     .option('--out <file>', 'write the ciphertext to a file')
     .option('--force', 'write bytes even to a terminal')
+    .option('--dry-run', 'say whether it would be served, encrypt nothing')
     .action(async (_, command: Command) => {
       const { encrypt } = await import('./commands/encrypt.ts');
       await encrypt(command.optsWithGlobals<EncryptFlags>());
@@ -35,6 +36,7 @@ function addDecrypt(dekctl: Command): void {
     .option('--in <file>', 'read the ciphertext from a file')
     .option('--out <file>', 'write the plaintext to a new file of mode 0600')
     .option('--force', 'write the plaintext even to a terminal or over an existing file')
+    .option('--dry-run', 'say whether it would be served, decrypt nothing')
     .action(async (_, command: Command) => {
       const { decrypt } = await import('./commands/decrypt.ts');
       await decrypt(command.optsWithGlobals<DecryptFlags>());
@@ -50,6 +52,7 @@ function addGenerateDataKey(dekctl: Command): void {
     .option('--out <file>', 'write the clear data key to a new file of mode 0600')
     .option('--without-plaintext', 'make the encrypted data key only')
     .option('--force', 'write the clear data key even to a terminal or over an existing file')
+    .option('--dry-run', 'say whether it would be served, make nothing')
     .action(async (_, command: Command) => {
       const { generateDataKey } = await import('./commands/generate-data-key.ts');
       await generateDataKey(command.optsWithGlobals<GenerateDataKeyFlags>());

@@ -1,4 +1,5 @@
 import { callAgent } from '../client.ts';
+import { showDryRun } from '../dry-run.ts';
 import { associatedData, type BindingFlags, checkUtf8, type GlobalFlags, parsePairs } from '../flags.ts';
 import { MAX_ENVELOPE_BYTES, readInput } from '../input.ts';
 import { jsonDocument } from '../json-document.ts';
@@ -9,16 +10,18 @@ export interface DecryptFlags extends GlobalFlags, BindingFlags {
   readonly in?: string;
   readonly out?: string;
   readonly force?: boolean;
+  readonly dryRun?: boolean;
 }
 
 interface DecryptResponse {
   readonly plaintext: Buffer;
+  readonly key: string;
   readonly [field: string]: unknown;
 }
 
 export async function decrypt(flags: DecryptFlags): Promise<void> {
   const output: Output = { what: 'plaintext', kind: 'secret', file: flags.out, force: flags.force === true };
-  checkOutput(output);
+  if (flags.dryRun !== true) checkOutput(output);
   checkUtf8('--expected-key', flags.expectedKey);
   const encryptionContext = parsePairs('--context', flags.context);
   const data = associatedData(flags);
@@ -33,8 +36,10 @@ export async function decrypt(flags: DecryptFlags): Promise<void> {
         encryption_context: encryptionContext,
         associated_data: data,
         expected_key: flags.expectedKey ?? '',
+        dry_run: flags.dryRun === true,
       },
     });
+    if (flags.dryRun === true) return showDryRun(flags, response);
     try {
       writeOutput(output, flags.json === true ? jsonDocument(response) : response.plaintext);
     } finally {

@@ -1,4 +1,5 @@
 import { callAgent } from '../client.ts';
+import { showDryRun } from '../dry-run.ts';
 import { associatedData, type BindingFlags, checkUtf8, type GlobalFlags, parsePairs } from '../flags.ts';
 import { MAX_PLAINTEXT_BYTES, readInput } from '../input.ts';
 import { jsonDocument, publicJson } from '../json-document.ts';
@@ -9,10 +10,12 @@ export interface EncryptFlags extends GlobalFlags, BindingFlags {
   readonly in?: string;
   readonly out?: string;
   readonly force?: boolean;
+  readonly dryRun?: boolean;
 }
 
 interface EncryptResponse {
   readonly ciphertext: Buffer;
+  readonly key: string;
 }
 
 export async function encrypt(flags: EncryptFlags): Promise<void> {
@@ -22,7 +25,7 @@ export async function encrypt(flags: EncryptFlags): Promise<void> {
     file: flags.out,
     force: flags.force === true,
   };
-  checkOutput(output);
+  if (flags.dryRun !== true) checkOutput(output);
   checkUtf8('--key', flags.key);
   const encryptionContext = parsePairs('--context', flags.context);
   const data = associatedData(flags);
@@ -32,8 +35,15 @@ export async function encrypt(flags: EncryptFlags): Promise<void> {
       socket: 'agent',
       service: 'dekd.v1.KeyAgent',
       method: 'Encrypt',
-      request: { key: flags.key, plaintext, encryption_context: encryptionContext, associated_data: data },
+      request: {
+        key: flags.key,
+        plaintext,
+        encryption_context: encryptionContext,
+        associated_data: data,
+        dry_run: flags.dryRun === true,
+      },
     });
+    if (flags.dryRun === true) return showDryRun(flags, response);
     const bytes =
       flags.json === true
         ? jsonDocument(publicJson(response) as object as Record<string, unknown>)

@@ -1,4 +1,5 @@
 import { callAgent } from '../client.ts';
+import { showDryRun } from '../dry-run.ts';
 import { EXIT } from '../exit-codes.ts';
 import { associatedData, type BindingFlags, checkUtf8, type GlobalFlags, parseInteger, parsePairs } from '../flags.ts';
 import { jsonDocument } from '../json-document.ts';
@@ -13,10 +14,12 @@ export interface GenerateDataKeyFlags extends GlobalFlags, BindingFlags {
   readonly out?: string;
   readonly outCiphertext?: string;
   readonly force?: boolean;
+  readonly dryRun?: boolean;
 }
 
 interface GenerateDataKeyResponse {
   readonly plaintext?: Buffer;
+  readonly key: string;
   readonly ciphertext: Buffer;
   readonly [field: string]: unknown;
 }
@@ -24,7 +27,7 @@ interface GenerateDataKeyResponse {
 const MAX_DATA_KEY_BYTES = 1024;
 
 export async function generateDataKey(flags: GenerateDataKeyFlags): Promise<void> {
-  const outputs = planOutputs(flags);
+  const outputs = flags.dryRun === true ? [] : planOutputs(flags);
   for (const { output } of outputs) checkOutput(output);
   checkUtf8('--key', flags.key);
   const encryptionContext = parsePairs('--context', flags.context);
@@ -40,8 +43,10 @@ export async function generateDataKey(flags: GenerateDataKeyFlags): Promise<void
         number_of_bytes: numberOfBytes,
         encryption_context: encryptionContext,
         associated_data: data,
+        dry_run: flags.dryRun === true,
       },
     });
+    if (flags.dryRun === true) return showDryRun(flags, response);
     try {
       for (const { output, bytes } of outputs) writeOutput(output, bytes(response));
     } finally {

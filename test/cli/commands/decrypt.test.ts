@@ -68,3 +68,14 @@ test.serial('a failure leaves no file behind', async (t) => {
   t.is(result.code, 5);
   t.false(existsSync(out));
 });
+
+test.serial('--dry-run says that it would be served, and writes no plaintext', async (t) => {
+  const out = join(directory, 'dry-run');
+  const args = ['decrypt', '--out', out, '--dry-run', ...agent.flags];
+  const result = await dekctl(args, { input: 'c' });
+  t.deepEqual(result, { code: 0, stdout: Buffer.from('key orders: would be served\n'), stderr: '' });
+  t.true(last.dry_run);
+  t.false(existsSync(out));
+  await dekctl(['decrypt', ...agent.flags], { input: 'c' });
+  t.false(last.dry_run);
+});

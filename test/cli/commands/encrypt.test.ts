@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import test from 'ava';
@@ -67,4 +67,18 @@ test.serial('arguments that are not UTF-8 are refused', async (t) => {
     t.is(code, 2);
     t.regex(stderr, message);
   }
+});
+
+test.serial('--dry-run says that it would be served, and writes no ciphertext', async (t) => {
+  const out = join(directory, 'dry-run');
+  const args = ['encrypt', '--key', 'orders', '--out', out, '--dry-run', ...agent.flags];
+  const result = await dekctl(args, { input: 'hello' });
+  t.deepEqual(result, { code: 0, stdout: Buffer.from('key orders: would be served\n'), stderr: '' });
+  t.true(last.dry_run);
+  t.false(existsSync(out));
+  const { stdout } = await dekctl([...args, '--json'], { input: 'hello' });
+  t.like(JSON.parse(stdout.toString()), { key: 'orders' });
+  t.is((await dekctl(['encrypt', '--key', 'denied', '--dry-run', ...agent.flags])).code, 4);
+  await dekctl(['encrypt', '--key', 'orders', ...agent.flags]);
+  t.false(last.dry_run);
 });

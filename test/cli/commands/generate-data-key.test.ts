@@ -73,3 +73,13 @@ for (const [args, line] of wrong) {
     t.is(result.stdout.length, 0);
   });
 }
+
+test.serial('--dry-run says that it would be served, and needs no place for a data key', async (t) => {
+  const served = { code: 0, stdout: Buffer.from('key orders: would be served\n'), stderr: '' };
+  t.deepEqual(await generate('--dry-run'), served);
+  t.true(last.dry_run);
+  t.deepEqual(await generate('--dry-run', '--without-plaintext'), served);
+  t.true(last.dry_run);
+  await generate('--without-plaintext');
+  t.false(last.dry_run);
+});

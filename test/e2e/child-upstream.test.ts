@@ -61,6 +61,8 @@ test('children end with their agent, however it ends', async (t) => {
   const { agent } = await startUser(t, []);
   const children = childrenOf(agent.pid!);
   t.is(children.length, 2);
+  // One that hangs does not see that its channel was closed.
+  process.kill(children[0]!, 'SIGSTOP');
   agent.kill('SIGKILL');
   for (const end = Date.now() + 5_000; children.some(isRunning) && Date.now() < end; ) await sleep(20);
   t.false(children.some(isRunning));

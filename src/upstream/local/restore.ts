@@ -3,7 +3,7 @@ import { existsSync, linkSync, readFileSync, renameSync, rmSync, statSync, write
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { DekdError } from '../../errors.ts';
-import { checkFile, type KeystoreReport, refuseDamaged } from './check.ts';
+import { checkFile, type KeystoreFile, type KeystoreReport, refuseDamaged } from './check.ts';
 import { readRows } from './database.ts';
 import { checkDatabaseFile, createPrivateFile, DATABASE_FILE, makeDirectory, syncDirectory } from './directory.ts';
 import { isDamage, keystoreFault, openingError } from './errors.ts';
@@ -120,13 +120,32 @@ function withVerifiedCopy(
   const incoming = `${database}.restoring`;
   try {
     copyBackup(from, incoming);
-    const report = checkFile({ name: from, file: incoming, directory }, rootKey);
-    refuseDamaged(from, report, 'nothing was restored');
+    const report = checkBackup({ name: from, file: incoming, directory }, rootKey);
     const replaced = putInPlace(incoming);
     syncDirectory(directory);
     return { report, replaced };
   } finally {
     rmSync(incoming, { force: true });
+  }
+}
+
+/** Errors speak of a store in its directory; here it is a backup, under any name, and another one is the way out. */
+function checkBackup(backup: KeystoreFile, rootKey: RootKeySource): KeystoreReport {
+  try {
+    const report = checkFile(backup, rootKey);
+    refuseDamaged(backup.name, report, 'nothing was restored');
+    return report;
+  } catch (error) {
+    if (!(error instanceof DekdError)) throw error;
+    const { name, directory } = backup;
+    const stores = [`keystore ${name}: `, `keystore ${directory}: `].find((start) => error.message.startsWith(start));
+    if (stores === undefined) throw error;
+    const problem = error.message
+      .slice(stores.length)
+      .replace(/put back a backup(?: of the directory)?$/, 'nothing was restored; name another backup')
+      .replace(/name the directory of a store$/, 'name a backup')
+      .replaceAll(/^keystore\.db /gm, 'it ');
+    throw new DekdError(error.reason, `backup ${name}: ${problem}`, { cause: error });
   }
 }
 

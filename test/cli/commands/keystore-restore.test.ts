@@ -49,13 +49,13 @@ test('another root key and a damaged backup are refused, every damage a line', a
   writeFileSync(other, randomBytes(32), { mode: 0o600 });
   const wrong = await restore(from, directory, other);
   t.is(wrong.code, 1);
-  t.regex(wrong.stderr, /^dekctl: keystore \S+backup\.db: this root key \(id [0-9a-f]{16}\) is not the store's/);
+  t.regex(wrong.stderr, /^dekctl: backup \S+backup\.db: this root key \(id [0-9a-f]{16}\) is not the store's/);
   edit({ ...place, database: from }, (connection) => connection.exec('UPDATE kek SET created_at = 1'));
   const damaged = await restore(from, directory, place.rootKeyFile);
   t.is(damaged.code, 1);
   t.is(
     damaged.stderr,
-    `dekctl: keystore ${from}: is damaged; nothing was restored:\ndekctl: the record of KEK "carts" was changed outside dekd\ndekctl: the record of KEK "orders" was changed outside dekd\n`,
+    `dekctl: backup ${from}: is damaged; nothing was restored:\ndekctl: the record of KEK "carts" was changed outside dekd\ndekctl: the record of KEK "orders" was changed outside dekd\n`,
   );
   t.deepEqual(readdirSync(directory), []);
 });

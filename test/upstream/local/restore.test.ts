@@ -213,17 +213,39 @@ test('another root key, and a damaged backup with all its damages, are refused a
   const other = `${backup.place.rootKeyFile}.other`;
   writeFileSync(other, randomBytes(32), { mode: 0o600 });
   t.throws(() => restoreKeystore(optionsFor(backup, directory, { rootKey: { file: other } })), {
-    message: /^keystore \S+backup\.db: this root key \(id [0-9a-f]{16}\) is not the store's \(id [0-9a-f]{16}\)/,
+    message: /^backup \S+backup\.db: this root key \(id [0-9a-f]{16}\) is not the store's \(id [0-9a-f]{16}\)/,
   });
   edit({ ...backup.place, database: backup.file }, (connection) => {
     connection.exec(`UPDATE kek SET labels = '[]' WHERE name = 'orders'; DELETE FROM kek_version WHERE kek = 'carts'`);
   });
   t.throws(() => restoreKeystore(optionsFor(backup, directory)), {
-    message: `keystore ${backup.file}: is damaged; nothing was restored:\nthe record of KEK "orders" was changed outside dekd\nthe record of KEK "carts" version 1 is missing: it was removed outside dekd`,
+    message: `backup ${backup.file}: is damaged; nothing was restored:\nthe record of KEK "orders" was changed outside dekd\nthe record of KEK "carts" version 1 is missing: it was removed outside dekd`,
   });
   truncateSync(backup.file, 8192);
   t.throws(() => restoreKeystore(optionsFor(backup, directory)), { name: 'DekdError' });
   t.deepEqual(readdirSync(directory), []);
+});
+
+test('errors about a backup name the backup, not a store, and another backup as the way out', async (t) => {
+  const backup = await makeBackup(t);
+  const directory = join(dirname(backup.place.directory), 'new');
+  const refused = (problem: RegExp) => {
+    const { message } = t.throws(() => restoreKeystore(optionsFor(backup, directory)), { message: problem });
+    t.true(message.startsWith(`backup ${backup.file}: `), message);
+    t.notRegex(message, /keystore\.db|put back|the directory/);
+  };
+  edit({ ...backup.place, database: backup.file }, (connection) => {
+    connection.exec('UPDATE store SET created_at = created_at + 1');
+  });
+  refused(/: the store record was changed outside dekd; nothing was restored; name another backup$/);
+  edit({ ...backup.place, database: backup.file }, (connection) => connection.exec('DELETE FROM store'));
+  refused(/: the store record is missing; nothing was restored; name another backup$/);
+  edit({ ...backup.place, database: backup.file }, (connection) => connection.exec('CREATE TABLE added (x)'));
+  refused(/it has tables that were changed outside dekd/);
+  writeFileSync(backup.file, 'no database, but long enough to have a header: '.repeat(20));
+  refused(/: it cannot be read to its end .*; nothing was restored; name another backup$/);
+  writeFileSync(backup.file, '');
+  refused(/: has no store in it; name a backup$/);
 });
 
 test('what is no backup is refused', async (t) => {

@@ -32,6 +32,8 @@ export class NeedleSearch {
   #compare(chunk: Buffer, at: number, found: (name: string, at: number) => void): void {
     if (at + 4 > chunk.length) return;
     for (const { name, bytes } of this.#byFirstFour.get(chunk.readUInt32BE(at)) ?? []) {
+      // What begins at a mapping's end and is longer than what is left is not there.
+      if (at + bytes.length > chunk.length) continue;
       if (chunk.compare(bytes, 0, bytes.length, at, at + bytes.length) === 0) found(name, at);
     }
   }

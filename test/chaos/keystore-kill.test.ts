@@ -16,7 +16,7 @@ import { type Random, random } from './random.ts';
 // SIGKILL takes the process, not the machine: what the kernel has is on disk as far as this proof goes. That SQLite waits for the disk itself
 // (synchronous=FULL) is seen in test/upstream/local/database.test.ts.
 
-const IN_CI = process.env['CI'] === 'true' && process.env['DEKD_TEST_QUICK'] !== '1';
+const IN_CI = process.env['CI'] === 'true';
 const KILLS = IN_CI ? 200 : 20;
 /** Kills after which a journal waits to be rolled back. */
 const KILLS_INSIDE = IN_CI ? 50 : 5;

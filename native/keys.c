@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "addon.h"
+#include "random.h"
 #include "keys.h"
 
 #define MAX_ARENA_BYTES (UINT64_C(1) << 28) /* more than 2^20 slots would not fit a handle */

@@ -3,6 +3,7 @@
 
 #include "addon.h"
 #include "keys.h"
+#include "random.h"
 
 #define MAX_DATA_KEY_BYTES 1024
 

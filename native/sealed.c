@@ -3,6 +3,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "random.h"
+
 #define COMMIT_BYTES (UINT32_C(1) << 18)
 
 /* Whole steps, so that the last record lies in memory too. */

@@ -1,14 +1,13 @@
 #include "secmem.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "crypto.h"
 #include "openssl.h"
+#include "random.h"
 #include "sealed.h"
 
 #define NO_INDEX UINT32_MAX
@@ -394,18 +393,4 @@ void keep_mac(struct pin pin, const uint8_t mac[KEY_BYTES], uint64_t verified_ms
   memcpy(slot->block_mac, mac, KEY_BYTES);
   pthread_mutex_unlock(&arena.mutex);
   atomic_store(&slot->verified_ms, verified_ms);
-}
-
-bool random_fill(uint8_t *out, size_t length) {
-  while (length > 0) {
-    ssize_t got = getrandom(out, length, 0);
-    if (got < 0 && errno != EINTR) {
-      return false;
-    }
-    if (got > 0) {
-      out += got;
-      length -= (size_t)got;
-    }
-  }
-  return true;
 }

@@ -113,7 +113,4 @@ fault count_message(struct control *control, bool limited, size_t length);
 /* Keeps the MAC of a verified dek-block, and when. */
 void keep_mac(struct pin pin, const uint8_t mac[KEY_BYTES], uint64_t verified_ms);
 
-/* getrandom(2), all of it or false: never a user-space generator, which a cloned VM would repeat. */
-bool random_fill(uint8_t *out, size_t length);
-
 #endif

@@ -145,8 +145,7 @@ test.serial('a child is hardened, limited, and has only what it needs', async (t
   t.regex(limits, /Max open files +256 +256 /);
   const [, data] = /Max data size +(\d+) /.exec(limits)!;
   const [, used] = /VmData:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))!;
-  // What it used when the limit was set may have been given back since.
-  t.true(Number(data) - Number(used) * 1024 <= 96 * 2 ** 20, `${data} bytes, ${used} kB in use`);
+  t.true(Number(data) - Number(used) * 1024 <= 64 * 2 ** 20, `${data} bytes, ${used} kB in use`);
   if (process.getuid?.() === 0) {
     const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').filter(Boolean);
     // Node itself hands NODE_V8_COVERAGE on while coverage is measured.

@@ -53,7 +53,7 @@ export class DaemonAdministration implements Administration {
     this.custodians = parts.config.profile === 'development' ? 1 : 2;
     this.warnings = parts.warnings;
     this.configurationWarnings = parts.config.warnings;
-    this.#lifecycle = new KeyLifecycle(parts.follower);
+    this.#lifecycle = new KeyLifecycle(parts.follower, parts.upstreams);
   }
 
   get upstreams(): readonly UpstreamFacts[] {

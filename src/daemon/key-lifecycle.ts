@@ -4,7 +4,13 @@ import { DekdError, invalidField } from '../errors.ts';
 import type { Kek } from '../keyring/kek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
-import { hasLifecycle, type KekChange, type KekDescription, type KekLifecycle } from '../upstream/provider.ts';
+import {
+  hasLifecycle,
+  type KekChange,
+  type KekDescription,
+  type KekLifecycle,
+  type Upstream,
+} from '../upstream/provider.ts';
 import type { KekFollower } from './kek-follower.ts';
 
 /** A KEK of an upstream where dekd may change it. */
@@ -20,15 +26,18 @@ interface LocalKek {
  */
 export class KeyLifecycle {
   readonly #follower: KekFollower;
+  readonly #upstreams: ReadonlyMap<string, Upstream>;
 
-  constructor(follower: KekFollower) {
+  /** `upstreams`: by name, as they were opened. A KEK's own is what DEKs go through, drills and all: it changes nothing. */
+  constructor(follower: KekFollower, upstreams: ReadonlyMap<string, Upstream>) {
     this.#follower = follower;
+    this.#upstreams = upstreams;
   }
 
   /** Authorities first, or the one that the target names. Throws INVALID_REQUEST when the key has none that could be changed here. */
   changeable({ keyring, kek }: ChangeTarget): readonly LocalKek[] {
-    if (kek !== '') return [namedKek(keyring, kek)];
-    const found = localKeks(keyring);
+    if (kek !== '') return [this.#named(keyring, kek)];
+    const found = this.rotatable(keyring);
     if (found.length > 0) return found;
     const { name, recipients } = keyring.options;
     const upstreams = [...new Set(recipients.map(({ kek }) => `${kek.upstreamName} (${kek.upstream.type})`))].join(
@@ -39,12 +48,15 @@ export class KeyLifecycle {
 
   /** Authorities first. Recovery recipients are wrapped for and left alone. */
   rotatable(keyring: Keyring): readonly LocalKek[] {
-    return localKeks(keyring);
+    const { recipients } = keyring.options;
+    const ofRole = (wanted: string): LocalKek[] =>
+      this.#local(recipients.filter(({ role }) => role === wanted).map(({ kek }) => kek));
+    return [...ofRole('authority'), ...ofRole('standby')];
   }
 
   /** The first KEK that has a new version; undefined when there is none to rotate here. */
   async rotate(keyring: Keyring, by: string): Promise<ChangedKek | undefined> {
-    const rotated = await eachInTurn(localKeks(keyring), ({ kek, upstream }) =>
+    const rotated = await eachInTurn(this.rotatable(keyring), ({ kek, upstream }) =>
       this.#follower.rotate(keyring.options.name, kek.upstreamName, () => upstream.rotateKek(kek.uri, by)),
     );
     const [first] = rotated;
@@ -99,6 +111,30 @@ export class KeyLifecycle {
     return purged;
   }
 
+  /**
+   * One KEK of a key by its reference, whatever the key has it for: a retired one stands only in decrypt_with. The answer to an unknown one names
+   * those that there are.
+   */
+  #named({ options }: Keyring, reference: string): LocalKek {
+    const local = this.#local([...options.recipients.map(({ kek }) => kek), ...options.decryptWith]);
+    const found = local.filter(({ kek }) => kek.uri === reference || shortReference(kek) === reference);
+    const [only] = found;
+    if (only !== undefined && found.length === 1) return only;
+    const known = local.map(({ kek }) => kek.uri).join(', ') || 'none';
+    const problem =
+      found.length > 1
+        ? `${reference} is a KEK of ${options.name} in several upstreams`
+        : `is no KEK of key ${options.name} in a local upstream`;
+    throw invalidField('kek', `${problem}; write one of: ${known}`);
+  }
+
+  #local(keks: readonly Kek[]): LocalKek[] {
+    return keks.flatMap((kek): LocalKek[] => {
+      const upstream = this.#upstreams.get(kek.upstreamName);
+      return upstream !== undefined && hasLifecycle(upstream) ? [{ kek, upstream }] : [];
+    });
+  }
+
   /** The provider has told the follower already; that must not depend on when it does. */
   #changed(kek: Kek, description: KekDescription): KekDescription {
     this.#follower.changed(kek.upstreamName, description);
@@ -118,33 +154,6 @@ export async function ownFailures<T>(work: Promise<T>): Promise<T> {
     if (!(thrown instanceof UpstreamFailure)) throw thrown;
     throw new DekdError('UPSTREAM_UNAVAILABLE', thrown.message, { cause: thrown });
   }
-}
-
-/** Authorities first. Recovery recipients are wrapped for and left alone. */
-function localKeks(keyring: Keyring): LocalKek[] {
-  const local: (LocalKek & { role: string })[] = [];
-  for (const { kek, role } of keyring.options.recipients) {
-    if (hasLifecycle(kek.upstream)) local.push({ kek, upstream: kek.upstream, role });
-  }
-  return [...local.filter(({ role }) => role === 'authority'), ...local.filter(({ role }) => role === 'standby')];
-}
-
-/**
- * One KEK of a key by its reference, whatever the key has it for: a retired one stands only in decrypt_with. The answer to an unknown one names
- * those that there are.
- */
-function namedKek({ options }: Keyring, reference: string): LocalKek {
-  const all = [...options.recipients.map(({ kek }) => kek), ...options.decryptWith];
-  const local = all.flatMap((kek): LocalKek[] => (hasLifecycle(kek.upstream) ? [{ kek, upstream: kek.upstream }] : []));
-  const found = local.filter(({ kek }) => kek.uri === reference || shortReference(kek) === reference);
-  const [only] = found;
-  if (only !== undefined && found.length === 1) return only;
-  const known = local.map(({ kek }) => kek.uri).join(', ') || 'none';
-  const problem =
-    found.length > 1
-      ? `${reference} is a KEK of ${options.name} in several upstreams`
-      : `is no KEK of key ${options.name} in a local upstream`;
-  throw invalidField('kek', `${problem}; write one of: ${known}`);
 }
 
 /** `local:NAME`, as configurations have it. */

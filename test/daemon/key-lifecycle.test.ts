@@ -4,7 +4,7 @@ import { KeyLifecycle } from '../../src/daemon/key-lifecycle.ts';
 import { DekdError } from '../../src/errors.ts';
 import type { Keyring } from '../../src/keyring/keyring.ts';
 import { UpstreamFailure } from '../../src/upstream/failure.ts';
-import type { KekDescription } from '../../src/upstream/provider.ts';
+import type { KekDescription, Upstream } from '../../src/upstream/provider.ts';
 import { LifecycleUpstream } from '../fakes/lifecycle-upstream.ts';
 
 const DAY = 86_400_000;
@@ -49,7 +49,12 @@ function lifecycle() {
       return rotate();
     },
   } as unknown as KekFollower;
-  return { ...upstreams, keyring, order, lifecycle: new KeyLifecycle(follower) };
+  return {
+    ...upstreams,
+    keyring,
+    order,
+    lifecycle: new KeyLifecycle(follower, new Map<string, Upstream>(Object.entries(upstreams))),
+  };
 }
 
 const all = (keyring: Keyring) => ({ keyring, kek: '' });

@@ -23,6 +23,7 @@ import { logKeyringEvents } from './log-events.ts';
 import { makeMissingKeks, tellMissingKeks } from './missing-keks.ts';
 import { itemErrors, rpcErrors } from './rpc-errors.ts';
 import { type OpenSocket, openSocket, reserveSocket } from './sockets.ts';
+import { upstreamEdges } from './upstream-edges.ts';
 import { warmStartupKeys } from './warm.ts';
 
 /** 32 requests of the largest size at once, on both sockets together. */
@@ -125,7 +126,8 @@ async function assemble(
   warnings: readonly string[],
   { logger, version }: DaemonOptions,
 ): Promise<{ parts: Assembled; follower: KekFollower }> {
-  const keks = new Keks(upstreams, systemClock);
+  const edges = upstreamEdges(upstreams, systemClock);
+  const keks = new Keks(new Map([...edges].map(([name, { upstream }]) => [name, upstream])), systemClock);
   const keyrings = new Keyrings(systemClock, logKeyringEvents(logger));
   const rules = new Map([...config.keys].map(([name, key]) => [name, key.allow]));
   const policy = compilePolicy({ keys: rules, admin: config.admin, profile: config.profile });

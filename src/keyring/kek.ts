@@ -16,7 +16,19 @@ export interface KekHealth {
   readonly sinceMs: number;
   /** Why it refuses as a whole, where the upstream says it; a refusal of one version or caller says nothing about the KEK. */
   readonly condition: KekCondition | undefined;
+  /** The last failure's class and when (CLOCK_BOOTTIME): it stays when later attempts succeed. Undefined until something failed. */
+  readonly failureClass: FailureClass | undefined;
+  readonly failedAtMs: number | undefined;
 }
+
+const UNKNOWN: KekHealth = {
+  state: 'unknown',
+  atMs: 0,
+  sinceMs: 0,
+  condition: undefined,
+  failureClass: undefined,
+  failedAtMs: undefined,
+};
 
 /**
  * One KEK of the configuration, shared by every key that names it: all calls at it pass here, each bounded in time, so that what is
@@ -27,7 +39,7 @@ export class Kek {
   readonly upstreamName: string;
   readonly upstream: Upstream;
   readonly #clock: Clock;
-  #health: KekHealth = { state: 'unknown', atMs: 0, sinceMs: 0, condition: undefined };
+  #health = UNKNOWN;
   #standing = ACTIVE_STANDING;
   /** How much longer than usual a throttling upstream asked to be left alone. */
   #patienceMs = 0;
@@ -57,7 +69,7 @@ export class Kek {
     this.#standing = standing;
     if (this.#health.state !== 'refused') return;
     const atMs = this.#clock.bootMs();
-    this.#health = { state: 'unknown', atMs, sinceMs: atMs, condition: undefined };
+    this.#health = { ...this.#health, state: 'unknown', atMs, sinceMs: atMs, condition: undefined };
   }
 
   /** The last attempt got no answer and is so fresh that another would only cost time. */
@@ -152,7 +164,10 @@ export class Kek {
     const wasOut = this.outage;
     const state = failure === undefined ? 'ok' : stateAfter(failure);
     const condition = failure?.scope === 'kek' ? failure.condition : undefined;
-    this.#health = { state, atMs, sinceMs: state === before.state ? before.sinceMs : atMs, condition };
+    const failed = failure === undefined ? before : { failureClass: failure.class, failedAtMs: atMs };
+    const { failureClass, failedAtMs } = failed;
+    const sinceMs = state === before.state ? before.sinceMs : atMs;
+    this.#health = { state, atMs, sinceMs, condition, failureClass, failedAtMs };
     this.#patienceMs = failure?.class === 'throttled' ? patienceMs(failure.retryAfterMs ?? 0) : 0;
     if (failure !== undefined) this.failures++;
     if (this.outage) this.onOutage?.(!wasOut);

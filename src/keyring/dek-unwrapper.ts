@@ -52,7 +52,7 @@ export class DekUnwrapper {
     const recipients = knownRecipients(parsed, this.#options);
     if (recipients.length === 0) throw unauthentic(new Error('no recipient is a KEK of this key'));
     if (context !== undefined) checkPartition(parsed.partition, context);
-    this.#checkAuthorities(recipients);
+    this.#checkStanding(parsed, recipients);
     const name = createHash('sha256').update(dekId).update(block).digest('latin1');
     this.#shared.negatives.check(name, this.#counters);
     return { name, dekId, block, parsed, recipients };
@@ -76,8 +76,8 @@ export class DekUnwrapper {
     outcome: UnwrapOutcome;
     startedAtMs: number;
   }> {
-    // Again: the KEKs may have changed since the last round.
-    this.#checkAuthorities(recipients);
+    // Again: both may have changed since the last round.
+    this.#checkStanding(parsed, recipients);
     const { clock, room } = this.#shared;
     const context = wrapContext(parsed.keyName, dekId, parsed.partition);
     const counters = this.#counters;
@@ -95,7 +95,9 @@ export class DekUnwrapper {
     return dek;
   }
 
-  #checkAuthorities(recipients: readonly DekRecipient[]): void {
+  /** That neither a file nor what is known of the KEKs forbids the DEK. */
+  #checkStanding({ partition }: DekBlock, recipients: readonly DekRecipient[]): void {
+    this.#shared.revocations.check(this.#options.name, partition);
     for (const { kek, role } of recipients) {
       const { state } = kek.standing;
       if (role === 'authority' && isDead(state)) throw keyRefused(this.#options.name, state);

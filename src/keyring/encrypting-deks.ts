@@ -109,6 +109,7 @@ export class EncryptingDeks {
   async #make(partition: EncryptionContext): Promise<Dek> {
     const name = partitionKey(partition);
     const memory = `wrap ${this.#options.name} ${name}`;
+    this.#shared.revocations.check(this.#options.name, partition);
     this.#shared.negatives.check(memory, this.#counters);
     try {
       return await this.#underway.run(
@@ -123,6 +124,8 @@ export class EncryptingDeks {
 
   async #attempt(partition: EncryptionContext, partitionName: string): Promise<Dek> {
     const { name, recipients } = this.#options;
+    // Again: both may have changed since the last round.
+    this.#shared.revocations.check(name, partition);
     const state = keyState(this.#options);
     if (state !== 'active') throw keyRefused(name, state);
     for (const { kek } of recipients) {

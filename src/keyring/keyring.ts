@@ -1,7 +1,7 @@
 import { compareUtf8, type EncryptionContext } from '../crypto/context.ts';
 import { isKeyName } from '../crypto/dek-block.ts';
 import { unauthentic } from '../crypto/invalid-ciphertext.ts';
-import { invalidField } from '../errors.ts';
+import { type DekdError, invalidField } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import type { KekDescription, KekState } from '../upstream/provider.ts';
 import type { CallDeks } from './call-deks.ts';
@@ -40,7 +40,7 @@ export class Keyring {
   readonly encrypting: EncryptingDeks;
   readonly decrypting: DecryptingDeks;
   readonly rewrapper: Rewrapper;
-  /** Of the key, as far as its KEKs' life is led here: active encrypts and decrypts, archived decrypts, the rest refuse at once. */
+  /** Of the key, as far as its KEKs' life is led here and no file revokes it: active encrypts and decrypts, archived decrypts, the rest refuse at once. */
   state: KekState;
   readonly #shared: Shared;
   readonly #caches: boolean;
@@ -53,7 +53,7 @@ export class Keyring {
     this.options = { ...options, partitionBy: options.partitionBy.toSorted(compareUtf8) };
     this.#shared = shared;
     this.#caches = options.cache.mode === 'session' || options.cache.mode === 'startup';
-    this.state = keyState(this.options);
+    this.state = this.#presentState();
     this.#counter = new DekCounter(() => this.all(), shared.clock);
     const unwrapper = new DekUnwrapper(this.options, this.counters, shared, this.#underway);
     this.decrypting = new DecryptingDeks(this.options, this.counters, shared, unwrapper);
@@ -74,9 +74,10 @@ export class Keyring {
     waiter: Waiter,
     call?: CallDeks,
   ): T | Promise<T> {
-    if (this.state !== 'active') throw keyRefused(this.options.name, this.state);
+    if (this.state !== 'active') throw this.#refusal();
     const partition = partitionOf(context, this.options.partitionBy, this.options.name);
     if (!this.#caches) {
+      this.#shared.revocations.check(this.options.name, partition);
       this.counters.encrypt_misses++;
       const make = (): Promise<Dek> => this.encrypting.makeOne(partition);
       const once = (dek: Dek): T | Promise<T> => use(dek, false);
@@ -108,7 +109,7 @@ export class Keyring {
     waiter: Waiter,
     call?: CallDeks,
   ): T | Promise<T> {
-    if (this.state !== 'active' && isDead(this.state)) throw keyRefused(this.options.name, this.state);
+    if (this.state !== 'active' && isDead(this.state)) throw this.#refusal();
     const { envelope, held, exact } = located;
     if (held === undefined) return this.#decryptMiss(envelope, context, open, waiter, call);
     if (!exact && !held.accepts(envelope.block)) throw unauthentic(new Error('the block is not the DEK’s'));
@@ -123,13 +124,14 @@ export class Keyring {
 
   /** For a dry run of Encrypt: also that the context has what the key partitions by (INVALID_REQUEST). */
   async checkState(context: EncryptionContext, signal: AbortSignal): Promise<void> {
-    partitionOf(context, this.options.partitionBy, this.options.name);
-    const state = await this.checkKeks(signal);
+    const partition = partitionOf(context, this.options.partitionBy, this.options.name);
+    const state = await this.checkKeks(partition, signal);
     if (state !== 'active') throw keyRefused(this.options.name, state);
   }
 
-  /** That the authorities' upstreams let what is there be decrypted. Throws KEY_DISABLED and the like, UPSTREAM_*. */
-  async checkKeks(signal: AbortSignal): Promise<'active' | 'archived'> {
+  /** That the partition is not revoked, and the authorities' upstreams let what is there be decrypted. Throws KEY_DISABLED and the like, UPSTREAM_*. */
+  async checkKeks(partition: EncryptionContext, signal: AbortSignal): Promise<'active' | 'archived'> {
+    this.#shared.revocations.check(this.options.name, partition);
     let worst: 'active' | 'archived' = 'active';
     for (const { kek, role } of this.options.recipients) {
       if (role !== 'authority') continue;
@@ -142,7 +144,7 @@ export class Keyring {
 
   /** Makes the DEK that encrypts for a partition, unless there is one or none is kept. Returns how many it made. */
   async warm(partition: EncryptionContext): Promise<number> {
-    if (this.state !== 'active') throw keyRefused(this.options.name, this.state);
+    if (this.state !== 'active') throw this.#refusal();
     const present = this.encrypting.current(partitionKey(partition));
     if (!this.#caches || present?.sealsArchived === false) return 0;
     await this.encrypting.create(partition);
@@ -175,11 +177,20 @@ export class Keyring {
 
   /** A KEK of this key changed: what is under way is done again with what is true now, and each DEK knows whether it is archived. */
   kekChanged(): void {
-    this.state = keyState(this.options);
-    this.#underway.flush(undefined);
-    this.decrypting.flush(undefined);
-    this.rewrapper.forget();
+    this.state = this.#presentState();
+    this.#doAgain();
     for (const dek of this.all()) dek.noteStanding();
+  }
+
+  /** Zeroes the DEKs that are revoked now, also those under way. Returns how many were cached. */
+  revocationsChanged(): number {
+    this.state = this.#presentState();
+    this.#doAgain();
+    const { revocations } = this.#shared;
+    const doomed = [...this.all()].filter((dek) => revocations.covers(dek.keyName, dek.partition));
+    for (const dek of doomed) this.remove(dek);
+    this.counters.purged += doomed.length;
+    return doomed.length;
   }
 
   /**
@@ -211,6 +222,24 @@ export class Keyring {
   *all(): Iterable<Dek> {
     yield* this.encrypting.all();
     yield* this.decrypting.all();
+  }
+
+  #presentState(): KekState {
+    return this.#shared.revocations.revokesKey(this.options.name) ? 'disabled' : keyState(this.options);
+  }
+
+  /** Why a key in this state is not used. */
+  #refusal(): DekdError {
+    const { name } = this.options;
+    const { revocations } = this.#shared;
+    return revocations.revokesKey(name) ? revocations.refusal(name) : keyRefused(name, this.state);
+  }
+
+  /** What is under way, with what is true now. */
+  #doAgain(): void {
+    this.#underway.flush(undefined);
+    this.decrypting.flush(undefined);
+    this.rewrapper.forget();
   }
 
   #encryptWith<T>(dek: Dek, bytes: number, use: UseDek<T>, grace: boolean): T | Promise<T> {

@@ -15,6 +15,7 @@ import type { InlineEnvelope, Located } from './located.ts';
 import { CLOCK_STEP_MS, type KeyOptions, PROBE_INTERVAL_MS } from './options.ts';
 import { Refresher } from './refresher.ts';
 import { counts, Refusals } from './refusals.ts';
+import { type Revocation, Revocations } from './revocations.ts';
 import { Room } from './room.ts';
 import type { Shared } from './shared.ts';
 import { deadVersions, isDead, standingOf } from './standing.ts';
@@ -48,7 +49,8 @@ export class Keyrings {
     const renew = async (dek: Dek): Promise<void> => this.#rings.get(dek.keyName)?.encrypting.replace(dek);
     const refresher: Refresher = new Refresher(clock, room, { all, renew }, refusals, events);
     const negatives = new NegativeMemory(clock);
-    this.#shared = { clock, index: this.#index, refusals, refresher, negatives, events, room };
+    const revocations = new Revocations();
+    this.#shared = { clock, index: this.#index, refusals, revocations, refresher, negatives, events, room };
     this.#clockOffsetMs = clock.wallMs() - clock.bootMs();
     this.#stopBeat = clock.after(PROBE_INTERVAL_MS, () => this.#beat());
   }
@@ -123,6 +125,18 @@ export class Keyrings {
         (kekIsDead || dek.recipients.some((one) => one.kek === kek && dead.has(one.wrapped.kekVersion))),
     );
     for (const dek of doomed) this.#purge(dek);
+  }
+
+  /**
+   * From now on exactly these keys and partitions are revoked, as the file `source` says. What is held of them is zeroed, also what is under way.
+   * Returns how many DEKs were cached.
+   */
+  revoke(revocations: readonly Revocation[], source: string): number {
+    let purged = 0;
+    for (const key of this.#shared.revocations.replace(revocations, source)) {
+      purged += this.#rings.get(key)?.revocationsChanged() ?? 0;
+    }
+    return purged;
   }
 
   /** Zeroes a key's DEKs, of one partition or of all, also those under way. Returns how many were cached; 0 for an unknown key. */

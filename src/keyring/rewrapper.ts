@@ -70,6 +70,8 @@ export class Rewrapper {
     if (stands(admitted.parsed.recipients, wanted)) return { ciphertext: Buffer.from(envelope.bytes), changed: false };
     const name = `rewrap ${this.#epoch} ${admitted.name} ${JSON.stringify(wanted)}`;
     const block = this.#remembered(name) ?? (await waitFor(this.#wrapOnce(name, admitted), waiter));
+    // It may have been revoked while the DEK was wrapped.
+    this.#shared.revocations.check(this.#options.name, admitted.parsed.partition);
     return { ciphertext: replaceBlock(envelope, block), changed: true };
   }
 

@@ -5,6 +5,7 @@ import type { DekIndex } from './dek-index.ts';
 import type { KeyringEvents } from './events.ts';
 import type { Refresher } from './refresher.ts';
 import type { Refusals } from './refusals.ts';
+import type { Revocations } from './revocations.ts';
 import type { Room } from './room.ts';
 
 /** What the keyrings of one process have in common. */
@@ -13,6 +14,7 @@ export interface Shared {
   /** Every cached DEK. */
   readonly index: DekIndex;
   readonly refusals: Refusals;
+  readonly revocations: Revocations;
   readonly refresher: Refresher;
   readonly negatives: NegativeMemory;
   readonly events: KeyringEvents;

@@ -26,10 +26,25 @@ export interface MemoryFacts {
   readonly free: number;
 }
 
+/** A drill that runs. */
+export interface DrillFacts {
+  readonly failureClass: DrillClass;
+  /** Unix milliseconds. */
+  readonly endsAt: number;
+}
+
+export const DRILL_CLASSES = ['unreachable', 'throttled', 'unauthenticated', 'refused'] as const;
+export type DrillClass = (typeof DRILL_CLASSES)[number];
+
 export interface UpstreamFacts {
   readonly name: string;
   readonly type: string;
   readonly warnings: readonly string[];
+  /** Open: it is out, and calls fail at once until a probe is answered. */
+  readonly breaker: 'closed' | 'open';
+  readonly drill: DrillFacts | undefined;
+  /** Of the processes that run for it now. */
+  readonly childPids: readonly number[];
 }
 
 export type KekState = 'active' | 'disabled' | 'archived' | 'pending-deletion' | 'destroyed';
@@ -127,6 +142,10 @@ export interface Administration {
   describeKeks(keyring: Keyring, signal: AbortSignal): Promise<readonly KekFacts[]>;
   /** Zeroes DEKs; of every partition when none is given. Returns how many there were. */
   flush(keyrings: readonly Keyring[], partition: EncryptionContext | undefined, by: string): number;
+  /** Makes an upstream fail until the drill ends, instead of the drill that runs there. */
+  startDrill(upstream: string, failureClass: DrillClass, durationMs: number, by: string): DrillFacts;
+  /** False when none ran. */
+  stopDrill(upstream: string, by: string): boolean;
   /** Returns how many DEKs were made. */
   warm(keyring: Keyring, partition: EncryptionContext, by: string): Promise<number>;
   /** A copy of a store ("" = the only one) of at most `maxBytes`. Throws INVALID_REQUEST, MESSAGE_TOO_LARGE. */

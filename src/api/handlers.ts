@@ -14,6 +14,8 @@ import { generateDataKey } from './generate-data-key.ts';
 import type { Parts } from './parts.ts';
 import { reEncrypt } from './re-encrypt.ts';
 import { rewrap } from './rewrap.ts';
+import { startDrill } from './start-drill.ts';
+import { stopDrill } from './stop-drill.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: what proto-loader decodes; each handler states its own type
 type Handlers = Readonly<Record<string, (request: any, call: Call) => unknown>>;
@@ -52,5 +54,7 @@ export function adminHandlers(parts: Parts): Handlers {
     WarmKeyring: (request, call) => warmKeyring(request, call, parts),
     BackupKeystore: (request, call) => backupKeystore(request, call, parts),
     GetStatus: (request, call) => agentStatus(request, call, parts),
+    StartDrill: (request, call) => startDrill(request, call, parts),
+    StopDrill: (request, call) => stopDrill(request, call, parts),
   };
 }

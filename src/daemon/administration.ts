@@ -3,6 +3,8 @@ import type {
   ChangedKek,
   ChangeTarget,
   DeletionFacts,
+  DrillClass,
+  DrillFacts,
   KekFacts,
   MemoryFacts,
   UpstreamFacts,
@@ -11,6 +13,7 @@ import type { Config } from '../config/config.ts';
 import type { EncryptionContext } from '../crypto/context.ts';
 import { arenaStatus } from '../crypto/native.ts';
 import { DekdError, invalidField } from '../errors.ts';
+import { systemClock } from '../keyring/clock.ts';
 import type { Kek } from '../keyring/kek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import type { Keyrings } from '../keyring/keyrings.ts';
@@ -19,20 +22,29 @@ import type { Logger } from '../telemetry/logger.ts';
 import { EVENTS } from '../telemetry/names.ts';
 import { hasLifecycle, type KekChange, type KekLifecycle, type Upstream } from '../upstream/provider.ts';
 import { describeKeks } from './describe-keks.ts';
+import { Drills } from './drills.ts';
 import type { KekFollower } from './kek-follower.ts';
 import { KeyLifecycle, newestVersion, ownFailures } from './key-lifecycle.ts';
 import { developmentKey, type Keks, keyOptions } from './key-options.ts';
+import type { UpstreamEdge } from './upstream-edges.ts';
 
 export interface AdministrationParts {
   readonly config: Config;
   readonly version: string;
   readonly warnings: readonly string[];
   readonly upstreams: ReadonlyMap<string, Upstream>;
+  /** Of these upstreams. */
+  readonly edges: ReadonlyMap<string, UpstreamEdge>;
   readonly keks: Keks;
   readonly keyrings: Keyrings;
   readonly policy: Policy;
   readonly follower: KekFollower;
   readonly logger: Logger;
+}
+
+/** What an upstream whose provider runs in processes of its own can tell. */
+interface Children {
+  readonly pids: readonly number[];
 }
 
 /** What the administrative calls change: KEKs, keyrings, and in the development profile the keys themselves. Each change is logged with who asked. */
@@ -45,6 +57,7 @@ export class DaemonAdministration implements Administration {
   readonly configurationWarnings: readonly string[];
   readonly #parts: AdministrationParts;
   readonly #lifecycle: KeyLifecycle;
+  readonly #drills: Drills;
 
   constructor(parts: AdministrationParts) {
     this.#parts = parts;
@@ -54,10 +67,23 @@ export class DaemonAdministration implements Administration {
     this.warnings = parts.warnings;
     this.configurationWarnings = parts.config.warnings;
     this.#lifecycle = new KeyLifecycle(parts.follower, parts.upstreams);
+    this.#drills = new Drills({
+      upstreams: new Map([...parts.edges].map(([name, { drilled }]) => [name, drilled])),
+      onOver: () => parts.keyrings.forgetAnswers(),
+      clock: systemClock,
+      logger: parts.logger,
+    });
   }
 
   get upstreams(): readonly UpstreamFacts[] {
-    return [...this.#parts.upstreams].map(([name, { type, warnings }]) => ({ name, type, warnings }));
+    return [...this.#parts.edges].map(([name, { raw, breaker }]) => ({
+      name,
+      type: raw.type,
+      warnings: raw.warnings,
+      breaker,
+      drill: this.#drills.running(name),
+      childPids: (raw as Partial<Children>).pids ?? [],
+    }));
   }
 
   memory(): MemoryFacts {
@@ -150,6 +176,14 @@ export class DaemonAdministration implements Administration {
     const fields = { key: keyring.options.name, partition: Object.fromEntries(partition), deks, by };
     this.#log(EVENTS.warmed, fields, 'a keyring was warmed');
     return deks;
+  }
+
+  startDrill(upstream: string, failureClass: DrillClass, durationMs: number, by: string): DrillFacts {
+    return this.#drills.start(upstream, failureClass, durationMs, by);
+  }
+
+  stopDrill(upstream: string, by: string): boolean {
+    return this.#drills.stop(upstream, by);
   }
 
   async backup(upstreamName: string, maxBytes: number, by: string): Promise<{ upstream: string; store: Uint8Array }> {

@@ -138,6 +138,7 @@ async function assemble(
     version,
     warnings,
     upstreams,
+    edges,
     keks,
     keyrings,
     policy,

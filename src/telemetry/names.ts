@@ -29,4 +29,6 @@ export const EVENTS = {
   warmed: 'keyring_warmed',
   backup: 'keystore_backup',
   warmFailed: 'warm_failed',
+  drillStarted: 'drill_started',
+  drillEnded: 'drill_ended',
 } as const;

@@ -11,14 +11,7 @@ import type {
 } from './provider.ts';
 
 /** What an upstream can be made to look like. `invalid` is none: it would say that a DEK is broken, which a drill must not. */
-export const DRILL_CLASSES = [
-  'unreachable',
-  'throttled',
-  'unauthenticated',
-  'refused',
-] as const satisfies readonly Exclude<FailureClass, 'invalid'>[];
-
-export type DrillClass = (typeof DRILL_CLASSES)[number];
+export type DrillClass = Exclude<FailureClass, 'invalid'>;
 
 export interface Drill {
   readonly failureClass: DrillClass;

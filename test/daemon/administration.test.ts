@@ -3,6 +3,8 @@ import type { Config, KeyConfig } from '../../src/config/config.ts';
 import { type AdministrationParts, DaemonAdministration } from '../../src/daemon/administration.ts';
 import type { KekFollower } from '../../src/daemon/kek-follower.ts';
 import type { Keks } from '../../src/daemon/key-options.ts';
+import { upstreamEdges } from '../../src/daemon/upstream-edges.ts';
+import { systemClock } from '../../src/keyring/clock.ts';
 import type { Keyring } from '../../src/keyring/keyring.ts';
 import type { Upstream } from '../../src/upstream/provider.ts';
 import { LifecycleUpstream } from '../fakes/lifecycle-upstream.ts';
@@ -40,6 +42,7 @@ function administer(profile: 'production' | 'development', ...names: string[]) {
     version: '1.2.3',
     warnings: ['memory'],
     upstreams: upstreams as ReadonlyMap<string, Upstream>,
+    edges: upstreamEdges(upstreams, systemClock),
     keks: { of: () => ({}) } as unknown as Keks,
     keyrings: keyrings as unknown as AdministrationParts['keyrings'],
     policy: { addKey: (name: string) => void order.push(`allow ${name}`) } as unknown as AdministrationParts['policy'],
@@ -158,5 +161,6 @@ test('what GetStatus shows', (t) => {
   const { administration } = administer('production', 'store');
   t.like(administration, { version: '1.2.3', profile: 'production', custodians: 2 });
   t.deepEqual([administration.warnings, administration.configurationWarnings], [['memory'], ['keys.orders: hm']]);
-  t.deepEqual(administration.upstreams, [{ name: 'store', type: 'local', warnings: [] }]);
+  t.like(administration.upstreams, [{ name: 'store', type: 'local', warnings: [], breaker: 'closed', childPids: [] }]);
+  t.is(administration.upstreams[0]?.drill, undefined);
 });

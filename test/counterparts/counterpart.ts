@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 
 /** A real service that a test started. */
 export interface Counterpart {
@@ -20,30 +20,6 @@ const INSTALLATIONS =
   process.env['DEKD_COUNTERPARTS'] ??
   join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'dekd', 'counterparts');
 const ROOT = join(import.meta.dirname, '..', '..');
-
-/**
- * A service that a file's tests share, started by the first that asks and ended after the last. Where it is not installed, each test says so
- * loudly and passes; in CI (`CI=true`) it fails: a proof that did not run proves nothing.
- */
-export function onDemand<Service extends Counterpart>(
-  name: string,
-  start: (directory: string) => Promise<Service>,
-): (t?: ExecutionContext) => Promise<Service | undefined> {
-  let started: Promise<Service> | undefined;
-  test.after.always(async () => {
-    const service = await started?.catch(() => undefined);
-    await service?.stop();
-  });
-  return async (t) => {
-    const directory = installation(name);
-    if (directory === undefined) {
-      if (t !== undefined) missing(t, name);
-      return undefined;
-    }
-    started ??= start(directory);
-    return await started;
-  };
-}
 
 /** Where its install.sh put it; undefined when it is not there in the version that is asked for. */
 export function installation(name: string): string | undefined {

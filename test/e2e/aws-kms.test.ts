@@ -12,8 +12,9 @@ import {
   RotateKeyOnDemandCommand,
 } from '@aws-sdk/client-kms';
 import test, { type ExecutionContext } from 'ava';
-import { installation, missing, onDemand } from '../counterparts/counterpart.ts';
+import { installation, missing } from '../counterparts/counterpart.ts';
 import { startLocalStack } from '../counterparts/localstack/start.ts';
+import { onDemand } from '../counterparts/on-demand.ts';
 import { type Agent, ROOT, runAgent, startAgent } from '../helpers/agent-process.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
 import { requireRoot } from '../helpers/require-root.ts';

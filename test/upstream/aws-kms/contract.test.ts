@@ -3,8 +3,9 @@ import test from 'ava';
 import { awsKms } from '../../../src/upstream/aws-kms/options.ts';
 import { ChildUpstream } from '../../../src/upstream/child/child-upstream.ts';
 import { upstreamContract } from '../../contract/upstream-contract.ts';
-import { installation, missing, onDemand } from '../../counterparts/counterpart.ts';
+import { installation, missing } from '../../counterparts/counterpart.ts';
 import { startLocalStack } from '../../counterparts/localstack/start.ts';
+import { onDemand } from '../../counterparts/on-demand.ts';
 import { ANY_CREDENTIALS, adminClient, optionsFor, setEnvironment } from './world.ts';
 
 setEnvironment(ANY_CREDENTIALS);

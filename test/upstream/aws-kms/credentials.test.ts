@@ -8,9 +8,9 @@ import test, { type ExecutionContext } from 'ava';
 import { open } from '../../../src/upstream/aws-kms/provider.ts';
 import { wrapContext } from '../../contract/upstream-context.ts';
 import { fails } from '../../contract/upstream-contract.ts';
-import { onDemand } from '../../counterparts/counterpart.ts';
 import { CALLS, makeRole, makeUser, type User } from '../../counterparts/moto/iam.ts';
 import { startMoto } from '../../counterparts/moto/start.ts';
+import { onDemand } from '../../counterparts/on-demand.ts';
 import { adminClient, FRESH, LIVE, optionsFor, setEnvironment, someDek } from './world.ts';
 
 // moto checks signatures and policies after the calls that make these.

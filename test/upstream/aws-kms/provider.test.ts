@@ -15,9 +15,9 @@ import type { ChildProvider } from '../../../src/upstream/child/child-provider.t
 import type { WrapContext, WrappedDek } from '../../../src/upstream/provider.ts';
 import { wrapContext } from '../../contract/upstream-context.ts';
 import { fails } from '../../contract/upstream-contract.ts';
-import { onDemand } from '../../counterparts/counterpart.ts';
 import { startLocalStack } from '../../counterparts/localstack/start.ts';
 import { startMoto } from '../../counterparts/moto/start.ts';
+import { onDemand } from '../../counterparts/on-demand.ts';
 import { ANY_CREDENTIALS, adminClient, FRESH, LIVE, optionsFor, setEnvironment, someDek } from './world.ts';
 
 setEnvironment(ANY_CREDENTIALS);

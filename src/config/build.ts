@@ -64,6 +64,7 @@ export function buildConfig(parsed: ParsedConfig, options: BuildOptions): Config
       Object.entries(parsed.upstreams).map(([name, value]) => [name, upstreamConfig(name, value, parsed)]),
     ),
     keys: new Map(Object.entries(parsed.keys).map(([name, value]) => [name, keyConfig(name, value)])),
+    revocations: parsed.revocations,
     admin: parsed.admin.map(ruleConfig),
     warnings: options.warnings,
   };

@@ -17,6 +17,8 @@ export interface Config {
   readonly log: { readonly level: LogLevel };
   readonly upstreams: ReadonlyMap<string, UpstreamConfig>;
   readonly keys: ReadonlyMap<string, KeyConfig>;
+  /** The file of revoked keys and partitions (revocations.ts). */
+  readonly revocations: string | undefined;
   /** Rules for what has no key yet. */
   readonly admin: readonly RuleConfig[];
   /** What is allowed and hardly meant, each with its place: for log, status and `dekd --check`. */

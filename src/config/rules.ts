@@ -26,6 +26,7 @@ export function meaningProblems(config: ParsedConfig): Problem[] {
     ...socketProblems(config),
     ...upstreamProblems(config),
     ...Object.entries(config.keys).flatMap(([name, key]) => keyProblems(config, name, key)),
+    ...(config.revocations === undefined ? [] : relativePath(config.profile, ['revocations'], config.revocations)),
     ...(config.profile === 'production' ? separationProblems(config) : []),
   ];
 }

@@ -58,6 +58,12 @@ export const schema = map('a map with profile, listen, upstreams and keys', {
     .describe('Lines of JSON on standard error.'),
   upstreams: named('a map from names to upstreams', name, upstream).describe('Services that hold KEKs; at least one.'),
   keys: named('a map from names to keys', name, key).describe('What callers ask for; at least one.'),
+  revocations: path()
+    .optional()
+    .meta({ without: 'nothing is revoked' })
+    .describe(
+      'A file of revoked keys and partitions, looked at every second: [Revocations](#revocations). In production an absolute path.',
+    ),
   admin: z
     .array(adminRule(), { error: 'a list of { uid or gid, roles }' })
     .default([])

@@ -59,7 +59,7 @@ test.serial('--check of a file that is made to be slow ends soon, and says what 
     const { code, stderr } = await dekd(['--config', file, '--check']);
     return `${code} ${stderr.split('\n')[0]}`;
   };
-  t.is(await check('!a '.repeat(100_000)), `2 dekd: ${file}: over 256 KiB; a configuration is smaller`);
+  t.is(await check('!a '.repeat(100_000)), `2 dekd: ${file}: over 256 KiB; a configuration file is smaller`);
   t.is(await check('!a '.repeat(80_000)), `2 dekd: ${file}:1:4: not YAML: cannot be read from here on`);
   const anchors = Array.from({ length: 10_000 }, (_, index) => `- &a${index} x\n- *a${index}\n`);
   t.regex(await check(anchors.join('')), /^2 dekd: \S+:\d+:\d+: more than 100 aliases$/);

@@ -475,8 +475,8 @@ test('files that are no configuration: one line that names the file', (t) => {
     [directory, `${directory}: a directory; name the file inside it`],
     [bad, `${bad}:2:1: not UTF-8 text; save the file as UTF-8`],
     [cut, `${cut}:1:1: not UTF-8 text; save the file as UTF-8`],
-    [large, `${large}: over 256 KiB; a configuration is smaller`],
-    ['/dev/zero', '/dev/zero: over 256 KiB; a configuration is smaller'],
+    [large, `${large}: over 256 KiB; a configuration file is smaller`],
+    ['/dev/zero', '/dev/zero: over 256 KiB; a configuration file is smaller'],
   ];
   for (const [path, message] of cases) {
     t.is(t.throws(() => loadConfig(path), { instanceOf: DekdError }).message, message);

@@ -113,7 +113,7 @@ export class ChildPool {
     if (child !== this.#current) return;
     clearTimeout(this.#idle);
     this.#promote();
-    child.close();
+    child.close(true);
     this.#prepare();
   }
 

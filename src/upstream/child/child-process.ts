@@ -4,6 +4,7 @@ import { UpstreamFailure } from '../failure.ts';
 import type { ChildUpstreamOptions, ProviderFacts } from './child-provider.ts';
 import { readErrorLines } from './error-lines.ts';
 import { encodeFrame, FrameError, FrameReader } from './frames.ts';
+import type { HandoverEnds } from './handover.ts';
 import { KeyChannel } from './key-channel.ts';
 import type { CallRequest, Request } from './messages.ts';
 import { failureOf, parseCallReply, parseOpenReply, parseUnwrapped, ReplyError } from './replies.ts';
@@ -63,14 +64,16 @@ export class ChildProcess {
   #lastId = 0;
   #why: string | undefined;
   #hasFallen = false;
+  #isReplaced = false;
 
   /** Throws as spawnChild. */
   static start<Options extends ChildUpstreamOptions>(
     facts: ProviderFacts<Options>,
     options: Options,
+    handover: HandoverEnds,
     events: ChildEvents,
   ): ChildProcess {
-    const child = new ChildProcess(spawnChild(facts, options), events);
+    const child = new ChildProcess(spawnChild(facts, options, handover), events);
     child.#write({ op: 'open', module: sibling(facts.beside, 'provider').href, options });
     return child;
   }
@@ -161,9 +164,10 @@ export class ChildProcess {
     });
   }
 
-  /** Lets running calls end for three seconds, then ends the process. */
-  close(): void {
+  /** Lets running calls end for three seconds, then ends the process. `isReplaced`: another child follows, which what it hands over is for. */
+  close(isReplaced = false): void {
     if (this.#state === 'closing' || this.#state === 'ended') return;
+    this.#isReplaced = isReplaced;
     const isOpen = this.#state === 'ready';
     this.#state = 'closing';
     this.#opened.reject(this.#gone());
@@ -269,6 +273,7 @@ export class ChildProcess {
   }
 
   #disconnect(): void {
+    if (this.#isReplaced) this.#write({ op: 'retire' });
     this.#spawned.control.end();
     this.#after(EXIT_MS, () => this.kill('it did not exit'));
   }

@@ -1,4 +1,5 @@
 import type { KekDescription, UpstreamType, WrapContext, WrappedDek } from '../provider.ts';
+import type { Handover } from './handover.ts';
 
 // What a provider of a service outside dekd writes: ChildProvider in provider.ts, which runs in the child process with the vendor's SDK, and
 // ProviderFacts in options.ts, which is all that the agent knows of it.
@@ -22,7 +23,8 @@ export interface ChildProvider {
   describe(kek: string, call: ChildCall): Promise<KekDescription>;
   /** Facts that an operator must see in log and status; read once, after open. */
   readonly warnings: readonly string[];
-  close(): Promise<void>;
+  /** `isReplaced`: another child follows, and what is handed over must stay valid. Default false. */
+  close(isReplaced?: boolean): Promise<void>;
 }
 
 /**
@@ -32,6 +34,7 @@ export interface ChildProvider {
 export type OpenProvider<Options extends ChildUpstreamOptions = ChildUpstreamOptions> = (
   options: Options,
   environment: Readonly<Record<string, string | undefined>>,
+  handover?: Handover,
 ) => Promise<ChildProvider>;
 
 /** What each provider's settings have in common. They travel to the child as JSON: no Map, no undefined that means something. */

@@ -1,4 +1,4 @@
-import type { SlotHandle } from '../../crypto/native.ts';
+import { closeKeyChannel, openKeyChannel, type SlotHandle } from '../../crypto/native.ts';
 import { UpstreamFailure } from '../failure.ts';
 import type {
   KekDescription,
@@ -11,6 +11,7 @@ import type {
 import { ChildPool } from './child-pool.ts';
 import { ChildProcess, type ReadAnswer } from './child-process.ts';
 import type { ChildUpstreamOptions, ProviderFacts } from './child-provider.ts';
+import type { HandoverEnds } from './handover.ts';
 import type { CallRequest } from './messages.ts';
 import { parseDescription, parseWrapped } from './replies.ts';
 
@@ -29,6 +30,8 @@ export class ChildUpstream<Options extends ChildUpstreamOptions> implements Upst
   readonly #facts: ProviderFacts<Options>;
   readonly #options: Options;
   readonly #pool: ChildPool;
+  /** Of children, for children: see handover.ts. */
+  #handover: HandoverEnds | undefined;
 
   /** Throws DekdError when the provider refuses its settings. */
   static async open<Options extends ChildUpstreamOptions>(
@@ -48,8 +51,11 @@ export class ChildUpstream<Options extends ChildUpstreamOptions> implements Upst
     this.type = facts.type;
     this.#facts = facts;
     this.#options = options;
+    const { parent, child } = openKeyChannel();
+    const handover = { in: parent, out: child };
+    this.#handover = handover;
     this.#pool = new ChildPool({
-      start: (events) => ChildProcess.start(facts, options, events),
+      start: (events) => ChildProcess.start(facts, options, handover, events),
       maxCalls: options.maxCalls ?? DEFAULT_MAX_CALLS,
       idleMs: options.idleMs ?? DEFAULT_IDLE_MS,
       isWarm: options.warmChild ?? true,
@@ -93,8 +99,11 @@ export class ChildUpstream<Options extends ChildUpstreamOptions> implements Upst
     return this.#call(request, options, (ok) => parseDescription(ok, kek));
   }
 
-  close(): Promise<void> {
-    return this.#pool.close();
+  async close(): Promise<void> {
+    await this.#pool.close();
+    const handover = this.#handover;
+    this.#handover = undefined;
+    for (const fd of Object.values(handover ?? {})) closeKeyChannel(fd);
   }
 
   async #call<T>(

@@ -1,4 +1,4 @@
-// Entry of a child process, `dekd-upstream`: spawn.ts starts it. Descriptor 3 is the control channel, 4 the key channel.
+// Entry of a child process, `dekd-upstream`: spawn.ts starts it. Descriptor 3 is the control channel, 4 the key channel, 5 and 6 the handover's ends.
 import { writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { endWithParent, hardenProcess, limitProcess } from '../../crypto/native.ts';
@@ -6,6 +6,7 @@ import { serve } from './serve.ts';
 
 const CONTROL_FD = 3;
 const KEY_FD = 4;
+const HANDOVER = { in: 5, out: 6 };
 const MAX_OPEN_FILES = 256;
 const EXIT_INTERNAL = 70;
 
@@ -20,7 +21,7 @@ process.on('unhandledRejection', end);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 
 const control = new Socket({ fd: CONTROL_FD, readable: true, writable: true });
-await serve({ control, keyFd: KEY_FD, onOpen: dropAddons });
+await serve({ control, keyFd: KEY_FD, handover: HANDOVER, onOpen: dropAddons });
 process.exit(0);
 
 /** dekd's addon is loaded, and the provider's are: no other code comes in that way (where Node can take a permission back). */

@@ -30,11 +30,15 @@ export type CallRequest =
   | (KekRequest & { readonly op: 'unwrap'; readonly context: Pairs; readonly wrapped: WrappedMessage })
   | (KekRequest & { readonly op: 'describe' });
 
-/** `cancel` names the call that is given up; it is that call which is answered then, if it was not before. */
+/**
+ * `cancel` names the call that is given up; it is that call which is answered then, if it was not before. `retire` is the last one to a child that
+ * another one replaces; it is not answered.
+ */
 export type Request =
   | OpenRequest
   | (CallRequest & { readonly id: number })
-  | { readonly op: 'cancel'; readonly id: number };
+  | { readonly op: 'cancel'; readonly id: number }
+  | { readonly op: 'retire' };
 
 export interface FailureMessage {
   readonly class: FailureClass;

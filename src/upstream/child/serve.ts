@@ -8,6 +8,7 @@ import { UpstreamFailure } from '../failure.ts';
 import type { KekDescription, WrapContext, WrappedDek } from '../provider.ts';
 import type { ChildCall, ChildProvider, OpenProvider } from './child-provider.ts';
 import { encodeFrame, FrameError, FrameReader } from './frames.ts';
+import { type Handover, type HandoverEnds, openHandover } from './handover.ts';
 import type {
   Answers,
   CallReply,
@@ -30,37 +31,43 @@ const CLOSING_MS = 1_000;
 export interface ServeOptions {
   readonly control: Socket;
   readonly keyFd: number;
+  readonly handover: HandoverEnds;
   /** Called once, after the provider's open. */
   readonly onOpen: () => void;
 }
 
 /** The child's side: opens one provider, and answers calls until the agent closes the control channel. Rejects when the agent's frames and keys do not agree. */
-export async function serve({ control, keyFd, onOpen }: ServeOptions): Promise<void> {
+export async function serve({ control, keyFd, handover, onOpen }: ServeOptions): Promise<void> {
   const reader = new FrameReader();
   let server: CallServer | undefined;
+  let isReplaced = false;
   try {
     for await (const chunk of control) {
       for (const message of reader.read(chunk as Buffer)) {
         const request = message as Request;
-        if (request.op !== 'open') {
-          server?.take(request);
-          continue;
+        if (request.op === 'retire') isReplaced = true;
+        else if (request.op !== 'open') server?.take(request);
+        else {
+          const provider = await open(request, control, openHandover(handover));
+          onOpen();
+          if (provider !== undefined) server = new CallServer(provider, control, keyFd);
         }
-        const provider = await open(request, control);
-        onOpen();
-        if (provider !== undefined) server = new CallServer(provider, control, keyFd);
       }
     }
   } finally {
-    await server?.close();
+    await server?.close(isReplaced);
   }
 }
 
 /** Nothing else comes before the agent has its answer. */
-async function open({ module, options }: OpenRequest, control: Socket): Promise<ChildProvider | undefined> {
+async function open(
+  { module, options }: OpenRequest,
+  control: Socket,
+  handover: Handover,
+): Promise<ChildProvider | undefined> {
   try {
     const { open } = (await import(module)) as { open: OpenProvider };
-    const provider = await open(options, process.env);
+    const provider = await open(options, process.env, handover);
     reply(control, { ready: provider.warnings.slice(0, MAX_WARNINGS) });
     return provider;
   } catch (error) {
@@ -82,7 +89,7 @@ class CallServer {
     this.#keyFd = keyFd;
   }
 
-  take(request: Exclude<Request, OpenRequest>): void {
+  take(request: Exclude<Request, OpenRequest | { op: 'retire' }>): void {
     if (request.op === 'cancel') {
       this.#cancel(request.id);
       return;
@@ -94,10 +101,10 @@ class CallServer {
   }
 
   /** The agent listens no more. A provider that does not close ends with the process. */
-  async close(): Promise<void> {
+  async close(isReplaced: boolean): Promise<void> {
     for (const control of this.#underway.values()) control.abort();
     this.#underway.clear();
-    await Promise.race([this.#provider.close(), setTimeout(CLOSING_MS)]);
+    await Promise.race([this.#provider.close(isReplaced), setTimeout(CLOSING_MS)]);
   }
 
   /** What a provider answers later is zeroed and forgotten: it may not listen to its signal. */

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { closeKeyChannel, openKeyChannel } from '../../crypto/native.ts';
 import { invalidField } from '../../errors.ts';
 import type { ChildUpstreamOptions, ProviderFacts } from './child-provider.ts';
+import type { HandoverEnds } from './handover.ts';
 
 const DEFAULT_MEMORY_MIB = 256;
 /** For every provider: where OpenSSL and Node find certificates. */
@@ -29,6 +30,7 @@ export interface SpawnedChild {
 export function spawnChild<Options extends ChildUpstreamOptions>(
   facts: ProviderFacts<Options>,
   options: Options,
+  handover: HandoverEnds,
 ): SpawnedChild {
   const memoryMib = options.memoryMib ?? DEFAULT_MEMORY_MIB;
   const switches = [
@@ -47,7 +49,7 @@ export function spawnChild<Options extends ChildUpstreamOptions>(
     argv0: 'dekd-upstream',
     cwd: '/',
     env,
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe', keys.child],
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe', keys.child, handover.in, handover.out],
   });
   closeKeyChannel(keys.child);
   // Without processes or descriptors left, spawn returns an object that lacks what it could not make, and says why later.

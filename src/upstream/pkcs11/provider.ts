@@ -17,8 +17,8 @@ import { parsePkcs11Kek } from './uri.ts';
 type Operation = 'wrap' | 'unwrap' | 'describe';
 
 /** Loads the vendor's library and looks at the PIN; the token is first asked by a call. */
-export const open: OpenProvider<Pkcs11Options> = async (options) => {
-  const pin = new Pin(options.pin);
+export const open: OpenProvider<Pkcs11Options> = async (options, _environment, handover) => {
+  const pin = new Pin(options.pin, handover);
   pin.check();
   return new Pkcs11Provider(new Library(await loadPkcs11js(), options), pin, options);
 };

@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { DekdError } from '../../errors.ts';
 import type { ChildCall, ChildProvider, OpenProvider } from '../child/child-provider.ts';
+import type { Handover } from '../child/handover.ts';
 import { UpstreamFailure } from '../failure.ts';
 import type { KekDescription, WrapContext, WrappedDek } from '../provider.ts';
 import { Cluster, type Send } from './cluster.ts';
@@ -29,6 +30,12 @@ const MAX_DESCRIPTION_BYTES = 1 << 20;
  */
 const NEVER_CREATE = { type: 'ecdsa-p256' };
 
+interface Opened {
+  readonly ca: Buffer | undefined;
+  readonly warnings: readonly string[];
+  readonly handover: Handover | undefined;
+}
+
 interface KekRequest {
   readonly kek: string;
   readonly action: 'encrypt' | 'decrypt' | 'keys';
@@ -37,13 +44,10 @@ interface KekRequest {
 }
 
 /** Throws DekdError for a file that can't be what it should be; one that does not exist yet is a warning, since who writes it may be down too. */
-export const open: OpenProvider<VaultTransitOptions> = async (options) => {
+export const open: OpenProvider<VaultTransitOptions> = async (options, _environment, handover) => {
   const warnings = fileWarnings(options);
-  return new VaultTransitProvider(
-    options,
-    options.ca === undefined ? undefined : readAuthorities(options.ca),
-    warnings,
-  );
+  const ca = options.ca === undefined ? undefined : readAuthorities(options.ca);
+  return new VaultTransitProvider(options, { ca, warnings, handover });
 };
 
 class VaultTransitProvider implements ChildProvider {
@@ -52,10 +56,10 @@ class VaultTransitProvider implements ChildProvider {
   readonly #session: Session;
   #closed = false;
 
-  constructor(options: VaultTransitOptions, ca: Buffer | undefined, warnings: readonly string[]) {
+  constructor(options: VaultTransitOptions, { ca, warnings, handover }: Opened) {
     this.warnings = warnings;
     this.#cluster = new Cluster(options.addresses, { ca, serverName: options.serverName });
-    this.#session = new Session(this.#cluster, options);
+    this.#session = new Session(this.#cluster, options, handover);
     this.#session.start();
   }
 
@@ -96,10 +100,10 @@ class VaultTransitProvider implements ChildProvider {
     return description;
   }
 
-  async close(): Promise<void> {
+  async close(isReplaced = false): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#session.close();
+    await this.#session.close(isReplaced);
     this.#cluster.close();
   }
 

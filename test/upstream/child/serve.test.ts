@@ -153,17 +153,36 @@ test.serial('the agent closes its end: the provider is closed, and calls under w
   t.true(provider.calls[0]!.signal.aborted);
 });
 
+test.serial('a provider is told whether another child follows', async (t) => {
+  for (const isReplaced of [false, true]) {
+    const { provider, send, end, served } = await begin(t);
+    if (isReplaced) send({ op: 'retire' });
+    end();
+    await served;
+    t.true(provider.isClosed);
+    t.is(provider.isReplaced, isReplaced);
+  }
+});
+
+test.serial('a provider gets what the child before it left', async (t) => {
+  const { provider } = await begin(t);
+  t.is(provider.handover?.read(), undefined);
+  provider.handover?.write({ note: 1 });
+  t.deepEqual(provider.handover?.read(), { note: 1 });
+});
+
 async function begin(t: ExecutionContext): Promise<Served> {
   const { agent, child } = await socketPair(t);
   const { parent: keyFd, child: childKeyFd } = openKeyChannel();
   let isOpen = false;
-  const served = serve({ control: child, keyFd: childKeyFd, onOpen: () => (isOpen = true) });
+  const { parent, child: other } = openKeyChannel();
+  const handover = { in: parent, out: other };
+  const served = serve({ control: child, keyFd: childKeyFd, handover, onOpen: () => (isOpen = true) });
   served.catch(() => undefined);
   t.teardown(async () => {
     agent.end();
     await served.catch(() => undefined);
-    closeKeyChannel(keyFd);
-    closeKeyChannel(childKeyFd);
+    for (const fd of [keyFd, childKeyFd, parent, other]) closeKeyChannel(fd);
   });
   const replies: unknown[] = [];
   const reader = new FrameReader();

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { closeKeyChannel } from '../../../src/crypto/native.ts';
+import { closeKeyChannel, openKeyChannel } from '../../../src/crypto/native.ts';
 import type { ProviderFacts } from '../../../src/upstream/child/child-provider.ts';
 import { childEnvironment, sibling, spawnChild } from '../../../src/upstream/child/spawn.ts';
 import { type SoftwareKmsOptions, softwareKms } from './software-kms/options.ts';
@@ -40,10 +40,12 @@ test('a sibling is written as the module is', (t) => {
 
 /** Node's switches of a child with these facts; it is ended at once. */
 async function switchesOf(facts: ProviderFacts<SoftwareKmsOptions>, memoryMib?: number): Promise<string[]> {
-  const child = spawnChild(facts, { type: 'vault-transit', ...(memoryMib !== undefined && { memoryMib }) });
+  const { parent, child: other } = openKeyChannel();
+  const options = { type: 'vault-transit', ...(memoryMib !== undefined && { memoryMib }) } as const;
+  const child = spawnChild(facts, options, { in: parent, out: other });
   const ended = new Promise((resolve) => child.process.once('exit', resolve));
   child.process.kill('SIGKILL');
-  closeKeyChannel(child.keyFd);
+  for (const fd of [child.keyFd, parent, other]) closeKeyChannel(fd);
   await ended;
   return child.process.spawnargs;
 }

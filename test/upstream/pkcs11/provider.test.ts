@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { ChildUpstream } from '../../../src/upstream/child/child-upstream.ts';
+import type { UpstreamFailure } from '../../../src/upstream/failure.ts';
 import { MEANINGS } from '../../../src/upstream/pkcs11/errors.ts';
 import { type Pkcs11Options, pkcs11 } from '../../../src/upstream/pkcs11/options.ts';
 import { live } from '../../contract/upstream-context.ts';
@@ -179,6 +180,31 @@ hsmTest('a wrong PIN is tried once, and a new one at once', async (t) => {
   world.writePin(PIN);
   await world.unwrap(wrapped, KEK, FRESH);
   t.deepEqual(count(world, 'C_Login'), [2]);
+});
+
+hsmTest('a wrong PIN is not tried again by a later child, one after a kill among them', async (t) => {
+  const world = await World.open(t, { options: { maxCalls: 1 } });
+  const wrapped = await world.roundTrips();
+  world.writePin('wrong');
+  world.hsm.control();
+  const children = new Set<number>();
+  const refused = async (): Promise<void> => {
+    const call = world.unwrap(wrapped).catch((error: UpstreamFailure) => error);
+    for (const pid of world.upstream.pids) children.add(pid);
+    const failure = (await call) as UpstreamFailure;
+    if (failure.class === 'unreachable') return setTimeout(100).then(refused);
+    t.is(failure.class, 'unauthenticated');
+    t.regex(failure.message, /CKR_PIN_INCORRECT.* is not tried again/);
+  };
+  for (let call = 0; call < 3; call++) await refused();
+  const starting = world.unwrap(wrapped);
+  process.kill(world.upstream.pids.at(-1)!, 'SIGKILL');
+  await t.throwsAsync(starting);
+  await refused();
+  t.true(children.size >= 4, `${children.size} children`);
+  t.deepEqual(count(world, 'C_Login'), [1]);
+  world.writePin(PIN);
+  await world.unwrap(wrapped);
 });
 
 for (const state of ['final-try', 'locked']) {

@@ -1,8 +1,10 @@
+import type { Handover } from '../../child/handover.ts';
 import { UpstreamFailure } from '../../failure.ts';
 import type { Cluster, Send } from '../cluster.ts';
 import { failureOf, isPermissionDenied, parseJson } from '../errors.ts';
 import type { HttpAnswer } from '../http.ts';
 import type { VaultTransitOptions } from '../options.ts';
+import { type Held, monotonicMs, parseNote, TOKEN } from './held.ts';
 import { credential, loginRequest } from './methods.ts';
 
 /** A login outlives the call that asked for it, so that one that is slower than an attempt still ends. */
@@ -14,33 +16,29 @@ const RENEWAL_POINT = 2 / 3;
 const SHORTEST_TIMER_MS = 1_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const MAX_ANSWER_BYTES = 65_536;
-const TOKEN = /^[\x21-\x7e]{1,8192}$/;
-
-interface Held {
-  readonly token: string;
-  /** Of performance.now(); Infinity as long as nothing else is known. */
-  expiresAtMs: number;
-  /** Life when it was issued, or first seen. */
-  firstTtlMs: number;
-}
 
 interface Lease {
   readonly ttlMs: number;
   readonly renewable: boolean;
 }
 
-/** The token of this process: logged in when it is first needed, renewed before it expires, revoked at the end if this process logged in for it. */
+/**
+ * The token of an upstream's children: logged in when it is first needed, renewed before it expires, handed over to the next child, and revoked when
+ * none follows if it was logged in for.
+ */
 export class Session {
   readonly #cluster: Cluster;
   readonly #login: VaultTransitOptions['login'];
   readonly #prefix: string;
+  readonly #handover: Handover | undefined;
   readonly #ending = new AbortController();
   #held: Held | undefined;
   #underway: Promise<Held> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(cluster: Cluster, { login, namespace }: VaultTransitOptions) {
+  constructor(cluster: Cluster, { login, namespace }: VaultTransitOptions, handover?: Handover) {
     this.#cluster = cluster;
+    this.#handover = handover;
     this.#login = login;
     this.#prefix = namespace === undefined ? '' : `${namespace}/`;
   }
@@ -48,8 +46,8 @@ export class Session {
   /** The token to send; undefined when a proxy adds its own. Throws UpstreamFailure. */
   async token(signal: AbortSignal, fresh: boolean): Promise<string | undefined> {
     if (this.#login.method === 'proxy') return undefined;
-    const held = this.#held;
-    if (!fresh && held !== undefined && performance.now() < held.expiresAtMs) return held.token;
+    const held = this.#held ?? this.#inherit();
+    if (!fresh && held !== undefined && monotonicMs() < held.expiresAtMs) return held.token;
     return (await within(signal, this.#acquire(fresh))).token;
   }
 
@@ -82,12 +80,13 @@ export class Session {
     if (this.#login.method === 'token') this.#acquire(false).catch(() => undefined);
   }
 
-  async close(): Promise<void> {
+  /** Unless it `isReplaced`, the token is of no use to anybody any more. */
+  async close(isReplaced = false): Promise<void> {
     clearTimeout(this.#timer);
     this.#ending.abort();
-    const held = this.#held;
+    const held = this.#held ?? parseNote(this.#handover?.read());
     this.#held = undefined;
-    if (held === undefined || this.#login.method === 'token') return;
+    if (held === undefined || isReplaced || this.#login.method === 'token') return;
     const call = { signal: AbortSignal.timeout(REVOKE_MS), fresh: false };
     const request = {
       method: 'POST',
@@ -135,6 +134,8 @@ export class Session {
   #readToken(file: string): Held {
     const token = credential('token', file);
     if (this.#held?.token === token) return this.#held;
+    const inherited = parseNote(this.#handover?.read());
+    if (inherited?.token === token) return this.#adopt(inherited);
     const held = this.#hold(token, undefined);
     this.#learn(held).catch(() => undefined);
     return held;
@@ -145,6 +146,19 @@ export class Session {
     clearTimeout(this.#timer);
     this.#held = held;
     if (lease !== undefined) this.#extend(held, lease);
+    return held;
+  }
+
+  /** What the child before this one left, if it logged in; a file is read anew. */
+  #inherit(): Held | undefined {
+    const inherited = this.#login.method === 'token' ? undefined : parseNote(this.#handover?.read());
+    return inherited === undefined || monotonicMs() >= inherited.expiresAtMs ? undefined : this.#adopt(inherited);
+  }
+
+  #adopt(held: Held): Held {
+    clearTimeout(this.#timer);
+    this.#held = held;
+    if (Number.isFinite(held.expiresAtMs)) this.#renewLater(held, held.expiresAtMs - monotonicMs());
     return held;
   }
 
@@ -160,9 +174,10 @@ export class Session {
 
   /** A ttl of 0 never ends (root tokens). */
   #extend(held: Held, { ttlMs, renewable }: Lease): void {
-    if (ttlMs === 0 || this.#ending.signal.aborted) return;
-    held.expiresAtMs = performance.now() + ttlMs;
-    if (!renewable && this.#login.method === 'token') return;
+    if (this.#ending.signal.aborted) return;
+    if (ttlMs !== 0) held.expiresAtMs = monotonicMs() + ttlMs;
+    this.#handover?.write(held);
+    if (ttlMs === 0 || (!renewable && this.#login.method === 'token')) return;
     this.#renewLater(held, ttlMs);
   }
 
@@ -174,13 +189,16 @@ export class Session {
 
   async #renew(held: Held): Promise<void> {
     if (this.#held !== held) return;
+    // Of a token in a file the other child may have been first.
+    const known = parseNote(this.#handover?.read());
+    if (known?.token === held.token && known.expiresAtMs > held.expiresAtMs) return void this.#adopt(known);
     const lease = await this.#renewedLease(held).catch(() => undefined);
     if (this.#held !== held) return;
     // Near its maximal life a token is extended by less and less.
     if (lease !== undefined && lease.ttlMs >= held.firstTtlMs / 2) return this.#extend(held, lease);
     if (this.#login.method !== 'token') return void (await this.#acquire(false));
-    if (lease !== undefined) held.expiresAtMs = performance.now() + lease.ttlMs;
-    const leftMs = held.expiresAtMs - performance.now();
+    if (lease !== undefined) held.expiresAtMs = monotonicMs() + lease.ttlMs;
+    const leftMs = held.expiresAtMs - monotonicMs();
     if (leftMs > SHORTEST_TIMER_MS) this.#renewLater(held, leftMs);
   }
 

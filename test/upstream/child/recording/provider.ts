@@ -1,5 +1,6 @@
 import { secretBuffer } from '../../../../src/crypto/secret-buffer.ts';
 import type { ChildCall, ChildProvider, OpenProvider } from '../../../../src/upstream/child/child-provider.ts';
+import type { Handover } from '../../../../src/upstream/child/handover.ts';
 import { UpstreamFailure } from '../../../../src/upstream/failure.ts';
 import type { KekDescription, WrapContext, WrappedDek } from '../../../../src/upstream/provider.ts';
 
@@ -15,9 +16,15 @@ export class Recording implements ChildProvider {
   readonly seen: Seen[] = [];
   readonly calls: ChildCall[] = [];
   readonly contexts: WrapContext[] = [];
+  readonly handover: Handover | undefined;
   isClosed = false;
+  isReplaced = false;
   /** What `unwrap` waits for. */
   gate: Promise<void> = Promise.resolve();
+
+  constructor(handover: Handover | undefined) {
+    this.handover = handover;
+  }
 
   async wrap(kek: string, dek: Uint8Array, context: WrapContext, call: ChildCall): Promise<WrappedDek> {
     this.calls.push(call);
@@ -47,15 +54,16 @@ export class Recording implements ChildProvider {
     return Promise.resolve({ uri: kek, state: 'active', versions, labels: new Map([['a', 'b']]) });
   }
 
-  async close(): Promise<void> {
+  async close(isReplaced = false): Promise<void> {
     this.isClosed = true;
+    this.isReplaced = isReplaced;
   }
 }
 
 /** Those that were opened, in order. */
 export const recordings: Recording[] = [];
 
-export const open: OpenProvider = async () => {
-  recordings.push(new Recording());
+export const open: OpenProvider = async (_options, _environment, handover) => {
+  recordings.push(new Recording(handover));
   return recordings.at(-1)!;
 };

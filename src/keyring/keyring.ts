@@ -54,7 +54,7 @@ export class Keyring {
     this.#shared = shared;
     this.#caches = options.cache.mode === 'session' || options.cache.mode === 'startup';
     this.state = this.#presentState();
-    this.#counter = new DekCounter(() => this.all(), shared.clock);
+    this.#counter = new DekCounter(() => this.all(), shared);
     const unwrapper = new DekUnwrapper(this.options, this.counters, shared, this.#underway);
     this.decrypting = new DecryptingDeks(this.options, this.counters, shared, unwrapper);
     this.rewrapper = new Rewrapper(this.options, this.counters, shared, unwrapper);

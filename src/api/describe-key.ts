@@ -44,7 +44,7 @@ export function keySummary(keyring: Keyring): object {
       upstream: kek.upstreamName,
       kek: kek.uri,
       role: ROLES[role],
-      origin_unproven: false,
+      origin_unproven: kek.upstream.allowsUnprovenOrigin === true,
     })),
   };
 }

@@ -4,7 +4,7 @@ import { type DekBlock, parseDekBlock, verifyDekBlock, wrapContext } from '../cr
 import { type EnvelopePrefix, envelopePrefix } from '../crypto/envelope.ts';
 import { freeKey } from '../crypto/native.ts';
 import type { DekdError } from '../errors.ts';
-import { RECIPIENT_TYPES, type WrapContext, type WrappedDek } from '../upstream/provider.ts';
+import { RECIPIENT_TYPES, UNPROVEN_ALGORITHMS, type WrapContext, type WrappedDek } from '../upstream/provider.ts';
 import type { Cancel, Clock } from './clock.ts';
 import type { Counters } from './counters.ts';
 import type { Kek } from './kek.ts';
@@ -70,6 +70,8 @@ export class Dek {
   /** Used since it was last verified: only such DEKs are refreshed in the background. */
   used = false;
   refreshDueAtMs = 0;
+  /** After an outage its turn to be refreshed comes by then; until then it serves in grace, so that not all of them ask at once. */
+  recoversByMs = 0;
   rotateDueAtMs = Number.POSITIVE_INFINITY;
   messages = 0;
   bytes = 0;
@@ -219,6 +221,7 @@ export class Dek {
     this.used = false;
     this.attentionAtMs = 0;
     this.refreshDueAtMs = atMs + refreshDelayMs(this.options.cache.ttlMs, clock.random());
+    this.recoversByMs = 0;
     this.cancelTimer?.();
     this.cancelTimer = undefined;
   }
@@ -252,13 +255,13 @@ export function refreshDelayMs(ttlMs: number, random: number): number {
   return Math.max(ttlMs / 2, Math.min(ttlMs * (0.8 + 0.1 * random), ttlMs - 2_000));
 }
 
-/** The recipients that this key's configuration names, in the order in which they are asked: authorities, then standbys. Views of the block. */
+/** The recipients that this key's configuration names and allows, in the order in which they are asked: authorities, then standbys. Views of the block. */
 export function knownRecipients(block: DekBlock, options: KeyOptions): DekRecipient[] {
   const authorities: DekRecipient[] = [];
   const standbys: DekRecipient[] = [];
   for (const recipient of block.recipients) {
     const found = configured(recipient.type, recipient.kekUri, options);
-    if (found === undefined || found.role === 'recovery') continue;
+    if (found === undefined || found.role === 'recovery' || !isOriginAllowed(recipient, found.kek)) continue;
     const wrapped = {
       kekVersion: recipient.kekVersion,
       algorithm: recipient.wrapAlgorithm,
@@ -267,6 +270,11 @@ export function knownRecipients(block: DekBlock, options: KeyOptions): DekRecipi
     (found.role === 'authority' ? authorities : standbys).push({ kek: found.kek, role: found.role, wrapped });
   }
   return [...authorities, ...standbys];
+}
+
+/** Who has an RSA key's public half can wrap a DEK of their own: that counts only where the configuration says that it may. */
+function isOriginAllowed({ wrapAlgorithm }: DekBlock['recipients'][number], { upstream }: Kek): boolean {
+  return upstream.allowsUnprovenOrigin === true || !UNPROVEN_ALGORITHMS.includes(wrapAlgorithm);
 }
 
 function configured(

@@ -44,6 +44,10 @@ export class DrilledUpstream implements Upstream {
     return this.#inner.warnings;
   }
 
+  get allowsUnprovenOrigin(): boolean {
+    return this.#inner.allowsUnprovenOrigin ?? false;
+  }
+
   /** The drill that runs now. */
   get drill(): Drill | undefined {
     // After a suspend the time may be over before its timer runs.

@@ -12,6 +12,9 @@ export const RECIPIENT_TYPES = {
   pkcs11: 6,
 } as const satisfies Record<UpstreamType, number>;
 
+/** Wrap algorithms (docs/envelope.md) whose wrapped DEKs anybody can make who has a public key, so that they prove no origin: RSA-OAEP. */
+export const UNPROVEN_ALGORITHMS: readonly number[] = [2];
+
 /** What a wrapped DEK is bound to: `dekd:key`, `dekd:id` (hex dek_id) and the partition's pairs. */
 export interface WrapContext {
   readonly pairs: ReadonlyMap<string, string>;
@@ -80,11 +83,19 @@ export interface KekDescription {
   readonly disabledPartitions?: Iterable<DisabledPartition>;
 }
 
+/**
+ * `miss`: for a DEK that is not held · `refresh`: for a held DEK, and a request waits for it · `background`: for a held DEK, ahead of need. Each
+ * has room of its own, so that none starves another.
+ */
+export type CallPurpose = 'miss' | 'refresh' | 'background';
+
 export interface UpstreamCallOptions {
   /** Aborts when nobody waits any more or the attempt's time is over. */
   readonly signal: AbortSignal;
   /** It confirms a refusal: over a new connection with a fresh credential, where the upstream has those. Default false. */
   readonly fresh?: boolean;
+  /** Default `miss`. */
+  readonly purpose?: CallPurpose;
 }
 
 /** A service that holds KEKs and never gives them out. Every method throws UpstreamFailure, and DekdError SECRET_MEMORY_EXHAUSTED when no slot is left. */
@@ -101,6 +112,8 @@ export interface Upstream {
   describe(kek: string, options: UpstreamCallOptions): Promise<KekDescription>;
   /** Facts that an operator must see in log and status, e.g. a development root key. */
   readonly warnings: readonly string[];
+  /** Its configuration says `origin: unproven`: DEKs wrapped by one of UNPROVEN_ALGORITHMS are unwrapped. Default false. */
+  readonly allowsUnprovenOrigin?: boolean;
   close(): Promise<void>;
 }
 

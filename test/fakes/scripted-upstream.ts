@@ -71,8 +71,11 @@ export class ScriptedUpstream implements Upstream {
   readonly type = 'local';
   readonly warnings: readonly string[] = [];
   readonly calls: Call[] = [];
+  allowsUnprovenOrigin = false;
   /** What describe says of a KEK, by its URI; `active` without. */
   readonly states = new Map<string, KekState>();
+  /** The wrap algorithm that the next wrap of a KEK names, by its URI; 6 without. */
+  readonly algorithms = new Map<string, number>();
   /** What the next wrap of a KEK is made with, by its URI. */
   readonly versions = new Map<string, string>();
   /** The versions that describe shows of a KEK, by its URI, the last one active; none without. */
@@ -109,7 +112,7 @@ export class ScriptedUpstream implements Upstream {
     const kekVersion = this.versions.get(kek) ?? '1';
     return this.#run('wrap', kek, kekVersion, context, options, () => ({
       kekVersion,
-      algorithm: 6,
+      algorithm: this.algorithms.get(kek) ?? 6,
       bytes: wrapKey(this.#key(kek, kekVersion), 1, dek, context.encoded),
     }));
   }

@@ -124,6 +124,9 @@ test('the rest is the upstream’s own, also in a drill', async (t) => {
   t.is(world.upstream.type, world.inner.type);
   t.is(world.upstream.warnings, world.inner.warnings);
   t.is(world.upstream.resolve('local:orders'), world.inner.resolve('local:orders'));
+  t.false(world.upstream.allowsUnprovenOrigin);
+  world.inner.allowsUnprovenOrigin = true;
+  t.true(world.upstream.allowsUnprovenOrigin);
   await world.upstream.close();
   t.is(world.clock.timers, 0);
   t.deepEqual(world.ended, []);

@@ -50,6 +50,8 @@ export interface ChildUpstreamOptions {
   readonly memoryMib?: number;
   /** Variables of the agent's environment that its children see beside those that the provider needs, by name. Default none. */
   readonly environment?: readonly string[];
+  /** Whether DEKs count that anybody can have wrapped (UNPROVEN_ALGORITHMS of src/upstream/provider.ts). Default: they do not. */
+  readonly origin?: 'unproven';
 }
 
 /** What the agent must know of a provider without loading it: exported by its options.ts, and listed in registry.ts. */

@@ -67,6 +67,10 @@ export class ChildUpstream<Options extends ChildUpstreamOptions> implements Upst
     return this.#pool.warnings;
   }
 
+  get allowsUnprovenOrigin(): boolean {
+    return this.#options.origin === 'unproven';
+  }
+
   /** Of the processes that run for it now. */
   get pids(): readonly number[] {
     return this.#pool.pids;

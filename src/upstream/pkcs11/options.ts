@@ -22,18 +22,14 @@ export interface Pkcs11Options extends ChildUpstreamOptions {
   readonly origin?: 'unproven';
 }
 
-/** Wrap algorithms (docs/envelope.md) whose wrapped DEKs anybody can make: RSA-OAEP. */
-export const UNPROVEN_ALGORITHMS: readonly number[] = [2];
-
-export const pkcs11 = {
+export const pkcs11: ProviderFacts<Pkcs11Options> = {
   type: 'pkcs11',
   beside: import.meta.url,
   network: false,
   resolve,
   environment: ['CREDENTIALS_DIRECTORY'],
   readPaths: ({ pin }) => ('file' in pin ? [pin.file] : credentialPaths()),
-  unprovenAlgorithms: UNPROVEN_ALGORITHMS,
-} as const satisfies ProviderFacts<Pkcs11Options> & { readonly unprovenAlgorithms: readonly number[] };
+};
 
 function credentialPaths(): readonly string[] {
   const directory = process.env['CREDENTIALS_DIRECTORY'];

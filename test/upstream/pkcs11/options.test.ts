@@ -1,6 +1,7 @@
 import test from 'ava';
 import { MECHANISMS } from '../../../src/upstream/pkcs11/mechanisms.ts';
-import { pkcs11, UNPROVEN_ALGORITHMS } from '../../../src/upstream/pkcs11/options.ts';
+import { pkcs11 } from '../../../src/upstream/pkcs11/options.ts';
+import { UNPROVEN_ALGORITHMS } from '../../../src/upstream/provider.ts';
 
 test('a child reads the PIN and nothing else', (t) => {
   const options = { type: 'pkcs11', modulePath: '/usr/lib/hsm.so' } as const;

@@ -118,6 +118,10 @@ hsmTest('RSA-OAEP with SHA-256, only where an unproven origin is allowed', async
   for (const bytes of [tampered(wrapped.bytes), wrapped.bytes.subarray(1)]) {
     await fails(t, unproven.unwrap({ ...wrapped, bytes }), 'invalid');
   }
+  t.deepEqual(
+    [world, unproven].map(({ upstream }) => upstream.allowsUnprovenOrigin),
+    [false, true],
+  );
   const { labels } = await unproven.describe();
   t.deepEqual(Object.fromEntries(labels), { token: TOKEN, 'wraps-with': 'RSA-OAEP-SHA256', origin: 'unproven' });
 

@@ -50,6 +50,9 @@ const quiet: KeyringEvents = {
   clockStepped: () => undefined,
 };
 
+/** Its upstream is local, which costs nothing. */
+const limits = { perPrincipal: { perSecond: 1, burst: 1 }, perKey: { perSecond: 1, burst: 1 } };
+
 const call: Call = {
   principal: { uid: 1000, gid: 1000, groups: [] },
   requestId: 'benchmark',
@@ -130,13 +133,14 @@ function tenantOf(at: number): string {
 }
 
 function agent(kek: Kek): Parts {
-  const keyrings = new Keyrings(systemClock, quiet);
+  const keyrings = new Keyrings(systemClock, quiet, limits);
   keyrings.add({
     name: 'orders',
     suite: 1,
     recipients: [{ kek, role: 'authority' }],
     decryptWith: [],
     partitionBy: ['tenant'],
+    wrap: 'all',
     cache,
   });
   const rules = new Map([['orders', [{ uid: 1000, roles: ['user' as const] }]]]);

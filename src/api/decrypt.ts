@@ -96,6 +96,6 @@ async function checkBlock(
   checkPartition(parsed.partition, context);
   const { name } = keyring.options;
   const mayUseArchived = parts.policy.mayUseArchived(call.principal, name);
-  const state = await keyring.checkKeks(parsed.partition, call.signal);
+  const state = await keyring.checkKeks(parsed.partition, call);
   if ((state === 'archived' || isArchived(recipients)) && !mayUseArchived) throw archived(name, call);
 }

@@ -38,7 +38,7 @@ export function encrypt(
   const context = contextOf(request.encryption_context);
   const keyring = authorize(item === undefined ? 'Encrypt' : 'EncryptBatch', key, call, parts);
   if (request.dry_run) {
-    return keyring.checkState(context, call.signal).then(() => response(key, NOTHING, 0, false));
+    return keyring.checkState(context, call).then(() => response(key, NOTHING, 0, false));
   }
   return keyring.encrypt(
     context,

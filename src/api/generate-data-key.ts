@@ -48,7 +48,7 @@ export function generateDataKey(
   const { key, associated_data: associatedData } = request;
   if (request.dry_run) {
     return keyring
-      .checkState(context, call.signal)
+      .checkState(context, call)
       .then(() => ({ plaintext: NOTHING, ciphertext: NOTHING, key, generation: 0, served_in_grace: false }));
   }
   return keyring.encrypt(

@@ -1,10 +1,12 @@
 import type {
   AwsKmsConfig,
   CacheConfig,
+  CallRateConfig,
   ChildConfig,
   Config,
   KekConfig,
   KeyConfig,
+  LimitsConfig,
   LocalConfig,
   Pkcs11Config,
   RootKeyConfig,
@@ -57,7 +59,7 @@ export function buildConfig(parsed: ParsedConfig, options: BuildOptions): Config
       lock: parsed.memory.lock ?? (parsed.profile === 'development' ? 'best-effort' : 'required'),
       sizeBytes: parsed.memory.size,
     },
-    limits: { messageBytes: parsed.limits.message },
+    limits: limitsConfig(parsed.limits),
     drainMs: parsed.drain,
     log: { level: parsed.log.level },
     upstreams: new Map(
@@ -69,6 +71,14 @@ export function buildConfig(parsed: ParsedConfig, options: BuildOptions): Config
     warnings: options.warnings,
   };
   return problems.length > 0 ? problems : deepFreeze(config);
+}
+
+function limitsConfig({ message, upstream_calls: calls }: ParsedConfig['limits']): LimitsConfig {
+  const callRate = ({ rate, burst }: typeof calls.per_key): CallRateConfig => ({ perSecond: rate, burst });
+  return {
+    messageBytes: message,
+    upstreamCalls: { perPrincipal: callRate(calls.per_principal), perKey: callRate(calls.per_key) },
+  };
 }
 
 function unknownGroup(socket: string, group: ParsedSocket['group']): Problem {
@@ -196,6 +206,7 @@ function keyConfig(name: string, parsed: ParsedKey): KeyConfig {
     decryptWith: parsed.decrypt_with,
     suite: parsed.suite,
     partitionBy: parsed.partition_by,
+    wrap: parsed.wrap,
     cache: cacheConfig(parsed.cache),
     allow: parsed.allow.map(ruleConfig),
   };

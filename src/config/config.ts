@@ -10,8 +10,7 @@ export interface Config {
   readonly profile: Profile;
   readonly listen: { readonly agent: SocketConfig; readonly admin: SocketConfig };
   readonly memory: MemoryConfig;
-  /** Longest gRPC message in bytes; default and at most 4 MiB. */
-  readonly limits: { readonly messageBytes: number };
+  readonly limits: LimitsConfig;
   /** How long running calls may take to end when dekd stops. Default 10 s. */
   readonly drainMs: number;
   readonly log: { readonly level: LogLevel };
@@ -34,6 +33,19 @@ export interface SocketConfig {
   readonly mode: number;
   /** Group that the socket file is given to; undefined leaves dekd's own. */
   readonly gid: number | undefined;
+}
+
+export interface LimitsConfig {
+  /** Longest gRPC message in bytes; default and at most 4 MiB. */
+  readonly messageBytes: number;
+  /** Calls that callers' misses may cause at upstreams other than `local`. Default 100 a second and 1,000 at once; 500 and 5,000. */
+  readonly upstreamCalls: { readonly perPrincipal: CallRateConfig; readonly perKey: CallRateConfig };
+}
+
+export interface CallRateConfig {
+  readonly perSecond: number;
+  /** At once, after a pause. */
+  readonly burst: number;
 }
 
 export interface MemoryConfig {
@@ -138,6 +150,8 @@ export interface KeyConfig {
   /** Byte of the suite in the envelope: 1 XAES-256-GCM (default), 2 AES-256-GCM. */
   readonly suite: 1 | 2;
   readonly partitionBy: readonly string[];
+  /** Default `all`: a new DEK is wrapped for every recipient. `any`: for those that answer. */
+  readonly wrap: 'all' | 'any';
   readonly cache: CacheConfig;
   readonly allow: readonly RuleConfig[];
 }

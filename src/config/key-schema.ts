@@ -75,6 +75,11 @@ export const key = map('a map with recipients and allow', {
     .array(retired, { error: 'a list of { upstream, kek }' })
     .default([])
     .describe('KEKs that DEKs are no longer wrapped for.'),
+  wrap: choice(['all', 'any'])
+    .default('all')
+    .describe(
+      '`all`: a new DEK is wrapped for every recipient, or not made. `any`: recipients that cannot be reached, throttle or do not take dekd’s credentials are left out, as long as one authority or standby is not; DescribeKey and the status say which are missing, and Rewrap adds them. A refusal is never left out.',
+    ),
   suite: leaf('XAES_256_GCM or AES_256_GCM', suiteByte, (suite) => SUITES[suite])
     .meta({ form: '`XAES_256_GCM` or `AES_256_GCM`' })
     .default(1)

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { LogLevel } from './config.ts';
 import { key } from './key-schema.ts';
-import { choice, duration, leaf, map, mode, named, size } from './leaves.ts';
+import { choice, duration, integer, leaf, map, mode, named, size } from './leaves.ts';
 import { name, path } from './names.ts';
 import { adminRule, LAST_ID } from './rule-schema.ts';
 import { upstream } from './upstream-schema.ts';
@@ -24,6 +24,23 @@ const socket = (defaultMode: number, meaning: string) =>
       .describe('The group that it is given to. A name is looked up in /etc/group when the configuration is read.'),
   }).describe(meaning);
 
+const calls = (rate: number, burst: number, meaning: string) =>
+  map('a map with rate and burst', {
+    rate: integer(1, 1_000_000).default(rate).describe('Upstream calls a second, in the long run.'),
+    burst: integer(1, 1_000_000).default(burst).describe('Upstream calls at once, after a pause.'),
+  })
+    .prefault({})
+    .describe(meaning);
+
+const upstreamCalls = map('a map with per_principal and per_key', {
+  per_principal: calls(100, 1000, 'What the misses of one caller (uid) may cost, whatever keys it uses.'),
+  per_key: calls(500, 5000, 'What the misses with one key may cost, whoever calls.'),
+})
+  .prefault({})
+  .describe(
+    'Calls that callers’ misses may cause at upstreams other than `local`: an unwrap for a DEK that is not in memory, the wraps and unwraps that make one, a dry run’s question. In cache modes `none` and `request` that is each operation or request. What is beyond is QUOTA_EXCEEDED. Refreshes, rotations, confirmations of refusals and calls at the admin socket are not counted.',
+  );
+
 export const schema = map('a map with profile, listen, upstreams and keys', {
   profile: choice(['production', 'development']).describe('What each forbids and allows stands above.'),
   listen: map('a map with agent and admin', {
@@ -41,13 +58,14 @@ export const schema = map('a map with profile, listen, upstreams and keys', {
   })
     .prefault({})
     .describe('Where keys lie while they are in use.'),
-  limits: map('a map with message', {
+  limits: map('a map with message and upstream_calls', {
     message: size(MIB / 4, 4 * MIB)
       .default(4 * MIB)
       .describe('The longest gRPC message.'),
+    upstream_calls: upstreamCalls,
   })
     .prefault({})
-    .describe('What a caller may send.'),
+    .describe('What a caller may send and cause.'),
   drain: duration(0, HOUR)
     .default(10 * SECOND)
     .describe('How long running calls may take to end when dekd stops.'),

@@ -48,6 +48,7 @@ export function keyOptions(key: KeyConfig, keks: Keks): KeyOptions {
     recipients: key.recipients.map(({ upstream, kek, role }) => ({ kek: keks.of(upstream, kek, key.name), role })),
     decryptWith: key.decryptWith.map(({ upstream, kek }) => keks.of(upstream, kek, key.name)),
     partitionBy: key.partitionBy,
+    wrap: key.wrap,
     cache: key.cache,
   };
 }

@@ -25,6 +25,10 @@ export class Counters {
   rotation_failures = 0;
   /** Misses answered from the memory of negative answers. */
   negative_hits = 0;
+  /** Misses refused because of `limits.upstream_calls`. */
+  quota_refused = 0;
+  /** Recipients that new DEKs were not wrapped for, since they gave no answer (`wrap: any`). */
+  recipients_missing = 0;
   /** Rewrapped blocks of a held DEK that were accepted. */
   aliases = 0;
   clock_steps = 0;

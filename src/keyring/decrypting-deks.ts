@@ -4,7 +4,7 @@ import type { CallDeks } from './call-deks.ts';
 import type { Counters } from './counters.ts';
 import type { Dek } from './dek.ts';
 import { DekLoads } from './dek-loads.ts';
-import type { DekUnwrapper, UnknownBlock } from './dek-unwrapper.ts';
+import type { AdmittedBlock, DekUnwrapper, UnknownBlock } from './dek-unwrapper.ts';
 import { tooMany } from './failures.ts';
 import type { KeyOptions } from './options.ts';
 import { drop, type Shared } from './shared.ts';
@@ -95,8 +95,7 @@ export class DecryptingDeks {
     const admitted = this.#unwrapper.admit(unknown, context);
     const { name } = admitted;
     if (this.#loads.has(name)) this.#counters.coalesced++;
-    else if (this.#loads.size >= MAX_LOADS && !this.#loads.evict()) throw tooMany(this.#options.name, 'unwrapped');
-    const load = this.#loads.join(name, () => this.#unwrapper.unwrap(admitted));
+    const load = this.#loads.join(name, () => this.#start(admitted, waiter));
     try {
       const result = await open(await waitFor(load.loading, waiter));
       load.proven = true;
@@ -104,6 +103,13 @@ export class DecryptingDeks {
     } finally {
       this.#loads.leave(load);
     }
+  }
+
+  /** What it throws at once only the caller hears that would have started the load, and none that would have joined it. */
+  #start(admitted: AdmittedBlock, waiter: Waiter): Promise<Dek> {
+    if (this.#loads.size >= MAX_LOADS && !this.#loads.evict()) throw tooMany(this.#options.name, 'unwrapped');
+    const charge = this.#unwrapper.charge(admitted, waiter.principal);
+    return this.#unwrapper.unwrap(admitted, charge).finally(() => charge.end());
   }
 
   /** For the modes without a cache: an unwrap of its own, or one for all of a `call`. */
@@ -117,11 +123,13 @@ export class DecryptingDeks {
     const admitted = this.#unwrapper.admit(unknown, context);
     const unwrap = async (): Promise<Dek> => {
       if (this.#uncached >= MAX_LOADS) throw tooMany(this.#options.name, 'unwrapped');
+      const charge = this.#unwrapper.charge(admitted, waiter.principal);
       this.#uncached++;
       try {
-        return await this.#unwrapper.unwrap(admitted);
+        return await this.#unwrapper.unwrap(admitted, charge);
       } finally {
         this.#uncached--;
+        charge.end();
       }
     };
     if (call === undefined) return useOnce(unwrap(), waiter, open, (dek) => dek.free());

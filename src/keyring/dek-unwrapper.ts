@@ -8,9 +8,12 @@ import { checkPartition } from './admission.ts';
 import type { Counters } from './counters.ts';
 import { Dek, type DekRecipient, knownRecipients } from './dek.ts';
 import { fromUpstream, keyRefused } from './failures.ts';
+import type { Kek } from './kek.ts';
 import { type KeyOptions, MISS_MS } from './options.ts';
 import { partitionKey } from './partition.ts';
+import type { Charge } from './quota.ts';
 import type { Shared } from './shared.ts';
+import type { Payer } from './single-flight.ts';
 import { isDead } from './standing.ts';
 import { withDeadline } from './timing.ts';
 import type { Underway } from './underway.ts';
@@ -58,12 +61,19 @@ export class DekUnwrapper {
     return { name, dekId, block, parsed, recipients };
   }
 
+  /** What asking its recipients may cost, and the calls to `further` KEKs; throws QUOTA_EXCEEDED. Whoever is given it must end it. */
+  charge({ recipients }: AdmittedBlock, payer: Payer, further: readonly Kek[] = []): Charge {
+    const options = this.#options;
+    const keks = [...recipients.map(({ kek }) => kek), ...further];
+    return this.#shared.quota.charge({ payer, options, counters: this.#counters, keks });
+  }
+
   /** The DEK, verified (dek_id and MAC), the caller's to free. */
-  async unwrap(admitted: AdmittedBlock): Promise<Dek> {
+  async unwrap(admitted: AdmittedBlock, charge: Charge): Promise<Dek> {
     const partition = partitionKey(admitted.parsed.partition);
     const { outcome, startedAtMs } = await this.#underway.run(
       partition,
-      () => this.#attempt(admitted),
+      () => this.#attempt(admitted, charge),
       ({ outcome: flushed }) => {
         if (flushed.kind === 'opened') freeKey(flushed.handle);
       },
@@ -72,10 +82,10 @@ export class DekUnwrapper {
     return this.#dek(outcome.handle, admitted, outcome.by, startedAtMs);
   }
 
-  async #attempt({ dekId, block, parsed, recipients }: AdmittedBlock): Promise<{
-    outcome: UnwrapOutcome;
-    startedAtMs: number;
-  }> {
+  async #attempt(
+    { dekId, block, parsed, recipients }: AdmittedBlock,
+    charge: Charge,
+  ): Promise<{ outcome: UnwrapOutcome; startedAtMs: number }> {
     // Again: both may have changed since the last round.
     this.#checkStanding(parsed, recipients);
     const { clock, room } = this.#shared;
@@ -83,9 +93,11 @@ export class DekUnwrapper {
     const counters = this.#counters;
     const startedAtMs = clock.bootMs();
     const mayEvict = !recipients.every(({ kek }) => kek.failedRecently(startedAtMs));
-    const outcome = await room.holdForLoad(mayEvict, () =>
-      withDeadline(clock, MISS_MS, (signal) => unwrap({ recipients, dekId, block, context, counters, signal })),
-    );
+    const outcome = await room.holdForLoad(mayEvict, () => {
+      const task = { recipients, dekId, block, context, counters };
+      return withDeadline(clock, MISS_MS, (signal) => unwrap({ ...task, signal }));
+    });
+    for (const { kek } of asked(recipients, outcome)) charge.spend(kek);
     return { outcome, startedAtMs };
   }
 
@@ -131,4 +143,9 @@ export class DekUnwrapper {
         return fromUpstream(keyName, recipients[0]?.kek.upstreamName ?? 'none', outcome.failure);
     }
   }
+}
+
+/** They are asked in order, until one decides. */
+function asked(recipients: readonly DekRecipient[], outcome: UnwrapOutcome): readonly DekRecipient[] {
+  return 'by' in outcome ? recipients.slice(0, recipients.indexOf(outcome.by) + 1) : recipients;
 }

@@ -1,19 +1,18 @@
 import { LRUCache } from 'lru-cache';
 import type { EncryptionContext } from '../crypto/context.ts';
 import { DekdError } from '../errors.ts';
-import { UpstreamFailure } from '../upstream/failure.ts';
 import type { Counters } from './counters.ts';
-import { createDek } from './create-dek.ts';
+import type { CreatedDek } from './create-dek.ts';
 import type { Dek } from './dek.ts';
-import { fromUpstream, keyRefused, tooMany } from './failures.ts';
-import { type KeyOptions, MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
+import { type AdmittedPartition, DekMaker } from './dek-maker.ts';
+import { tooMany } from './failures.ts';
+import { IncompleteDeks } from './incomplete-deks.ts';
+import type { Kek } from './kek.ts';
+import { type KeyOptions, PROBE_INTERVAL_MS } from './options.ts';
 import { partitionKey } from './partition.ts';
 import { drop, type Shared } from './shared.ts';
-import { SingleFlight } from './single-flight.ts';
-import { keyState } from './standing.ts';
-import { withDeadline } from './timing.ts';
+import { type Payer, SingleFlight } from './single-flight.ts';
 import type { Underway } from './underway.ts';
-import { WrapFailure } from './wrap-dek.ts';
 
 /** A successor is made between these shares of `rotate_after`, so that a fleet does not rotate at once. */
 const ROTATE_FROM = 0.8;
@@ -32,13 +31,12 @@ export class EncryptingDeks {
   readonly #options: KeyOptions;
   readonly #counters: Counters;
   readonly #shared: Shared;
-  readonly #underway: Underway;
+  readonly #maker: DekMaker;
   readonly #deks: LRUCache<string, Dek>;
   readonly #creations = new SingleFlight<Dek>();
+  readonly #incomplete: IncompleteDeks;
   /** Takes a DEK that no longer encrypts. */
   readonly #retired: (dek: Dek) => void;
-  /** Refusals that came from a call and that no DEK's count has in it. */
-  readonly #unheard = new WeakSet<DekdError>();
   /** DEKs under way for the modes without a cache. */
   #uncached = 0;
   #closed = false;
@@ -53,8 +51,9 @@ export class EncryptingDeks {
     this.#options = options;
     this.#counters = counters;
     this.#shared = shared;
-    this.#underway = underway;
+    this.#maker = new DekMaker(options, counters, shared, underway);
     this.#retired = retired;
+    this.#incomplete = new IncompleteDeks(shared.clock, (dek) => this.replace(dek));
     this.#deks = new LRUCache({
       max: options.cache.maxPartitions,
       dispose: (dek, _key, reason) => {
@@ -77,16 +76,26 @@ export class EncryptingDeks {
     return this.#deks.values() as IterableIterator<Dek>;
   }
 
-  /** Throws what a caller hears when there is no DEK for the partition and none can be made. */
-  async create(partition: EncryptionContext): Promise<Dek> {
+  /** KEKs that DEKs of this key lack (`wrap: any`), and how many lack each. */
+  missingRecipients(): Map<Kek, number> {
+    return this.#incomplete.counts();
+  }
+
+  /** Throws what a caller hears when there is no DEK for the partition and none can be made. Without a `payer` no caller's miss causes it. */
+  async create(partition: EncryptionContext, payer?: Payer): Promise<Dek> {
     const name = partitionKey(partition);
     if (this.#creations.has(name)) this.#counters.coalesced++;
-    else if (this.#creations.size >= MAX_CREATIONS) throw tooMany(this.#options.name, 'made');
-    return this.#creations.run(name, async () => {
-      const dek = await this.#make(partition);
-      this.#admit(dek);
-      return dek;
+    return this.#creations.run(name, () => {
+      if (this.#creations.size >= MAX_CREATIONS) throw tooMany(this.#options.name, 'made');
+      return this.#create(this.#maker.admit(partition, payer), name);
     });
+  }
+
+  async #create(admitted: AdmittedPartition, name: string): Promise<Dek> {
+    const { dek, missing } = await this.#maker.make(admitted, (work) => this.#hold(name, work));
+    this.#take(dek);
+    this.#incomplete.add(dek, missing);
+    return dek;
   }
 
   /** As `create`, but never one that is under way already: it may be wrapped under the KEK version before a rotation. */
@@ -96,49 +105,19 @@ export class EncryptingDeks {
   }
 
   /** A DEK for one use, for the modes without a cache: the caller's to free. */
-  async makeOne(partition: EncryptionContext): Promise<Dek> {
+  async makeOne(partition: EncryptionContext, payer: Payer): Promise<Dek> {
     if (this.#uncached >= MAX_CREATIONS) throw tooMany(this.#options.name, 'made');
+    const admitted = this.#maker.admit(partition, payer);
     this.#uncached++;
     try {
-      return await this.#make(partition);
+      const { dek } = await this.#maker.make(admitted, (work) => this.#hold(partitionKey(partition), work));
+      return dek;
     } finally {
       this.#uncached--;
     }
   }
 
-  async #make(partition: EncryptionContext): Promise<Dek> {
-    const name = partitionKey(partition);
-    const memory = `wrap ${this.#options.name} ${name}`;
-    this.#shared.revocations.check(this.#options.name, partition);
-    this.#shared.negatives.check(memory, this.#counters);
-    try {
-      return await this.#underway.run(
-        name,
-        () => this.#attempt(partition, name),
-        (dek) => dek.free(),
-      );
-    } catch (thrown) {
-      throw this.#explain(thrown, name, memory);
-    }
-  }
-
-  async #attempt(partition: EncryptionContext, partitionName: string): Promise<Dek> {
-    const { name, recipients } = this.#options;
-    // Again: both may have changed since the last round.
-    this.#shared.revocations.check(name, partition);
-    const state = keyState(this.#options);
-    if (state !== 'active') throw keyRefused(name, state);
-    for (const { kek } of recipients) {
-      if (!this.#shared.refusals.forbidsNew(kek, name, partitionName)) continue;
-      throw fromUpstream(name, kek.upstreamName, new UpstreamFailure('unreachable', 'a refusal is pending'));
-    }
-    const { clock } = this.#shared;
-    return this.#hold(partitionName, () =>
-      withDeadline(clock, MISS_MS, (signal) => createDek(this.#options, partition, clock, this.#counters, signal)),
-    );
-  }
-
-  #hold(partition: string, work: () => Promise<Dek>): Promise<Dek> {
+  #hold(partition: string, work: () => Promise<CreatedDek>): Promise<CreatedDek> {
     const { clock, room } = this.#shared;
     const nowMs = clock.bootMs();
     const mayEvict = !this.#options.recipients.some(({ kek }) => kek.failedRecently(nowMs));
@@ -164,9 +143,9 @@ export class EncryptingDeks {
       // Told once, not every few seconds of an outage.
       if (dek.rotationFailedAtMs < 0) this.#shared.events.rotationFailed(this.#options.name, DekdError.from(thrown));
       dek.rotationFailedAtMs = this.#shared.clock.bootMs();
-      if (!isRefusal(thrown)) dek.wrapRefusals = 0;
-      // A remembered answer is not a second one.
-      else if (this.#unheard.delete(thrown as DekdError)) dek.wrapRefusals++;
+      const refusal = this.#maker.refusal(thrown);
+      if (refusal === 'none') dek.wrapRefusals = 0;
+      else if (refusal === 'new') dek.wrapRefusals++;
       if (dek.wrapRefusals >= CONFIRMED_WRAP_REFUSALS) this.retire(dek);
     }
   }
@@ -199,7 +178,7 @@ export class EncryptingDeks {
     this.#closed = true;
   }
 
-  #admit(dek: Dek): void {
+  #take(dek: Dek): void {
     if (this.#closed) {
       dek.free();
       throw new DekdError('CANCELLED', 'the agent is stopping');
@@ -212,35 +191,12 @@ export class EncryptingDeks {
       this.retire(old);
     }
     dek.place = 'encrypting';
-    dek.verified(dek.verifiedAtMs, 'authority', clock);
+    const [first] = dek.recipients;
+    dek.verified(dek.verifiedAtMs, first?.role ?? 'authority', clock);
     dek.rotateDueAtMs = dek.loadedAtMs + cache.rotateAfterMs * (ROTATE_FROM + ROTATE_SPAN * clock.random());
     dek.softMessages = Math.floor(cache.maxMessages * ROTATE_AT_COUNT);
     dek.softBytes = Math.floor(cache.maxBytes * ROTATE_AT_COUNT);
     this.#shared.index.add(dek);
     this.#deks.set(dek.partitionKey, dek);
   }
-
-  #explain(thrown: unknown, partition: string, memory: string): DekdError {
-    if (!(thrown instanceof WrapFailure)) return DekdError.from(thrown);
-    const { kek, failure } = thrown;
-    const error = fromUpstream(this.#options.name, kek.upstreamName, failure);
-    if (failure.class === 'refused') {
-      this.#shared.negatives.refused(memory, error);
-      this.#unheard.add(error);
-      const scope = failure.scope ?? 'access';
-      this.#shared.refusals.followUp({
-        kek,
-        scope,
-        kekVersion: '',
-        keyName: this.#options.name,
-        partitionKey: partition,
-      });
-    }
-    return error;
-  }
-}
-
-function isRefusal(thrown: unknown): boolean {
-  const { cause } = DekdError.from(thrown);
-  return cause instanceof UpstreamFailure && cause.class === 'refused';
 }

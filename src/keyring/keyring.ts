@@ -2,17 +2,18 @@ import { compareUtf8, type EncryptionContext } from '../crypto/context.ts';
 import { isKeyName } from '../crypto/dek-block.ts';
 import { unauthentic } from '../crypto/invalid-ciphertext.ts';
 import { type DekdError, invalidField } from '../errors.ts';
-import { UpstreamFailure } from '../upstream/failure.ts';
-import type { KekDescription, KekState } from '../upstream/provider.ts';
+import type { KekState } from '../upstream/provider.ts';
+import { Attention } from './attention.ts';
 import type { CallDeks } from './call-deks.ts';
+import { checkKeks } from './check-keks.ts';
 import { Counters } from './counters.ts';
-import { decide, rotationOverdue, type Verdict } from './decide.ts';
+import type { Verdict } from './decide.ts';
 import { DecryptingDeks } from './decrypting-deks.ts';
 import type { Dek } from './dek.ts';
 import { DekCounter, type DekCounts } from './dek-counts.ts';
 import { DekUnwrapper } from './dek-unwrapper.ts';
 import { EncryptingDeks } from './encrypting-deks.ts';
-import { fromUpstream, keyRefused } from './failures.ts';
+import { keyRefused } from './failures.ts';
 import type { Kek } from './kek.ts';
 import type { InlineEnvelope, Located } from './located.ts';
 import { GRACE_WAIT_MS, type KeyOptions } from './options.ts';
@@ -46,6 +47,7 @@ export class Keyring {
   readonly #caches: boolean;
   readonly #underway = new Underway();
   readonly #counter: DekCounter;
+  readonly #attention: Attention;
 
   constructor(options: KeyOptions, shared: Shared) {
     if (!isKeyName(options.name)) throw invalidField('keys', `"${options.name}" is not a key name`);
@@ -61,6 +63,7 @@ export class Keyring {
     this.encrypting = new EncryptingDeks(this.options, this.counters, shared, this.#underway, (dek) =>
       this.#retired(dek),
     );
+    this.#attention = new Attention(this.encrypting, shared);
   }
 
   /**
@@ -79,7 +82,7 @@ export class Keyring {
     if (!this.#caches) {
       this.#shared.revocations.check(this.options.name, partition);
       this.counters.encrypt_misses++;
-      const make = (): Promise<Dek> => this.encrypting.makeOne(partition);
+      const make = (): Promise<Dek> => this.encrypting.makeOne(partition, waiter.principal);
       const once = (dek: Dek): T | Promise<T> => use(dek, false);
       if (call === undefined || this.options.cache.mode === 'none') {
         return useOnce(make(), waiter, once, (dek) => dek.free());
@@ -94,7 +97,7 @@ export class Keyring {
     const nowMs = this.#shared.clock.bootMs();
     let verdict: Verdict = 'serve';
     if (nowMs >= dek.attentionAtMs || dek.messages >= dek.softMessages || dek.bytes >= dek.softBytes) {
-      verdict = this.#succeed(dek, nowMs) ? this.#attend(dek, nowMs) : 'refresh';
+      verdict = this.#attention.attendEncrypting(dek, nowMs);
     }
     this.counters.encrypt_hits++;
     if (verdict === 'serve' || verdict === 'grace') return this.#encryptWith(dek, bytes, use, verdict === 'grace');
@@ -117,29 +120,26 @@ export class Keyring {
     this.counters.decrypt_hits++;
     const nowMs = this.#shared.clock.bootMs();
     if (nowMs - held.touchedAtMs > TOUCH_MS) this.#touch(held, nowMs);
-    const verdict = nowMs < held.attentionAtMs ? 'serve' : this.#attend(held, nowMs);
+    const verdict = nowMs < held.attentionAtMs ? 'serve' : this.#attention.attend(held, nowMs);
     if (verdict === 'serve' || verdict === 'grace') return this.#decryptWith(held, open, verdict === 'grace');
     return this.#decryptSlow(envelope, held, context, open, waiter);
   }
 
   /** For a dry run of Encrypt: also that the context has what the key partitions by (INVALID_REQUEST). */
-  async checkState(context: EncryptionContext, signal: AbortSignal): Promise<void> {
+  async checkState(context: EncryptionContext, waiter: Waiter): Promise<void> {
     const partition = partitionOf(context, this.options.partitionBy, this.options.name);
-    const state = await this.checkKeks(partition, signal);
+    const state = await this.checkKeks(partition, waiter);
     if (state !== 'active') throw keyRefused(this.options.name, state);
   }
 
-  /** That the partition is not revoked, and the authorities' upstreams let what is there be decrypted. Throws KEY_DISABLED and the like, UPSTREAM_*. */
-  async checkKeks(partition: EncryptionContext, signal: AbortSignal): Promise<'active' | 'archived'> {
-    this.#shared.revocations.check(this.options.name, partition);
-    let worst: 'active' | 'archived' = 'active';
-    for (const { kek, role } of this.options.recipients) {
-      if (role !== 'authority') continue;
-      const { state } = await describe(kek, this.options.name, signal);
-      if (isDead(state)) throw keyRefused(this.options.name, state);
-      if (state === 'archived') worst = state;
-    }
-    return worst;
+  /**
+   * For a dry run: that the partition is not revoked, and the authorities' upstreams let what is there be decrypted. Throws KEY_DISABLED and the
+   * like, UPSTREAM_*, QUOTA_EXCEEDED.
+   */
+  async checkKeks(partition: EncryptionContext, waiter: Waiter): Promise<'active' | 'archived'> {
+    const { revocations, quota } = this.#shared;
+    revocations.check(this.options.name, partition);
+    return checkKeks(this.options, this.counters, quota, waiter);
   }
 
   /** Makes the DEK that encrypts for a partition, unless there is one or none is kept. Returns how many it made. */
@@ -262,10 +262,10 @@ export class Keyring {
       const dek = this.encrypting.current(partitionKey(partition));
       // What is archived would be closed to its own writer: its DEK is replaced, or nothing is encrypted.
       if (dek === undefined || dek.sealsArchived) {
-        await waitFor(this.encrypting.create(partition), waiter);
+        await waitFor(this.encrypting.create(partition, waiter.principal), waiter);
         continue;
       }
-      if (mayWaitForSuccessor && this.#mustReplace(dek)) {
+      if (mayWaitForSuccessor && this.#attention.mustReplace(dek)) {
         mayWaitForSuccessor = false;
         await waitFor(settlesWithin(this.#shared.clock, this.encrypting.replace(dek), GRACE_WAIT_MS), waiter);
         continue;
@@ -310,38 +310,6 @@ export class Keyring {
     return this.#decryptMiss(envelope, context, open, waiter);
   }
 
-  /** Looks after a DEK at its use: refresh, and when to look again. */
-  #attend(dek: Dek, nowMs: number): Verdict {
-    const { refresher, refusals } = this.#shared;
-    const verdict = decide(dek, nowMs, refusals.covering(dek));
-    const isFirst = !dek.used;
-    dek.used = true;
-    if (verdict !== 'serve') return verdict;
-    // Past ttl the use itself asks, and a timer would ask beside it.
-    if (isFirst) refresher.arm(dek, nowMs);
-    dek.attentionAtMs = nextAttentionMs(dek, nowMs);
-    return verdict;
-  }
-
-  /** Has a successor made when it is due; false when the DEK must not encrypt before one was tried for. */
-  #succeed(dek: Dek, nowMs: number): boolean {
-    if (dek.sealsArchived) return false;
-    const due = nowMs >= dek.rotateDueAtMs || dek.messages >= dek.softMessages || dek.bytes >= dek.softBytes;
-    if (!due) return true;
-    if (this.#mustReplace(dek)) return false;
-    if (!this.encrypting.replacedInVain(dek, nowMs)) void this.encrypting.replace(dek);
-    dek.softMessages = nextLook(dek.messages, this.options.cache.maxMessages);
-    dek.softBytes = nextLook(dek.bytes, this.options.cache.maxBytes);
-    return true;
-  }
-
-  /** Its time to encrypt is over and nothing says that a successor can't be had. */
-  #mustReplace(dek: Dek): boolean {
-    const nowMs = this.#shared.clock.bootMs();
-    if (!rotationOverdue(dek, nowMs)) return false;
-    return !this.encrypting.replacedInVain(dek, nowMs) && !dek.unanswered(nowMs);
-  }
-
   #retired(dek: Dek): void {
     if (this.#caches && this.options.cache.refresh === 'verify') this.decrypting.add(dek);
     else {
@@ -353,30 +321,4 @@ export class Keyring {
     dek.touchedAtMs = Math.floor(nowMs);
     if (dek.place === 'decrypting') this.decrypting.touch(dek);
   }
-}
-
-async function describe(kek: Kek, keyName: string, signal: AbortSignal): Promise<KekDescription> {
-  try {
-    return await kek.describe(signal);
-  } catch (thrown) {
-    throw fromUpstream(keyName, kek.upstreamName, UpstreamFailure.from(thrown));
-  }
-}
-
-/** From 0.9 of a limit on, the use is looked at every hundredth of it, and at the limit itself. */
-function nextLook(count: number, max: number): number {
-  const next = count + Math.ceil(max / 100);
-  return count < max ? Math.min(next, max) : next;
-}
-
-/** The next moment at which something is due; until then a hit only compares two numbers. */
-function nextAttentionMs(dek: Dek, nowMs: number): number {
-  let next = dek.verifiedAtMs + dek.options.cache.ttlMs;
-  if (dek.place !== 'encrypting') return next;
-  if (dek.sealsArchived) return 0;
-  for (const due of [dek.rotateDueAtMs, dek.loadedAtMs + dek.options.cache.rotateAfterMs]) {
-    // Due and not done: look again soon.
-    next = Math.min(next, due > nowMs ? due : nowMs + 1_000);
-  }
-  return Math.floor(next);
 }

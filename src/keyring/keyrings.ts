@@ -13,6 +13,7 @@ import type { Kek } from './kek.ts';
 import { Keyring } from './keyring.ts';
 import type { InlineEnvelope, Located } from './located.ts';
 import { CLOCK_STEP_MS, type KeyOptions, PROBE_INTERVAL_MS } from './options.ts';
+import { type QuotaLimits, UpstreamQuota } from './quota.ts';
 import { Refresher } from './refresher.ts';
 import { counts, Refusals } from './refusals.ts';
 import { type Revocation, Revocations } from './revocations.ts';
@@ -29,7 +30,7 @@ export class Keyrings {
   #clockOffsetMs: number;
   #stopBeat: () => void;
 
-  constructor(clock: Clock, events: KeyringEvents) {
+  constructor(clock: Clock, events: KeyringEvents, limits: QuotaLimits) {
     this.#clock = clock;
     const all = (): Iterable<Dek> => this.#index.values();
     const room = new Room({
@@ -50,7 +51,8 @@ export class Keyrings {
     const refresher: Refresher = new Refresher(clock, room, { all, renew }, refusals, events);
     const negatives = new NegativeMemory(clock);
     const revocations = new Revocations();
-    this.#shared = { clock, index: this.#index, refusals, revocations, refresher, negatives, events, room };
+    const quota = new UpstreamQuota(limits, clock);
+    this.#shared = { clock, index: this.#index, refusals, revocations, refresher, negatives, quota, events, room };
     this.#clockOffsetMs = clock.wallMs() - clock.bootMs();
     this.#stopBeat = clock.after(PROBE_INTERVAL_MS, () => this.#beat());
   }

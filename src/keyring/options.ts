@@ -1,5 +1,7 @@
 import type { Kek } from './kek.ts';
 
+export { MAX_THROTTLE_MS, PROBE_PAUSE_MS } from '../upstream/resilience/limits.ts';
+
 export type RecipientRole = 'authority' | 'standby' | 'recovery';
 
 /** A KEK as one key's configuration names it. */
@@ -37,17 +39,13 @@ export interface KeyOptions {
   /** Retired KEKs: unwrapped with, never wrapped for. They count as authorities of the DEKs that name them. */
   readonly decryptWith: readonly Kek[];
   readonly partitionBy: readonly string[];
+  /** A new DEK is wrapped for `all` recipients; `any`: for those that answer, at least one authority or standby. */
+  readonly wrap: 'all' | 'any';
   readonly cache: CacheOptions;
 }
 
 /** How fresh a failure must be to serve in grace without asking again, and how often an outage is probed (design: `probe_interval`). */
 export const PROBE_INTERVAL_MS = 5_000;
-/** Probes start earlier than the interval so that a probe which takes its whole attempt still ends within it. */
-export const PROBE_PAUSE_MS = 3_000;
-/** What a throttling upstream asks for is heeded so far: it must not put off for long that a revocation is noticed. */
-export const MAX_THROTTLE_MS = 30_000;
-/** One call at an upstream: a KMS answers in 50 ms at p99, so a second is an outage. */
-export const ATTEMPT_MS = 1_000;
 /** All upstream work of one miss. */
 export const MISS_MS = 10_000;
 /** A request past ttl waits this long for a refresh before it is served in grace. */

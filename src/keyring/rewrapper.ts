@@ -1,22 +1,23 @@
 import { LRUCache } from 'lru-cache';
-import { type BlockRecipient, parseDekBlock, sealDekBlock, wrapContext } from '../crypto/dek-block.ts';
+import type { BlockRecipient } from '../crypto/dek-block.ts';
 import { replaceBlock } from '../crypto/envelope.ts';
 import { DekdError } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import { type KekDescription, RECIPIENT_TYPES } from '../upstream/provider.ts';
 import type { Counters } from './counters.ts';
-import { type Dek, knownRecipients } from './dek.ts';
+import type { Dek } from './dek.ts';
 import type { AdmittedBlock, DekUnwrapper } from './dek-unwrapper.ts';
 import { fromUpstream, keyRefused, tooMany } from './failures.ts';
 import type { Kek } from './kek.ts';
 import type { InlineEnvelope } from './located.ts';
 import { type KeyOptions, MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
 import { partitionKey } from './partition.ts';
+import type { Charge } from './quota.ts';
 import type { Shared } from './shared.ts';
-import { SingleFlight, type Waiter, waitFor } from './single-flight.ts';
+import { type Payer, SingleFlight, type Waiter, waitFor } from './single-flight.ts';
 import { keyState } from './standing.ts';
 import { withDeadline } from './timing.ts';
-import { verifiesWraps, verifyWraps, WrapFailure, wrapDek } from './wrap-dek.ts';
+import { WrapFailure, type Wrapping, wrapCalls, wrapDek } from './wrap-dek.ts';
 
 /** Rewraps under way for one key. */
 const MAX_REWRAPS = 1_000;
@@ -69,7 +70,7 @@ export class Rewrapper {
     const wanted = await waitFor(this.#wanted(), waiter);
     if (stands(admitted.parsed.recipients, wanted)) return { ciphertext: Buffer.from(envelope.bytes), changed: false };
     const name = `rewrap ${this.#epoch} ${admitted.name} ${JSON.stringify(wanted)}`;
-    const block = this.#remembered(name) ?? (await waitFor(this.#wrapOnce(name, admitted), waiter));
+    const block = this.#remembered(name) ?? (await waitFor(this.#wrapOnce(name, admitted, waiter.principal), waiter));
     // It may have been revoked while the DEK was wrapped.
     this.#shared.revocations.check(this.#options.name, admitted.parsed.partition);
     return { ciphertext: replaceBlock(envelope, block), changed: true };
@@ -87,25 +88,26 @@ export class Rewrapper {
     return known === undefined || this.#shared.clock.bootMs() > known.untilMs ? undefined : known.block;
   }
 
-  #wrapOnce(name: string, admitted: AdmittedBlock): Promise<Buffer> {
+  #wrapOnce(name: string, admitted: AdmittedBlock, payer: Payer): Promise<Buffer> {
     this.#shared.negatives.check(name, this.#counters);
     if (this.#flights.has(name)) this.#counters.coalesced++;
-    else if (this.#flights.size >= MAX_REWRAPS) throw tooMany(this.#options.name, 'unwrapped');
-    return this.#flights.run(name, async () => {
-      const block = await this.#wrapAnew(name, admitted);
-      this.#blocks.set(name, { block, untilMs: this.#shared.clock.bootMs() + REMEMBERED_MS });
-      return block;
+    return this.#flights.run(name, () => {
+      if (this.#flights.size >= MAX_REWRAPS) throw tooMany(this.#options.name, 'unwrapped');
+      const charge = this.#unwrapper.charge(admitted, payer, wrapCalls(this.#options));
+      return this.#wrapAnew(name, admitted, charge).finally(() => charge.end());
     });
   }
 
-  async #wrapAnew(name: string, admitted: AdmittedBlock): Promise<Buffer> {
+  async #wrapAnew(name: string, admitted: AdmittedBlock, charge: Charge): Promise<Buffer> {
     const { clock, room } = this.#shared;
-    const dek = await this.#unwrapper.unwrap(admitted);
+    const dek = await this.#unwrapper.unwrap(admitted, charge);
     try {
       // The copies that prove the wraps need a slot.
-      return await room.holdForLoad(true, () =>
-        withDeadline(clock, MISS_MS, (signal) => this.#wrap(dek, admitted, signal)),
+      const block = await room.holdForLoad(true, () =>
+        withDeadline(clock, MISS_MS, (signal) => this.#wrap(dek, admitted, { charge, signal })),
       );
+      this.#blocks.set(name, { block, untilMs: clock.bootMs() + REMEMBERED_MS });
+      return block;
     } catch (thrown) {
       throw this.#explain(thrown, name, admitted);
     } finally {
@@ -113,15 +115,10 @@ export class Rewrapper {
     }
   }
 
-  async #wrap(dek: Dek, { dekId, parsed }: AdmittedBlock, signal: AbortSignal): Promise<Buffer> {
-    const context = wrapContext(parsed.keyName, dekId, parsed.partition);
-    const recipients = await wrapDek(dek.handle, context, this.#options, this.#counters, signal);
-    const block = sealDekBlock({ ...parsed, recipients }, dek.handle);
-    if (verifiesWraps(this.#options)) {
-      const copies = knownRecipients(parseDekBlock(block), this.#options);
-      await verifyWraps({ dekId, block, context, recipients: copies }, this.#counters, signal);
-    }
-    return block;
+  /** For all recipients also where the key says `wrap: any`: a block must not lose one because it was out for a moment. */
+  async #wrap(dek: Dek, { parsed }: AdmittedBlock, call: Pick<Wrapping, 'charge' | 'signal'>): Promise<Buffer> {
+    const wrapping = { options: this.#options, wrap: 'all', counters: this.#counters, ...call } as const;
+    return (await wrapDek(dek.handle, parsed, wrapping)).block;
   }
 
   #explain(thrown: unknown, name: string, { parsed }: AdmittedBlock): DekdError {

@@ -3,6 +3,7 @@ import type { Clock } from './clock.ts';
 import type { Dek } from './dek.ts';
 import type { DekIndex } from './dek-index.ts';
 import type { KeyringEvents } from './events.ts';
+import type { UpstreamQuota } from './quota.ts';
 import type { Refresher } from './refresher.ts';
 import type { Refusals } from './refusals.ts';
 import type { Revocations } from './revocations.ts';
@@ -17,6 +18,7 @@ export interface Shared {
   readonly revocations: Revocations;
   readonly refresher: Refresher;
   readonly negatives: NegativeMemory;
+  readonly quota: UpstreamQuota;
   readonly events: KeyringEvents;
   readonly room: Room;
 }

@@ -1,8 +1,14 @@
 import { DekdError } from '../errors.ts';
 
-/** Whatever tells when its owner stops waiting; read only when somebody really waits. */
+/** Who pays for the upstream calls of a miss; the same uid is the same payer. */
+export interface Payer {
+  readonly uid: number;
+}
+
+/** Whatever tells when its owner stops waiting, and on whose account; read only when somebody really waits. */
 export interface Waiter {
   readonly signal: AbortSignal;
+  readonly principal: Payer;
 }
 
 /** One run of `work` for any number of concurrent callers of the same name; it outlives a caller who leaves. */
@@ -22,6 +28,7 @@ export class SingleFlight<T> {
     await this.#flights.get(name)?.catch(() => undefined);
   }
 
+  /** What `work` throws before it returns, only this caller hears. */
   run(name: string, work: () => Promise<T>): Promise<T> {
     const known = this.#flights.get(name);
     if (known !== undefined) return known;
@@ -34,7 +41,7 @@ export class SingleFlight<T> {
 }
 
 /** The promise, or CANCELLED when the waiter's deadline or cancellation comes first. */
-export function waitFor<T>(promise: Promise<T>, waiter: Waiter): Promise<T> {
+export function waitFor<T>(promise: Promise<T>, waiter: Pick<Waiter, 'signal'>): Promise<T> {
   const { signal } = waiter;
   return new Promise<T>((resolve, reject) => {
     const leave = (): void => reject(new DekdError('CANCELLED', 'the caller stopped waiting'));
@@ -52,7 +59,7 @@ export function waitFor<T>(promise: Promise<T>, waiter: Waiter): Promise<T> {
 /** Runs `use` with something that nobody else holds and releases it, also when it comes after the waiter left. */
 export async function useOnce<R, T>(
   making: Promise<R>,
-  waiter: Waiter,
+  waiter: Pick<Waiter, 'signal'>,
   use: (made: R) => T | Promise<T>,
   release: (made: R) => void,
 ): Promise<T> {

@@ -57,24 +57,29 @@ export interface Api extends Parts {
   callRaw(rpc: string, bytes: Buffer, call?: Call): Promise<Message>;
 }
 
-/** Keys `orders` and `carts`, `tenants` (partitioned by tenant) and `hidden` (nobody of the fixture may use it), all with a KEK. */
+/**
+ * Keys `orders` and `carts`, `tenants` (partitioned by tenant) and `hidden` (nobody of the fixture may use it), all with a KEK in `store`.
+ * `spares`: names of more upstreams like it.
+ */
 export async function makeApi(
   t: ExecutionContext,
   profile: 'production' | 'development' = 'production',
   moreKeys: object = {},
   storeSettings: object = {},
+  spares: readonly string[] = [],
 ): Promise<Api> {
   openArena({ size: 1 << 20, lock: 'best-effort' });
   const directory = mkdtempSync(join(tmpdir(), 'dekd-api-'));
   t.teardown(() => rmSync(directory, { recursive: true, force: true }));
   writeFileSync(join(directory, 'root.key'), randomBytes(32), { mode: 0o600 });
-  const config = parseConfig(JSON.stringify(configuration(directory, profile, moreKeys, storeSettings)), 'test.yaml');
+  const written = configuration(directory, profile, moreKeys, storeSettings, spares);
+  const config = parseConfig(JSON.stringify(written), 'test.yaml');
   const upstreams = new Map<string, Upstream>();
   for (const [name, options] of config.upstreams) upstreams.set(name, await openUpstream(name, options));
   const logger = createLogger('silent');
   const edges = upstreamEdges(upstreams, systemClock);
   const keks = new Keks(new Map([...edges].map(([name, { upstream }]) => [name, upstream])), systemClock);
-  const keyrings = new Keyrings(systemClock, logKeyringEvents(logger));
+  const keyrings = new Keyrings(systemClock, logKeyringEvents(logger), config.limits.upstreamCalls);
   for (const [name, key] of config.keys) {
     const store = upstreams.get('store');
     if (store !== undefined && hasLifecycle(store)) await store.createKek(name, new Map(), 'uid 2001');
@@ -148,7 +153,19 @@ function definition(service: string): ServiceDefinition {
   return PROTOS[service] as ServiceDefinition;
 }
 
-function configuration(directory: string, profile: string, moreKeys: object, storeSettings: object): object {
+function configuration(
+  directory: string,
+  profile: string,
+  moreKeys: object,
+  storeSettings: object,
+  spares: readonly string[],
+): object {
+  const store = (name: string) => ({
+    type: 'local',
+    directory: join(directory, name),
+    root_key: { file: join(directory, 'root.key') },
+    durable: true,
+  });
   const recipients = (name: string) => [{ upstream: 'store', kek: `local:${name}`, role: 'authority' }];
   const allow = [
     { uid: USER, roles: ['user'] },
@@ -161,13 +178,8 @@ function configuration(directory: string, profile: string, moreKeys: object, sto
     profile,
     listen: { agent: { path: join(directory, 'a.sock') }, admin: { path: join(directory, 'b.sock') } },
     upstreams: {
-      store: {
-        type: 'local',
-        directory: join(directory, 'keystore'),
-        root_key: { file: join(directory, 'root.key') },
-        durable: true,
-        ...storeSettings,
-      },
+      store: { ...store('keystore'), ...storeSettings },
+      ...Object.fromEntries(spares.map((name) => [name, store(name)])),
     },
     keys: {
       orders: { recipients: recipients('orders'), allow },

@@ -2,7 +2,7 @@ import test from 'ava';
 import { CallDeks } from '../../src/keyring/call-deks.ts';
 import type { Dek } from '../../src/keyring/dek.ts';
 
-const waiter = new AbortController();
+const waiter = { signal: new AbortController().signal, principal: { uid: 1000 } };
 
 function fakeDek(): { dek: Dek; freed: () => boolean } {
   let freed = false;

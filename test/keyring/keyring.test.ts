@@ -1,6 +1,6 @@
 import test from 'ava';
 import { HANG, OK, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
-import { contextOf, makeWorld, plain, SECOND, TTL, uriOf } from './world.ts';
+import { contextOf, makeWorld, plain, SECOND, TTL, uriOf, waiterOf } from './world.ts';
 
 const BOTH = [
   ['main', 'authority'],
@@ -11,7 +11,7 @@ test('a dry run asks the authorities for their state and touches nothing else', 
   const world = makeWorld(t);
   const key = world.key({ recipients: BOTH });
   world.upstream.states.set(uriOf('spare'), 'disabled');
-  await world.value(key.ring.checkState(new Map(), new AbortController().signal));
+  await world.value(key.ring.checkState(new Map(), waiterOf()));
   t.deepEqual(
     world.upstream.calls.map(({ operation, kek }) => [operation, kek]),
     [['describe', uriOf('main')]],
@@ -29,7 +29,7 @@ for (const [state, reason] of [
     const world = makeWorld(t);
     const key = world.key();
     world.upstream.states.set(uriOf('main'), state);
-    t.is(await world.reason(() => key.ring.checkState(new Map(), new AbortController().signal)), reason);
+    t.is(await world.reason(() => key.ring.checkState(new Map(), waiterOf())), reason);
   });
 }
 
@@ -37,7 +37,7 @@ test('a dry run without the right to describe concludes nothing about the KEK', 
   const world = makeWorld(t);
   const key = world.key();
   world.upstream.script({ operation: 'describe', answer: refused('access') });
-  t.is(await world.reason(() => key.ring.checkState(new Map(), new AbortController().signal)), 'UPSTREAM_REFUSED');
+  t.is(await world.reason(() => key.ring.checkState(new Map(), waiterOf())), 'UPSTREAM_REFUSED');
   t.is(world.kek('main').health.state, 'unknown');
   t.is(world.events.length, 0);
 });
@@ -54,7 +54,7 @@ test('a dry run changes nothing of what is known of a disabled KEK', async (t) =
   t.deepEqual([kek.health.state, kek.health.condition], ['refused', 'disabled']);
   for (const answer of [OK, UNREACHABLE, refused('access')]) {
     world.upstream.answer(answer, { operation: 'describe' });
-    await world.reason(() => key.ring.checkState(new Map(), new AbortController().signal));
+    await world.reason(() => key.ring.checkState(new Map(), waiterOf()));
   }
   t.deepEqual([kek.health, kek.calls, kek.failures, world.events.length], before);
 });
@@ -68,7 +68,7 @@ test('a dry run that is answered ends no outage: grace goes on at once', async (
   world.upstream.answer(OK, { operation: 'describe' });
   await world.clock.advance(TTL + 10 * SECOND);
   const { health } = world.kek('main');
-  await world.value(key.ring.checkState(new Map(), new AbortController().signal));
+  await world.value(key.ring.checkState(new Map(), waiterOf()));
   t.is(world.kek('main').health, health);
   t.true(plain(t, key.encrypt()).grace);
   t.deepEqual(world.events, [`outage ${uriOf('main')}`]);
@@ -77,7 +77,7 @@ test('a dry run that is answered ends no outage: grace goes on at once', async (
 test('a dry run in an outage ends: at once when there is an answer, after 10 s when there is none', async (t) => {
   const world = makeWorld(t);
   const key = world.key();
-  const check = (): Promise<void> => key.ring.checkState(new Map(), new AbortController().signal);
+  const check = (): Promise<void> => key.ring.checkState(new Map(), waiterOf());
   world.upstream.answer(UNREACHABLE);
   t.is(await world.reason(check), 'UPSTREAM_UNAVAILABLE');
   world.upstream.answer(HANG);
@@ -90,7 +90,7 @@ test('a dry run misses an entry of partition_by before it asks', async (t) => {
   const world = makeWorld(t);
   const key = world.key({ partitionBy: ['tenant'] });
   const check = (pairs: Record<string, string>): (() => Promise<void>) => {
-    return () => key.ring.checkState(contextOf(pairs), new AbortController().signal);
+    return () => key.ring.checkState(contextOf(pairs), waiterOf());
   };
   t.is(await world.reason(check({})), 'INVALID_REQUEST');
   t.is(world.upstream.count(), 0);

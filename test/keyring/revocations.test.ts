@@ -4,12 +4,11 @@ import { CallDeks } from '../../src/keyring/call-deks.ts';
 import { type Revocation, Revocations } from '../../src/keyring/revocations.ts';
 import { HANG, UNREACHABLE } from '../fakes/scripted-upstream.ts';
 import { settled } from '../helpers/movable-clock.ts';
-import { attempt, contextOf, makeWorld, plain, SECOND, type TestKey, type World } from './world.ts';
+import { attempt, contextOf, makeWorld, plain, SECOND, type TestKey, type World, waiterOf } from './world.ts';
 
 const FILE = '/etc/dekd/revocations.yaml';
 const ACME = { tenant: 'acme' };
 const GLOBEX = { tenant: 'globex' };
-const { signal } = new AbortController();
 
 function revoked(key: string, pairs?: Readonly<Record<string, string>>): Revocation {
   return { key, partition: pairs === undefined ? undefined : contextOf(pairs) };
@@ -21,10 +20,10 @@ async function uses(world: World, key: TestKey, pairs: Readonly<Record<string, s
   const calls: Record<string, () => unknown> = {
     encrypt: () => key.encrypt(pairs),
     decrypt: () => key.decrypt(ciphertext, pairs),
-    'dry run of encrypt': () => key.ring.checkState(contextOf(pairs), signal),
-    'dry run of decrypt': () => key.ring.checkKeks(contextOf(pairs), signal),
+    'dry run of encrypt': () => key.ring.checkState(contextOf(pairs), waiterOf()),
+    'dry run of decrypt': () => key.ring.checkKeks(contextOf(pairs), waiterOf()),
     warm: () => key.ring.warm(contextOf(pairs)),
-    rewrap: () => key.ring.rewrapper.rewrap(envelope, { signal }),
+    rewrap: () => key.ring.rewrapper.rewrap(envelope, waiterOf()),
   };
   const outcomes: Record<string, string> = {};
   for (const [name, call] of Object.entries(calls)) {
@@ -118,7 +117,7 @@ for (const setup of [{}, { cache: { mode: 'request' } }, { cache: { mode: 'none'
     const calls = [
       () => key.encrypt(),
       () => key.decrypt(ciphertext),
-      () => key.ring.rewrapper.rewrap(envelope, { signal }),
+      () => key.ring.rewrapper.rewrap(envelope, waiterOf()),
     ];
     const reasons = Promise.all(calls.map((call) => world.reason(call)));
     await settled();
@@ -133,7 +132,7 @@ test('items of a batch that follow the revocation are refused, though the batch 
   const key = world.key({ cache: { mode: 'request' } });
   const call = new CallDeks();
   const seal = (): Promise<string> =>
-    world.reason(() => key.ring.encrypt(contextOf({}), 5, () => undefined, { signal }, call));
+    world.reason(() => key.ring.encrypt(contextOf({}), 5, () => undefined, waiterOf(), call));
   t.is(await seal(), 'none');
   world.keyrings.revoke([revoked('orders')], FILE);
   t.is(await seal(), 'KEY_DISABLED');

@@ -4,7 +4,7 @@ import { parseEnvelope } from '../../src/crypto/envelope.ts';
 import { HEADER_BYTES } from '../../src/crypto/suites.ts';
 import { DekdError } from '../../src/errors.ts';
 import { HANG, INVALID, OTHER_KEY, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
-import { makeWorld, type TestKey, uriOf, type World } from './world.ts';
+import { makeWorld, type TestKey, uriOf, type World, waiterOf } from './world.ts';
 
 const NEW_RECIPIENTS = {
   recipients: [
@@ -19,7 +19,7 @@ type Rewrapped = { ciphertext: Buffer; changed: boolean };
 
 function rewrap(key: TestKey, ciphertext: Buffer, control = new AbortController()): Promise<Rewrapped> {
   const { envelope } = key.world.keyrings.locate(parseEnvelope(ciphertext));
-  return key.ring.rewrapper.rewrap(envelope, control);
+  return key.ring.rewrapper.rewrap(envelope, waiterOf(control.signal));
 }
 
 const blockOf = (ciphertext: Buffer) => parseDekBlock(parseEnvelope(ciphertext).block!);

@@ -2,7 +2,7 @@ import test from 'ava';
 import { DekdError } from '../../src/errors.ts';
 import { rotationOverdue } from '../../src/keyring/decide.ts';
 import { HANG, INVALID, OK, OTHER_KEY, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
-import { HOUR, MINUTE, makeWorld, plain, SECOND, TTL, type World } from './world.ts';
+import { HOUR, MINUTE, makeWorld, plain, SECOND, TTL, type World, waiterOf } from './world.ts';
 
 /** Goes on in steps within which a used DEK stays fresh. */
 async function live(world: World, ms: number, use: () => unknown): Promise<void> {
@@ -132,7 +132,7 @@ test("only the suite's hard limit stops it, and that error passes through", asyn
   const use = (): never => {
     throw limit;
   };
-  const waiter = { signal: new AbortController().signal };
+  const waiter = waiterOf();
   t.is(
     t.throws(() => key.ring.encrypt(new Map(), 1, use, waiter)),
     limit,

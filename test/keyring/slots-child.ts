@@ -4,7 +4,7 @@ import { parseEnvelope } from '../../src/crypto/envelope.ts';
 import { arenaStatus, createKey, freeKey, openArena, type SlotHandle, seal } from '../../src/crypto/native.ts';
 import type { Dek } from '../../src/keyring/dek.ts';
 import { HANG, OK, OTHER_KEY, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
-import { MINUTE, SECOND, type TestKey, TTL, World } from './world.ts';
+import { MINUTE, SECOND, type TestKey, TTL, World, waiterOf } from './world.ts';
 
 const PAGE = 4_096;
 const world = new World();
@@ -150,7 +150,7 @@ const scenes: Record<string, () => Promise<unknown>> = {
     await world.value(key.ring.warm(new Map([['tenant', 'makes the KEKs']])));
     const before = used();
     const { envelope } = world.keyrings.locate(parseEnvelope(all[0]!.ciphertext));
-    const rewrap = () => key.ring.rewrapper.rewrap(envelope, new AbortController());
+    const rewrap = () => key.ring.rewrapper.rewrap(envelope, waiterOf());
     const reasons = [];
     const failures = [
       ['unwrap', OTHER_KEY],

@@ -3,7 +3,7 @@ import { parseEnvelope } from '../../src/crypto/envelope.ts';
 import { keyState } from '../../src/keyring/standing.ts';
 import type { KekDescription, KekState, KekVersionDescription } from '../../src/upstream/provider.ts';
 import { UNREACHABLE } from '../fakes/scripted-upstream.ts';
-import { makeWorld, plain, TTL, uriOf, type World } from './world.ts';
+import { makeWorld, plain, TTL, uriOf, type World, waiterOf } from './world.ts';
 
 function change(world: World, kek: string, state: KekState, versions: Record<string, string> = { 1: 'active' }): void {
   const described: KekDescription = {
@@ -103,7 +103,7 @@ test('a rewrapped block takes a DEK out of an archived version; an old block sen
   world.upstream.versions.set(uriOf('main'), '2');
   world.upstream.describedVersions.set(uriOf('main'), ['1', '2']);
   const { envelope } = world.keyrings.locate(parseEnvelope(ciphertext));
-  const rewrapped = await world.value(key.ring.rewrapper.rewrap(envelope, new AbortController()));
+  const rewrapped = await world.value(key.ring.rewrapper.rewrap(envelope, waiterOf()));
   change(world, 'main', 'active', { 1: 'archived', 2: 'active' });
   t.true(dek.archived);
   t.is(plain(t, key.decrypt(rewrapped.ciphertext)).text, 'hello');
@@ -124,7 +124,7 @@ async function leftBehind(world: World) {
   world.upstream.versions.set(uriOf('main'), '2');
   world.upstream.describedVersions.set(uriOf('main'), ['1', '2']);
   const { envelope } = world.keyrings.locate(parseEnvelope(ciphertext));
-  const rewrapped = await world.value(key.ring.rewrapper.rewrap(envelope, new AbortController()));
+  const rewrapped = await world.value(key.ring.rewrapper.rewrap(envelope, waiterOf()));
   change(world, 'main', 'active', { 1: 'archived', 2: 'active' });
   return { key, dek, ciphertext, rewrapped: rewrapped.ciphertext };
 }

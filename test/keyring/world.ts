@@ -9,6 +9,8 @@ import { Kek } from '../../src/keyring/kek.ts';
 import type { Keyring } from '../../src/keyring/keyring.ts';
 import { Keyrings } from '../../src/keyring/keyrings.ts';
 import type { CacheOptions, KeyOptions, RecipientRole } from '../../src/keyring/options.ts';
+import type { QuotaLimits } from '../../src/keyring/quota.ts';
+import type { Waiter } from '../../src/keyring/single-flight.ts';
 import { ScriptedUpstream } from '../fakes/scripted-upstream.ts';
 import { MovableClock, settled } from '../helpers/movable-clock.ts';
 
@@ -31,6 +33,12 @@ const CACHE: CacheOptions = {
   verifyWrap: true,
 };
 
+/** Nobody's misses are too many. */
+const LIMITS: QuotaLimits = {
+  perPrincipal: { perSecond: 1_000_000, burst: 1_000_000 },
+  perKey: { perSecond: 1_000_000, burst: 1_000_000 },
+};
+
 export interface KeySetup {
   readonly name?: string;
   readonly suite?: number;
@@ -38,6 +46,7 @@ export interface KeySetup {
   readonly recipients?: readonly (readonly [kek: string, role: RecipientRole])[];
   readonly decryptWith?: readonly string[];
   readonly partitionBy?: readonly string[];
+  readonly wrap?: 'all' | 'any';
   readonly cache?: Partial<CacheOptions>;
 }
 
@@ -64,10 +73,10 @@ export class World {
   readonly peers: World[] = [];
   readonly #keks = new Map<string, Kek>();
 
-  constructor(clock = new MovableClock(), upstream = new ScriptedUpstream(clock)) {
+  constructor(clock = new MovableClock(), upstream = new ScriptedUpstream(clock), limits = LIMITS) {
     this.clock = clock;
     this.upstream = upstream;
-    this.keyrings = new Keyrings(clock, recorder(this.events));
+    this.keyrings = new Keyrings(clock, recorder(this.events), limits);
   }
 
   kek(name: string): Kek {
@@ -83,6 +92,7 @@ export class World {
       recipients: (setup.recipients ?? [['main', 'authority']]).map(([kek, role]) => ({ kek: this.kek(kek), role })),
       decryptWith: (setup.decryptWith ?? []).map((kek) => this.kek(kek)),
       partitionBy: setup.partitionBy ?? [],
+      wrap: setup.wrap ?? 'all',
       cache: { ...CACHE, ...setup.cache },
     };
     return new TestKey(this, this.keyrings.add(options));
@@ -151,7 +161,7 @@ export class TestKey {
         grace,
         dek,
       }),
-      { signal },
+      waiterOf(signal),
     );
   }
 
@@ -171,7 +181,7 @@ export class TestKey {
         grace,
         dek,
       }),
-      { signal },
+      waiterOf(signal),
     );
   }
 
@@ -185,10 +195,16 @@ export class TestKey {
   }
 }
 
+/** A call of uid 1000. */
+export function waiterOf(signal = new AbortController().signal, uid = 1000): Waiter {
+  return { signal, principal: { uid } };
+}
+
 /** A world that is closed when the test ends. */
-export function makeWorld(t: ExecutionContext): World {
+export function makeWorld(t: ExecutionContext, limits?: QuotaLimits): World {
   openArena({ size: 1 << 20, lock: 'best-effort' });
-  const world = new World();
+  const clock = new MovableClock();
+  const world = new World(clock, new ScriptedUpstream(clock), limits);
   t.teardown(async () => {
     for (const { keyrings } of [world, ...world.peers]) keyrings.close();
     await world.upstream.close();

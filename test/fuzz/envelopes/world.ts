@@ -57,6 +57,8 @@ const OWNER = { uid: 1001, gid: 1001, groups: [] };
 // biome-ignore lint/suspicious/noExplicitAny: messages are what proto-loader decodes
 export type Message = any;
 
+const LIMITS = { perPrincipal: { perSecond: 1, burst: 1 }, perKey: { perSecond: 1, burst: 1 } };
+
 /** Everything that a request goes through from its bytes on: message check, decoder, handlers, policy, keyrings, addon, upstream. */
 export class World {
   readonly rpcs: readonly string[];
@@ -69,7 +71,7 @@ export class World {
 
   constructor() {
     openArena({ size: 2 ** 22, lock: 'best-effort' });
-    this.#keyrings = new Keyrings(systemClock, SILENT);
+    this.#keyrings = new Keyrings(systemClock, SILENT, LIMITS);
     const upstream = new FixedUpstream();
     for (const key of KEYS) this.#keyrings.add(keyOptions(key, upstream));
     const user = (name: string) => ({ uid: name === 'hidden' ? OWNER.uid : USER.uid, roles: ['user' as const] });
@@ -138,6 +140,7 @@ function keyOptions(key: FuzzedKey, upstream: FixedUpstream): KeyOptions {
     recipients: [{ kek: kek(''), role: 'authority' }, ...standby],
     decryptWith: [],
     partitionBy: key.partitionBy,
+    wrap: 'all',
     cache: { ...CACHE, mode: key.mode },
   };
 }

@@ -1,0 +1,40 @@
+import { UpstreamFailure } from '../upstream/failure.ts';
+import type { KekDescription } from '../upstream/provider.ts';
+import type { Counters } from './counters.ts';
+import { fromUpstream, keyRefused } from './failures.ts';
+import type { Kek } from './kek.ts';
+import type { KeyOptions } from './options.ts';
+import type { UpstreamQuota } from './quota.ts';
+import type { Waiter } from './single-flight.ts';
+import { isDead } from './standing.ts';
+
+/** For a dry run: that the authorities' upstreams let what is there be decrypted. Throws KEY_DISABLED and the like, UPSTREAM_*, QUOTA_EXCEEDED. */
+export async function checkKeks(
+  options: KeyOptions,
+  counters: Counters,
+  quota: UpstreamQuota,
+  waiter: Waiter,
+): Promise<'active' | 'archived'> {
+  const keks = options.recipients.filter(({ role }) => role === 'authority').map(({ kek }) => kek);
+  const charge = quota.charge({ payer: waiter.principal, options, counters, keks });
+  try {
+    let worst: 'active' | 'archived' = 'active';
+    for (const kek of keks) {
+      charge.spend(kek);
+      const { state } = await describe(kek, options.name, waiter.signal);
+      if (isDead(state)) throw keyRefused(options.name, state);
+      if (state === 'archived') worst = state;
+    }
+    return worst;
+  } finally {
+    charge.end();
+  }
+}
+
+async function describe(kek: Kek, keyName: string, signal: AbortSignal): Promise<KekDescription> {
+  try {
+    return await kek.describe(signal);
+  } catch (thrown) {
+    throw fromUpstream(keyName, kek.upstreamName, UpstreamFailure.from(thrown));
+  }
+}

@@ -71,6 +71,7 @@ test('a PIN in a KEK is not shown', (t) => {
   const kek = 'pkcs11:object=a;token=t?pin-value=12345678';
   const keys = { orders: key('orders', { recipients: [{ upstream: 'store', kek, role: 'authority' }] }) };
   t.deepEqual(problemsOf(config({}, { keys })), []);
-  const error = t.throws(() => pkcs11.resolve(kek, {}), { name: 'DekdError' });
+  const options = { type: 'pkcs11', modulePath: '/usr/lib/hsm.so', pin: { file: '/run/pin' } } as const;
+  const error = t.throws(() => pkcs11.resolve(kek, options), { name: 'DekdError' });
   t.regex(error!.message, /pin-value: a PIN has no place in a URI/);
 });

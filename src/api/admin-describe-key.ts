@@ -2,7 +2,9 @@ import { systemClock } from '../keyring/clock.ts';
 import type { DeletionFacts, DisabledPartitionFacts, KekFacts, KekVersionFacts } from './administration.ts';
 import type { Call } from './call.ts';
 import { keyFacts } from './describe-key.ts';
-import { KEY_STATES, ROLES } from './key-state.ts';
+import { kekStatus, roleName } from './kek-status.ts';
+import { servingTime } from './key-counts.ts';
+import { KEY_STATES } from './key-state.ts';
 import type { Parts } from './parts.ts';
 import { authorize, checkKeyName } from './request.ts';
 import { duration, timestamp } from './time.ts';
@@ -29,6 +31,7 @@ export async function adminDescribeKey(request: { key: string }, call: Call, par
   const isVisible = (key: string): boolean => parts.policy.may(call.principal, 'AdminDescribeKey', key);
   return {
     key: keyFacts(keyring),
+    ...servingTime(keyring.counts()),
     keks: keks.map((kek) => ({
       ...kekMessage(kek),
       ...partitionsMessage(kek.description?.disabledPartitions ?? [], isVisible),
@@ -40,7 +43,8 @@ function kekMessage({ kek, role, description, nextRotationAt, problem }: KekFact
   return {
     upstream: kek.upstreamName,
     kek: kek.uri,
-    role: role === undefined ? 'RECIPIENT_ROLE_UNSPECIFIED' : ROLES[role],
+    role: roleName(role),
+    status: kekStatus({ kek, role }),
     state: description === undefined ? 'KEY_STATE_UNSPECIFIED' : KEY_STATES[description.state],
     state_changed_at: optionalTimestamp(description?.stateChangedAt),
     state_changed_by: description?.stateChangedBy ?? '',

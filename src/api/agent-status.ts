@@ -2,12 +2,23 @@ import { systemClock } from '../keyring/clock.ts';
 import type { Kek } from '../keyring/kek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import { adminDenied } from './admin-request.ts';
-import type { MemoryFacts, UpstreamFacts } from './administration.ts';
+import type { DrillFacts, MemoryFacts, UpstreamFacts } from './administration.ts';
 import type { Call } from './call.ts';
 import { DekPage } from './dek-page.ts';
+import { kekHealth, kekStatus, lastFailure, namedKeks } from './kek-status.ts';
+import { keyCounts } from './key-counts.ts';
 import { keyState } from './key-state.ts';
 import type { Parts } from './parts.ts';
 import { timestamp } from './time.ts';
+
+/** Of the 4 MiB that clients take: DEKs get at most half, and the head and the upstreams need some. */
+const MAX_DEKS_BYTES = 2 * 1024 * 1024;
+const MAX_BODY_BYTES = 4 * 1024 * 1024 - 64 * 1024;
+/** More than the longest DEK takes: with thousands of keys every page still has some. */
+const MIN_DEKS_BYTES = 32 * 1024;
+/** Longest KeyStatus, and KekStatus in it, without names. */
+const KEY_BYTES = 1_280;
+const KEK_BYTES = 128;
 
 interface GetStatusRequest {
   max_deks: number;
@@ -17,9 +28,9 @@ interface GetStatusRequest {
 /** What the agent holds and how its upstreams are, of the keys that the caller may see; never a key byte. */
 export function agentStatus(request: GetStatusRequest, call: Call, parts: Parts): object {
   if (!parts.policy.mayAdmin(call.principal, 'GetStatus')) throw adminDenied('GetStatus', call);
-  const page = new DekPage(request.max_deks, request.page_token, parts.keyrings);
   const { administration, keyrings, policy } = parts;
   const visible = policy.visibleKeys(call.principal).flatMap((name) => keyrings.byName(name) ?? []);
+  const page = new DekPage(request.max_deks, request.page_token, bytesForDeks(visible), keyrings);
   const tellsNames = mayHearNames(call, parts);
   return {
     version: administration.version,
@@ -29,10 +40,8 @@ export function agentStatus(request: GetStatusRequest, call: Call, parts: Parts)
     as_of: timestamp(systemClock.wallMs()),
     memory: memoryStatus(administration.memory()),
     upstreams: shownUpstreams(call, visible, parts).map((upstream) => ({
-      upstream: upstream.name,
-      type: upstream.type,
+      ...upstreamStatus(upstream, keyrings.keks()),
       warnings: tellsNames ? upstream.warnings : [],
-      ...health(upstream.name, keyrings.keks()),
     })),
     keys: visible.map((keyring) => keyStatus(keyring, page)),
     warnings: [...administration.warnings, ...(tellsNames ? administration.configurationWarnings : [])],
@@ -50,7 +59,18 @@ function memoryStatus({ kind, size, requested, slots, slotsUsed, sealed, maxSeal
     sealed: String(sealed),
     max_sealed: String(maxSealed),
     free: String(free),
+    free_raw: String(slots - slotsUsed),
   };
+}
+
+/** What the keys themselves leave. */
+function bytesForDeks(visible: readonly Keyring[]): number {
+  let bytes = MAX_BODY_BYTES;
+  for (const { options } of visible) {
+    bytes -= KEY_BYTES;
+    for (const { kek } of namedKeks(options)) bytes -= KEK_BYTES + kek.uri.length + kek.upstreamName.length;
+  }
+  return Math.min(MAX_DEKS_BYTES, Math.max(MIN_DEKS_BYTES, bytes));
 }
 
 /** Those of the visible keys; who holds a rule for the agent as a whole sees all. */
@@ -60,12 +80,7 @@ function shownUpstreams(
   { administration, policy }: Parts,
 ): readonly UpstreamFacts[] {
   if (policy.administers(call.principal)) return administration.upstreams;
-  const names = new Set(
-    visible.flatMap(({ options: { recipients, decryptWith } }) => [
-      ...recipients.map(({ kek }) => kek.upstreamName),
-      ...decryptWith.map(({ upstreamName }) => upstreamName),
-    ]),
-  );
+  const names = new Set(visible.flatMap(({ options }) => namedKeks(options).map(({ kek }) => kek.upstreamName)));
   return administration.upstreams.filter(({ name }) => names.has(name));
 }
 
@@ -74,27 +89,38 @@ function mayHearNames({ principal }: Call, { policy }: Parts): boolean {
   return policy.administers(principal) || policy.seesEveryKey(principal);
 }
 
-/** Of the upstream's KEKs the worst state, since an operator looks for what is wrong. */
-function health(name: string, keks: readonly Kek[]): object {
+/** Of the upstream's KEKs the worst state, since an operator looks for what is wrong, and the latest failure. */
+function upstreamStatus({ name, type, breaker, drill, childPids }: UpstreamFacts, keks: readonly Kek[]): object {
   const mine = keks.filter((kek) => kek.upstreamName === name);
   const called = mine.filter((kek) => kek.health.state !== 'unknown');
   const worst = called.find((kek) => kek.health.state !== 'ok') ?? called[0];
-  const instant = (bootMs: number): object => timestamp(systemClock.wallMs() - (systemClock.bootMs() - bootMs));
+  const [failedLast] = mine.toSorted((a, b) => (b.health.failedAtMs ?? 0) - (a.health.failedAtMs ?? 0));
   return {
-    state: worst?.health.state ?? '',
-    as_of: worst === undefined ? undefined : instant(worst.health.atMs),
-    since: worst === undefined ? undefined : instant(worst.health.sinceMs),
+    upstream: name,
+    type,
+    ...kekHealth(worst),
+    ...lastFailure(failedLast),
     calls: String(mine.reduce((sum, kek) => sum + kek.calls, 0)),
     failures: String(mine.reduce((sum, kek) => sum + kek.failures, 0)),
+    breaker,
+    drill: drill && drillStatus(drill),
+    child_pids: childPids,
   };
 }
 
+function drillStatus({ failureClass, endsAt }: DrillFacts): object {
+  return { failure_class: failureClass, ends_at: timestamp(endsAt) };
+}
+
 function keyStatus(keyring: Keyring, page: DekPage): object {
+  const { options, counters } = keyring;
   return {
-    key: keyring.options.name,
+    key: options.name,
     state: keyState(keyring),
-    cache_mode: keyring.options.cache.mode,
-    ...page.take(keyring),
-    counters: Object.fromEntries(Object.entries(keyring.counters).map(([name, count]) => [name, String(count)])),
+    cache_mode: options.cache.mode,
+    keks: namedKeks(options).map(kekStatus),
+    deks: page.take(keyring),
+    ...keyCounts(keyring.counts()),
+    counters: Object.fromEntries(Object.entries(counters).map(([name, count]) => [name, String(count)])),
   };
 }

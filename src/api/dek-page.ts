@@ -1,6 +1,6 @@
 import { invalidField } from '../errors.ts';
 import { systemClock } from '../keyring/clock.ts';
-import { graceMs, rotationOverdue } from '../keyring/decide.ts';
+import { rotationOverdue } from '../keyring/decide.ts';
 import type { Dek } from '../keyring/dek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import type { Keyrings } from '../keyring/keyrings.ts';
@@ -10,30 +10,27 @@ const DEFAULT_DEKS = 1_000;
 const MAX_DEKS = 10_000;
 /** A DekStatus on the wire, without its partition, is shorter. */
 const DEK_BYTES = 256;
-/** Of the 4 MiB that clients take; the keys and their counters need the rest. */
-const MAX_PAGE_BYTES = 2 * 1024 * 1024;
 /** The end of the year 9999, where google.protobuf.Timestamp ends; a block may claim any 64-bit number. */
 const LAST_TIMESTAMP_MS = 253_402_300_799_999;
 
-/**
- * One page of all DEKs of the visible keys. There may be a hundred thousand: the counts are of all, the list is cut, and the token says how
- * many were listed before.
- */
+/** One page of all DEKs of the visible keys. There may be a hundred thousand; the token says how many were listed before. */
 export class DekPage {
   readonly #keyrings: Keyrings;
   readonly #nowMs = systemClock.bootMs();
   #skip: number;
   #room: number;
-  #bytes = MAX_PAGE_BYTES;
+  #bytes: number;
   #listed: number;
   #cut = false;
 
-  constructor(maxDeks: number, token: string, keyrings: Keyrings) {
+  /** `maxBytes`: of the page on the wire, and at least as many as one DEK takes. */
+  constructor(maxDeks: number, token: string, maxBytes: number, keyrings: Keyrings) {
     if (maxDeks > MAX_DEKS) throw invalidField('max_deks', `is ${maxDeks}; 1 to ${MAX_DEKS} are allowed`);
     if (!/^\d{0,9}$/.test(token)) throw invalidField('page_token', 'is not one of this agent’s answers');
     this.#room = maxDeks === 0 ? DEFAULT_DEKS : maxDeks;
     this.#skip = Number(token);
     this.#listed = this.#skip;
+    this.#bytes = maxBytes;
     this.#keyrings = keyrings;
   }
 
@@ -42,45 +39,25 @@ export class DekPage {
     return this.#cut ? String(this.#listed) : '';
   }
 
-  /** The next key's counts, and its DEKs that are on this page. */
-  take(keyring: Keyring): object {
-    const counts = { encrypting: 0, decrypting: 0, inGrace: 0, overdue: 0, refused: 0 };
-    let oldestMs = Number.POSITIVE_INFINITY;
-    let graceEndsMs = Number.POSITIVE_INFINITY;
+  /** The next key's DEKs that are on this page. */
+  take(keyring: Keyring): object[] {
     const deks: object[] = [];
-    for (const dek of keyring.all()) {
-      const inGrace = this.#keyrings.inGrace(dek, this.#nowMs);
-      const overdue = dek.place === 'encrypting' && rotationOverdue(dek, this.#nowMs);
-      const refused = this.#keyrings.refusalPending(dek);
-      if (dek.place === 'encrypting') counts.encrypting++;
-      else counts.decrypting++;
-      if (inGrace) {
-        counts.inGrace++;
-        graceEndsMs = Math.min(graceEndsMs, dek.verifiedAtMs + dek.options.cache.ttlMs + graceMs(dek));
-      }
-      if (overdue) counts.overdue++;
-      if (refused) counts.refused++;
-      oldestMs = Math.min(oldestMs, dek.verifiedAtMs);
-      if (this.#takes(dek)) deks.push(dekStatus(dek, this.#nowMs, { inGrace, overdue, refused }));
+    // Of a hundred thousand, those before the page are not looked at one by one, nor those behind it.
+    const held = keyring.encrypting.size + keyring.decrypting.size;
+    if (this.#skip >= held) {
+      this.#skip -= held;
+      return deks;
     }
-    return {
-      deks,
-      encrypting_deks: String(counts.encrypting),
-      decrypting_deks: String(counts.decrypting),
-      deks_in_grace: String(counts.inGrace),
-      rotations_overdue: String(counts.overdue),
-      refusals_pending: String(counts.refused),
-      grace_left: Number.isFinite(graceEndsMs) ? duration(graceEndsMs - this.#nowMs) : undefined,
-      oldest_verification_age: Number.isFinite(oldestMs) ? duration(this.#nowMs - oldestMs) : undefined,
-    };
+    if (this.#cut) return deks;
+    for (const dek of keyring.all()) {
+      if (this.#skip > 0) this.#skip--;
+      else if (this.#takes(dek)) deks.push(this.#status(dek));
+      else break;
+    }
+    return deks;
   }
 
   #takes(dek: Dek): boolean {
-    if (this.#skip > 0) {
-      this.#skip--;
-      return false;
-    }
-    if (this.#cut) return false;
     let bytes = DEK_BYTES;
     for (const [name, value] of dek.partition) bytes += 16 + Buffer.byteLength(name) + Buffer.byteLength(value);
     if (this.#room === 0 || bytes > this.#bytes) {
@@ -92,30 +69,26 @@ export class DekPage {
     this.#listed++;
     return true;
   }
-}
 
-interface Troubles {
-  readonly inGrace: boolean;
-  readonly overdue: boolean;
-  readonly refused: boolean;
-}
-
-function dekStatus(dek: Dek, nowMs: number, { inGrace, overdue, refused }: Troubles): object {
-  const rotationInMs = dek.place === 'encrypting' ? Math.max(0, dek.rotateDueAtMs - nowMs) : Number.POSITIVE_INFINITY;
-  return {
-    dek_id: dek.id.toString('hex'),
-    class: dek.place,
-    partition: Object.fromEntries(dek.partition),
-    created_at: dek.createdMs > LAST_TIMESTAMP_MS ? undefined : timestamp(dek.createdMs),
-    age: duration(nowMs - dek.loadedAtMs),
-    verification_age: duration(nowMs - dek.verifiedAtMs),
-    verified_by: dek.verifiedBy,
-    messages: String(dek.messages),
-    bytes: String(dek.bytes),
-    rotation_overdue: overdue,
-    refusal_pending: refused,
-    in_grace: inGrace,
-    archived: dek.archived,
-    rotation_in: Number.isFinite(rotationInMs) ? duration(rotationInMs) : undefined,
-  };
+  #status(dek: Dek): object {
+    const nowMs = this.#nowMs;
+    const isEncrypting = dek.place === 'encrypting';
+    const rotationInMs = isEncrypting ? Math.max(0, dek.rotateDueAtMs - nowMs) : Number.POSITIVE_INFINITY;
+    return {
+      dek_id: dek.id.toString('hex'),
+      class: dek.place,
+      partition: Object.fromEntries(dek.partition),
+      created_at: dek.createdMs > LAST_TIMESTAMP_MS ? undefined : timestamp(dek.createdMs),
+      age: duration(nowMs - dek.loadedAtMs),
+      verification_age: duration(nowMs - dek.verifiedAtMs),
+      verified_by: dek.verifiedBy,
+      messages: String(dek.messages),
+      bytes: String(dek.bytes),
+      rotation_overdue: isEncrypting && rotationOverdue(dek, nowMs),
+      refusal_pending: this.#keyrings.refusalPending(dek),
+      in_grace: this.#keyrings.inGrace(dek, nowMs),
+      archived: dek.archived,
+      rotation_in: Number.isFinite(rotationInMs) ? duration(rotationInMs) : undefined,
+    };
+  }
 }

@@ -1,3 +1,5 @@
+import { systemClock } from '../keyring/clock.ts';
+
 interface ProtoTime {
   readonly seconds: string;
   readonly nanos: number;
@@ -6,6 +8,11 @@ interface ProtoTime {
 /** google.protobuf.Timestamp of Unix milliseconds. */
 export function timestamp(unixMs: number): ProtoTime {
   return protoTime(unixMs);
+}
+
+/** google.protobuf.Timestamp of a moment of CLOCK_BOOTTIME, by the wall clock as it is now. */
+export function bootTimestamp(bootMs: number): ProtoTime {
+  return timestamp(systemClock.wallMs() - (systemClock.bootMs() - bootMs));
 }
 
 /** google.protobuf.Duration of milliseconds; an endless one is the longest that the type allows (10,000 years). */

@@ -1,6 +1,10 @@
 import test from 'ava';
 import { AUDITOR, CUSTODIAN, makeApi, makeCall, STRANGER, USER } from './parts.ts';
 
+function millis({ seconds, nanos }: { seconds: string; nanos: number }): number {
+  return Number(seconds) * 1_000 + nanos / 1e6;
+}
+
 test('what the agent holds, of the caller’s keys, and never a key byte', async (t) => {
   const api = await makeApi(t);
   const { ciphertext } = await api.call('Encrypt', { key: 'tenants', encryption_context: { tenant: 'acme' } });
@@ -9,6 +13,13 @@ test('what the agent holds, of the caller’s keys, and never a key byte', async
   t.like(status, { version: '1.2.3', node_version: process.version, profile: 'production', warnings: ['a warning'] });
   t.true(Number(status.memory.slots_used) > 0);
   t.like(status.upstreams[0], { upstream: 'store', type: 'local', state: 'ok', failures: '0' });
+  t.like(status.upstreams[0], {
+    breaker: 'closed',
+    last_failure: '',
+    last_failure_at: null,
+    drill: null,
+    child_pids: [],
+  });
   t.deepEqual(
     status.keys.map(({ key }: { key: string }) => key),
     ['carts', 'orders', 'tenants'],
@@ -33,6 +44,12 @@ test('what the agent holds, of the caller’s keys, and never a key byte', async
   });
   t.true(Number(tenants.deks[0].rotation_in.seconds) > 60_000);
   t.true(Number(status.memory.free) > 0);
+  t.is(Number(status.memory.free_raw), status.memory.slots - status.memory.slots_used);
+  const SERVES_MS = 65 * 60_000;
+  t.true(Math.abs(millis(tenants.serves_until) - Date.now() - SERVES_MS) < 60_000);
+  t.deepEqual(tenants.last_serves_until, tenants.serves_until);
+  t.true(Math.abs(millis(tenants.counted_at) - Date.now()) < 60_000);
+  t.like(status.keys[0], { key: 'carts', serves_until: null, last_serves_until: null, serves_without_end: false });
   t.true(Math.abs(Number(tenants.deks[0].created_at.seconds) - Date.now() / 1_000) < 60);
 });
 
@@ -53,6 +70,63 @@ test('more DEKs than were asked for: the next page has the others', async (t) =>
   t.like(await api.failure('GetStatus', { page_token: 'x' }, makeCall(AUDITOR)), { metadata: { field: 'page_token' } });
 });
 
+test('each KEK of a key, in a drill: its role, its state, what failed last and since when', async (t) => {
+  const more = {
+    both: {
+      recipients: [
+        { upstream: 'spare', kek: 'local:both', role: 'authority' },
+        { upstream: 'store', kek: 'local:both', role: 'standby' },
+      ],
+      decrypt_with: [{ upstream: 'spare', kek: 'local:retired' }],
+      allow: [
+        { uid: USER, roles: ['user'] },
+        { uid: CUSTODIAN, roles: ['custodian'] },
+      ],
+      cache: { mode: 'startup' },
+    },
+  };
+  const api = await makeApi(t, 'production', more, {}, ['spare']);
+  const custodian = makeCall(CUSTODIAN);
+  await api.call('CreateKey', { key: 'both', upstream: 'spare' }, custodian);
+  await api.call('Encrypt', { key: 'both' });
+  const before = (await api.call('GetStatus', {}, custodian)).keys.find(({ key }: { key: string }) => key === 'both');
+  t.like(before, { serves_until: null, last_serves_until: null, serves_without_end: true });
+  t.deepEqual(
+    before.keks.map(({ upstream, role, state, last_failure }: Record<string, string>) => [
+      upstream,
+      role,
+      state,
+      last_failure,
+    ]),
+    [
+      ['spare', 'RECIPIENT_ROLE_AUTHORITY', 'ok', ''],
+      ['store', 'RECIPIENT_ROLE_STANDBY', 'ok', ''],
+      ['spare', 'RECIPIENT_ROLE_UNSPECIFIED', '', ''],
+    ],
+  );
+  t.regex(before.keks[2].kek, /^local:[0-9a-f]{16}\/retired$/);
+
+  const drill = { upstream: 'spare', duration: { seconds: 60 }, failure_class: 'throttled' };
+  const { ends_at: endsAt } = await api.call('StartDrill', drill, custodian);
+  api.keyrings.flush('both');
+  await api.failure('Encrypt', { key: 'both' });
+  const { upstreams, keys } = await api.call('GetStatus', {}, custodian);
+  const [store, spare] = upstreams;
+  t.like(store, { upstream: 'store', state: 'ok', drill: null, last_failure: '' });
+  t.like(spare, { upstream: 'spare', state: 'throttled', last_failure: 'throttled' });
+  t.is(spare.drill.failure_class, 'throttled');
+  t.true(Math.abs(millis(spare.drill.ends_at) - millis(endsAt)) < 1_000);
+  const [authority, standby] = keys.find(({ key }: { key: string }) => key === 'both').keks;
+  t.like(authority, { state: 'throttled', last_failure: 'throttled' });
+  t.deepEqual(authority.last_failure_at, authority.since);
+  t.like(standby, { state: 'ok', last_failure: '', last_failure_at: null });
+  const { keks } = await api.call('KeyAdmin/DescribeKey', { key: 'both' }, custodian);
+  t.like(keks[0].status, { upstream: 'spare', state: 'throttled', last_failure: 'throttled' });
+
+  await api.call('StopDrill', { upstream: 'spare' }, custodian);
+  t.is((await api.call('GetStatus', {}, custodian)).upstreams[1].drill, null);
+});
+
 test('a user of keys may not ask', async (t) => {
   const api = await makeApi(t);
   for (const uid of [USER, STRANGER]) {
@@ -63,8 +137,8 @@ test('a user of keys may not ask', async (t) => {
 test('upstreams are those of the caller’s keys; a rule of `admin` opens all, and warnings, which name keys and KEKs', async (t) => {
   const api = await makeApi(t);
   const upstreams = [
-    { name: 'store', type: 'local', warnings: ['is here'] },
-    { name: 'spare', type: 'local', warnings: ['is there'] },
+    { name: 'store', type: 'local', warnings: ['is here'], childPids: [] },
+    { name: 'spare', type: 'local', warnings: ['is there'], childPids: [] },
   ];
   Object.defineProperty(api.administration, 'upstreams', { value: upstreams });
   const shown = async (uid: number) => {

@@ -48,8 +48,9 @@ export const REASONS = {
   KEY_DISABLED: {
     fault: 'caller',
     retry: false,
-    meaning: 'the key or the partition is disabled and refuses every use',
-    remedy: 'a custodian enables it: `dekctl keys enable`, `dekctl partitions enable`',
+    meaning: 'the key or the partition is disabled or revoked and refuses every use',
+    remedy:
+      'a custodian enables it: `dekctl keys enable`, `dekctl partitions enable`; what a file of revocations revokes, its entry there',
   },
   KEY_ARCHIVED: {
     fault: 'caller',

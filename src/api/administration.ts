@@ -104,9 +104,9 @@ export interface Administration {
   readonly custodians: number;
   /** Unix milliseconds. */
   readonly startedAtMs: number;
-  /** Of the process; each upstream has its own. */
+  /** Of the process, now; each upstream has its own. */
   readonly warnings: readonly string[];
-  /** Of the configuration; they name keys and KEKs. */
+  /** Of the configuration and the file of revocations; they name keys and KEKs. */
   readonly configurationWarnings: readonly string[];
   readonly upstreams: readonly UpstreamFacts[];
   memory(): MemoryFacts;

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Config } from '../config/config.ts';
 import type { RunningDaemon } from '../daemon/daemon.ts';
@@ -33,7 +33,7 @@ async function run(flags: Flags): Promise<void> {
   checkNodeVersion();
   const config = await configuration(flags);
   if (flags.check === true) {
-    for (const warning of config.warnings) note('dekd', warning);
+    for (const warning of [...config.warnings, ...(await revocationsWarnings(config))]) note('dekd', warning);
     process.stdout.write(`${config.file ?? flags.state}: ok, ${counted(config)}, profile ${config.profile}\n`);
     return;
   }
@@ -57,6 +57,14 @@ async function configuration(flags: Flags): Promise<Config> {
   }
   const { loadConfig } = await import('../config/load.ts');
   return loadConfig(file);
+}
+
+/** Of the file of revocations, which has to be right as well; where a configuration is checked it need not be. */
+async function revocationsWarnings({ revocations: file, keys }: Config): Promise<readonly string[]> {
+  if (file === undefined) return [];
+  if (!existsSync(file)) return [`${file}: no such file here; dekd does not start without it`];
+  const { parseRevocations, readRevocations } = await import('../config/revocations.ts');
+  return parseRevocations(await readRevocations(file), file, keys).warnings;
 }
 
 async function serve(config: Config): Promise<void> {

@@ -26,6 +26,7 @@ import { Drills } from './drills.ts';
 import type { KekFollower } from './kek-follower.ts';
 import { KeyLifecycle, newestVersion, ownFailures } from './key-lifecycle.ts';
 import { developmentKey, type Keks, keyOptions } from './key-options.ts';
+import type { RevocationsFollower } from './revocations-follower.ts';
 import type { UpstreamEdge } from './upstream-edges.ts';
 
 export interface AdministrationParts {
@@ -39,6 +40,8 @@ export interface AdministrationParts {
   readonly keyrings: Keyrings;
   readonly policy: Policy;
   readonly follower: KekFollower;
+  /** Undefined when the configuration names no file of revocations. */
+  readonly revocations?: Pick<RevocationsFollower, 'warnings' | 'namedWarnings'> | undefined;
   readonly logger: Logger;
 }
 
@@ -53,8 +56,6 @@ export class DaemonAdministration implements Administration {
   readonly profile: string;
   readonly custodians: number;
   readonly startedAtMs = Date.now();
-  readonly warnings: readonly string[];
-  readonly configurationWarnings: readonly string[];
   readonly #parts: AdministrationParts;
   readonly #lifecycle: KeyLifecycle;
   readonly #drills: Drills;
@@ -64,8 +65,6 @@ export class DaemonAdministration implements Administration {
     this.version = parts.version;
     this.profile = parts.config.profile;
     this.custodians = parts.config.profile === 'development' ? 1 : 2;
-    this.warnings = parts.warnings;
-    this.configurationWarnings = parts.config.warnings;
     this.#lifecycle = new KeyLifecycle(parts.follower, parts.upstreams);
     this.#drills = new Drills({
       upstreams: new Map([...parts.edges].map(([name, { drilled }]) => [name, drilled])),
@@ -73,6 +72,14 @@ export class DaemonAdministration implements Administration {
       clock: systemClock,
       logger: parts.logger,
     });
+  }
+
+  get warnings(): readonly string[] {
+    return [...this.#parts.warnings, ...(this.#parts.revocations?.warnings ?? [])];
+  }
+
+  get configurationWarnings(): readonly string[] {
+    return [...this.#parts.config.warnings, ...(this.#parts.revocations?.namedWarnings ?? [])];
   }
 
   get upstreams(): readonly UpstreamFacts[] {

@@ -21,6 +21,7 @@ import { KekFollower } from './kek-follower.ts';
 import { Keks, keyOptions } from './key-options.ts';
 import { logKeyringEvents } from './log-events.ts';
 import { makeMissingKeks, tellMissingKeks } from './missing-keks.ts';
+import { RevocationsFollower } from './revocations-follower.ts';
 import { itemErrors, rpcErrors } from './rpc-errors.ts';
 import { type OpenSocket, openSocket, reserveSocket } from './sockets.ts';
 import { upstreamEdges } from './upstream-edges.ts';
@@ -51,9 +52,10 @@ export async function startDaemon(config: Config, { logger, version }: DaemonOpt
     const warnings = secureProcess(config, logger);
     const reserved = await reserveSockets(config, closers);
     const upstreams = await openUpstreams(config, closers, logger);
-    const { parts, follower } = await assemble(config, upstreams, warnings, { logger, version });
+    const { parts, follower, revocations } = await assemble(config, upstreams, warnings, { logger, version });
     closers.add(() => parts.keyrings.close());
     closers.add(() => follower.stop());
+    closers.add(() => revocations?.stop());
     const sockets = await openSockets(config, reserved, parts, logger, closers);
     const stopWarming = warmStartupKeys(parts.keyrings, logger, () =>
       sockets.agent.server.setHealth('dekd.v1.KeyAgent', true),
@@ -125,7 +127,7 @@ async function assemble(
   upstreams: ReadonlyMap<string, Upstream>,
   warnings: readonly string[],
   { logger, version }: DaemonOptions,
-): Promise<{ parts: Assembled; follower: KekFollower }> {
+): Promise<{ parts: Assembled; follower: KekFollower; revocations: RevocationsFollower | undefined }> {
   const edges = upstreamEdges(upstreams, systemClock);
   const keks = new Keks(new Map([...edges].map(([name, { upstream }]) => [name, upstream])), systemClock);
   const keyrings = new Keyrings(systemClock, logKeyringEvents(logger));
@@ -133,6 +135,7 @@ async function assemble(
   const policy = compilePolicy({ keys: rules, admin: config.admin, profile: config.profile });
   for (const key of config.keys.values()) keyrings.add(keyOptions(key, keks));
   const follower = new KekFollower(keyrings, logger);
+  const revocations = await followRevocations(config, keyrings, logger);
   const administration = new DaemonAdministration({
     config,
     version,
@@ -143,6 +146,7 @@ async function assemble(
     keyrings,
     policy,
     follower,
+    revocations,
     logger,
   });
   if (config.profile === 'development') {
@@ -152,7 +156,18 @@ async function assemble(
     await tellMissingKeks(config, upstreams, logger);
   }
   await follower.follow(upstreams);
-  return { parts: { keyrings, policy, administration }, follower };
+  return { parts: { keyrings, policy, administration }, follower, revocations };
+}
+
+async function followRevocations(
+  { revocations: file, keys }: Config,
+  keyrings: Keyrings,
+  logger: Logger,
+): Promise<RevocationsFollower | undefined> {
+  if (file === undefined) return undefined;
+  const follower = new RevocationsFollower({ file, keys, keyrings, clock: systemClock, logger });
+  await follower.start();
+  return follower;
 }
 
 interface Reserved {

@@ -52,6 +52,27 @@ test.serial('--check has a line for each thing that is wrong', async (t) => {
   ]);
 });
 
+test.serial('--check looks at the file of revocations too, where there is one', async (t) => {
+  const file = join(directory, 'revoking.yaml');
+  const revocations = join(directory, 'revocations.yaml');
+  writeFileSync(file, `${readFileSync(example, 'utf8')}\nrevocations: ${revocations}\n`);
+  const check = async (text?: string) => {
+    if (text !== undefined) writeFileSync(revocations, text);
+    const { code, stderr } = await dekd(['--config', file, '--check']);
+    return `${code} ${stderr.trimEnd()}`;
+  };
+  t.is(await check(), `0 dekd: note: ${revocations}: no such file here; dekd does not start without it`);
+  t.is(await check('revoked: []'), '0 ');
+  t.is(
+    await check('revoked: [{ key: x }]'),
+    `0 dekd: note: ${revocations}:1:18: revoked[0].key: no key is called x, so nothing is revoked; known: default`,
+  );
+  t.is(
+    await check('revoked: [{ kee: x }]'),
+    `2 dekd: ${revocations}:1:11: revoked[0].key: found nothing, expected the name of a key\ndekd: ${revocations}:1:13: revoked[0].kee: unknown field; did you mean key?`,
+  );
+});
+
 test.serial('--check of a file that is made to be slow ends soon, and says what is wrong', async (t) => {
   const file = join(directory, 'slow.yaml');
   const check = async (text: string) => {

@@ -10,6 +10,7 @@ import type {
   KekState,
   Upstream,
   UpstreamCallOptions,
+  UpstreamType,
   WrapContext,
   WrappedDek,
 } from '../../src/upstream/provider.ts';
@@ -68,7 +69,7 @@ export interface Rule {
 
 /** An upstream with real cryptography and scripted behaviour: KEKs are raw slots, made when they are first named. */
 export class ScriptedUpstream implements Upstream {
-  readonly type = 'local';
+  readonly type: UpstreamType;
   readonly warnings: readonly string[] = [];
   readonly calls: Call[] = [];
   allowsUnprovenOrigin = false;
@@ -84,8 +85,9 @@ export class ScriptedUpstream implements Upstream {
   readonly #clock: MovableClock;
   readonly #keks = new Map<string, SlotHandle>();
 
-  constructor(clock: MovableClock) {
+  constructor(clock: MovableClock, type: UpstreamType = 'local') {
     this.#clock = clock;
+    this.type = type;
   }
 
   /** From now on, before older rules. */

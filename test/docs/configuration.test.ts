@@ -21,6 +21,7 @@ const EVERYTHING = {
   memory: { lock: 'best-effort', size: '1MiB' },
   limits: { message: '1MiB' },
   drain: '1s',
+  revocations: '/r.yaml',
   log: { level: 'error' },
   upstreams: {
     store: {

@@ -13,18 +13,17 @@ import type { Principal } from '../transport/principal.ts';
 import { loadProtos } from '../transport/protos.ts';
 import { RequestMemory } from '../transport/request-memory.ts';
 import type { RefusedConnection } from '../transport/transport.ts';
-import type { Upstream } from '../upstream/provider.ts';
 import { openUpstream } from '../upstream/registry.ts';
 import { DaemonAdministration } from './administration.ts';
 import { Closers } from './closers.ts';
 import { KekFollower } from './kek-follower.ts';
 import { Keks, keyOptions } from './key-options.ts';
-import { logKeyringEvents } from './log-events.ts';
+import { logBreaker, logKeyringEvents } from './log-events.ts';
 import { makeMissingKeks, tellMissingKeks } from './missing-keks.ts';
 import { RevocationsFollower } from './revocations-follower.ts';
 import { itemErrors, rpcErrors } from './rpc-errors.ts';
 import { type OpenSocket, openSocket, reserveSocket } from './sockets.ts';
-import { upstreamEdges } from './upstream-edges.ts';
+import { type UpstreamEdge, upstreamEdge } from './upstream-edges.ts';
 import { warmStartupKeys } from './warm.ts';
 
 /** 32 requests of the largest size at once, on both sockets together. */
@@ -51,8 +50,8 @@ export async function startDaemon(config: Config, { logger, version }: DaemonOpt
   try {
     const warnings = secureProcess(config, logger);
     const reserved = await reserveSockets(config, closers);
-    const upstreams = await openUpstreams(config, closers, logger);
-    const { parts, follower, revocations } = await assemble(config, upstreams, warnings, { logger, version });
+    const edges = await openUpstreams(config, closers, logger);
+    const { parts, follower, revocations } = await assemble(config, edges, warnings, { logger, version });
     closers.add(() => parts.keyrings.close());
     closers.add(() => follower.stop());
     closers.add(() => revocations?.stop());
@@ -107,30 +106,31 @@ function openSecretMemory(lock: 'required' | 'best-effort', size: number): Retur
   }
 }
 
-async function openUpstreams(config: Config, closers: Closers, logger: Logger): Promise<Map<string, Upstream>> {
-  const upstreams = new Map<string, Upstream>();
+async function openUpstreams(config: Config, closers: Closers, logger: Logger): Promise<Map<string, UpstreamEdge>> {
+  const edges = new Map<string, UpstreamEdge>();
   for (const [name, options] of config.upstreams) {
     const warn = (warning: string): void =>
       logger.warn({ event: EVENTS.warning, upstream: name }, `upstream ${name}: ${warning}`);
-    const upstream = await openUpstream(name, { ...options, onWarning: warn });
-    closers.add(() => upstream.close());
-    upstreams.set(name, upstream);
-    for (const warning of upstream.warnings) warn(warning);
+    const raw = await openUpstream(name, { ...options, onWarning: warn });
+    const edge = await upstreamEdge(raw, systemClock, logBreaker(logger, name));
+    closers.add(() => edge.upstream.close());
+    edges.set(name, edge);
+    for (const warning of raw.warnings) warn(warning);
   }
-  return upstreams;
+  return edges;
 }
 
 type Assembled = Omit<Parts, 'itemStatus'>;
 
 async function assemble(
   config: Config,
-  upstreams: ReadonlyMap<string, Upstream>,
+  edges: ReadonlyMap<string, UpstreamEdge>,
   warnings: readonly string[],
   { logger, version }: DaemonOptions,
 ): Promise<{ parts: Assembled; follower: KekFollower; revocations: RevocationsFollower | undefined }> {
-  const edges = upstreamEdges(upstreams, systemClock);
+  const upstreams = new Map([...edges].map(([name, { raw }]) => [name, raw]));
   const keks = new Keks(new Map([...edges].map(([name, { upstream }]) => [name, upstream])), systemClock);
-  const keyrings = new Keyrings(systemClock, logKeyringEvents(logger));
+  const keyrings = new Keyrings(systemClock, logKeyringEvents(logger), config.limits.upstreamCalls);
   const rules = new Map([...config.keys].map(([name, key]) => [name, key.allow]));
   const policy = compilePolicy({ keys: rules, admin: config.admin, profile: config.profile });
   for (const key of config.keys.values()) keyrings.add(keyOptions(key, keks));

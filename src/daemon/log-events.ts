@@ -3,6 +3,7 @@ import type { Kek } from '../keyring/kek.ts';
 import type { Refusal } from '../keyring/refusals.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { EVENTS } from '../telemetry/names.ts';
+import type { BreakerChange } from '../upstream/resilience/resilient-upstream.ts';
 
 /** Writes what happens in the keyrings to the log. Partition values are encryption context, so they may be logged; nothing else of a request is. */
 export function logKeyringEvents(logger: Logger): KeyringEvents {
@@ -20,6 +21,17 @@ export function logKeyringEvents(logger: Logger): KeyringEvents {
     rotationFailed: (key, error) =>
       logger.warn({ event: EVENTS.rotationFailed, key, reason: error.reason, cause: error.message }, 'no new DEK yet'),
     clockStepped: (stepMs) => logger.warn({ event: EVENTS.clockStep, stepMs }, 'the wall clock was set forward'),
+  };
+}
+
+/** Tells of an upstream's breakers; `kek` only of those that concern one KEK alone. */
+export function logBreaker(logger: Logger, upstream: string): (change: BreakerChange) => void {
+  return ({ state, kek, failureClass, openMs }) => {
+    const fields = { upstream, ...(kek === undefined ? {} : { kek }), class: failureClass };
+    const since = new Date(Date.now() - openMs).toISOString();
+    if (state === 'open')
+      logger.warn({ event: EVENTS.breakerOpened, ...fields, since }, 'calls fail at once from now on');
+    else logger.info({ event: EVENTS.breakerClosed, ...fields, since, openMs }, 'calls go through again');
   };
 }
 

@@ -13,8 +13,10 @@ export function decide(dek: Dek, nowMs: number, refusal: Refusal | undefined): V
   const ageMs = nowMs - dek.verifiedAtMs;
   if (ageMs <= ttlMs) return 'serve';
   if (refusal?.state === 'confirming') return 'confirm';
-  if (refusal === undefined && !dek.unanswered(nowMs)) return 'refresh';
-  if (ageMs > ttlMs + graceMs(dek)) return 'unavailable';
+  const isOver = ageMs > ttlMs + graceMs(dek);
+  const waitsForTurn = !isOver && nowMs < dek.recoversByMs;
+  if (refusal === undefined && !waitsForTurn && !dek.unanswered(nowMs)) return 'refresh';
+  if (isOver) return 'unavailable';
   // The upstream said no and then nothing more: one more ttl, not grace.
   return refusal === undefined || nowMs <= refusal.firstSeenAtMs + ttlMs ? 'grace' : 'unavailable';
 }

@@ -1,12 +1,11 @@
 import type { SlotHandle } from '../../native/binding.d.ts';
-import { freeKey } from '../crypto/native.ts';
 import { DekdError } from '../errors.ts';
 import { type FailureClass, type KekCondition, UpstreamFailure } from '../upstream/failure.ts';
 import type { KekDescription, Upstream, UpstreamCallOptions, WrapContext, WrappedDek } from '../upstream/provider.ts';
+import { type Breakers, hasBreakers } from '../upstream/resilience/breakers.ts';
 import type { Clock } from './clock.ts';
-import { ATTEMPT_MS, MAX_THROTTLE_MS, MISS_MS, PROBE_INTERVAL_MS, PROBE_PAUSE_MS } from './options.ts';
+import { MAX_THROTTLE_MS, PROBE_INTERVAL_MS, PROBE_PAUSE_MS } from './options.ts';
 import { ACTIVE_STANDING, type KekStanding } from './standing.ts';
-import { settlesWithin } from './timing.ts';
 
 /** What is known of a KEK's upstream from the last attempts at it. */
 export interface KekHealth {
@@ -31,14 +30,15 @@ const UNKNOWN: KekHealth = {
 };
 
 /**
- * One KEK of the configuration, shared by every key that names it: all calls at it pass here, each bounded in time, so that what is
- * known of its upstream is in one place.
+ * One KEK of the configuration, shared by every key that names it: all calls at it pass here, so that what is known of its upstream is in
+ * one place. The upstream bounds each call in time (src/upstream/resilience/).
  */
 export class Kek {
   readonly uri: string;
   readonly upstreamName: string;
   readonly upstream: Upstream;
   readonly #clock: Clock;
+  readonly #breakers: Breakers | undefined;
   #health = UNKNOWN;
   #standing = ACTIVE_STANDING;
   /** How much longer than usual a throttling upstream asked to be left alone. */
@@ -48,12 +48,16 @@ export class Kek {
   /** Called after each attempt that got no answer, and when one is answered after failures, whatever the answer. */
   onOutage: ((isFirst: boolean) => void) | undefined;
   onRecovery: (() => void) | undefined;
+  /** Called when its calls go through again; what they bring is not known yet. */
+  onBreakerClosed: (() => void) | undefined;
 
   constructor(uri: string, upstreamName: string, upstream: Upstream, clock: Clock) {
     this.uri = uri;
     this.upstreamName = upstreamName;
     this.upstream = upstream;
     this.#clock = clock;
+    this.#breakers = hasBreakers(upstream) ? upstream : undefined;
+    this.#breakers?.watch(uri, { onOpen: (failure) => this.#note(failure), onClose: () => this.#breakerClosed() });
   }
 
   get health(): KekHealth {
@@ -72,9 +76,15 @@ export class Kek {
     this.#health = { ...this.#health, state: 'unknown', atMs, sinceMs: atMs, condition: undefined };
   }
 
-  /** The last attempt got no answer and is so fresh that another would only cost time. */
+  /** What a call gets at once, without an attempt, while a breaker before the upstream is open. */
+  get broken(): UpstreamFailure | undefined {
+    return this.#breakers?.brokenBy(this.uri);
+  }
+
+  /** The last attempt got no answer and is so fresh that another would only cost time, or would not be made at all. */
   failedRecently(nowMs: number): boolean {
-    return this.outage && nowMs - this.#health.atMs <= PROBE_INTERVAL_MS + this.#patienceMs;
+    if (this.outage && nowMs - this.#health.atMs <= PROBE_INTERVAL_MS + this.#patienceMs) return true;
+    return this.#breakers?.isBroken(this.uri) === true;
   }
 
   /** When to ask again in an outage; later when a throttling upstream wishes so. */
@@ -83,83 +93,78 @@ export class Kek {
   }
 
   get outage(): boolean {
-    const { state } = this.#health;
-    return state === 'unreachable' || state === 'throttled' || state === 'unauthenticated';
+    return isOutage(this.#health.state);
   }
 
   wrap(dek: SlotHandle, context: WrapContext, signal: AbortSignal): Promise<WrappedDek> {
-    return this.#attempt(signal, (options) => this.upstream.wrap(this.uri, dek, context, options));
+    return this.#attempt(signal, () => this.upstream.wrap(this.uri, dek, context, { signal }));
   }
 
-  /** `fresh`: nothing that an earlier call left may answer for the upstream. */
-  unwrap(wrapped: WrappedDek, context: WrapContext, signal: AbortSignal, fresh = false): Promise<SlotHandle> {
-    return this.#attempt(
-      signal,
-      (options) => this.upstream.unwrap(this.uri, wrapped, context, { ...options, fresh }),
-      freeKey,
-    );
-  }
-
-  /** For a dry run: a right of its own, so nothing is concluded from it about the KEK. Ends after the time of a miss. */
-  async describe(signal: AbortSignal): Promise<KekDescription> {
-    const answer = this.upstream.describe(this.uri, { signal });
-    if (!(await settlesWithin(this.#clock, answer, MISS_MS))) throw this.#noAnswer();
-    return answer;
-  }
-
-  /** `discard` takes a result that came after its time, so that no handle leaks. */
-  #attempt<T>(
+  unwrap(
+    wrapped: WrappedDek,
+    context: WrapContext,
     signal: AbortSignal,
-    call: (options: UpstreamCallOptions) => Promise<T>,
-    discard?: (late: T) => void,
-  ): Promise<T> {
-    if (signal.aborted) return Promise.reject(this.#noAnswer());
-    this.calls++;
-    const control = new AbortController();
-    return new Promise<T>((resolve, reject) => {
-      let settled = false;
-      const settle = (): boolean => {
-        if (settled) return false;
-        settled = true;
-        cancel();
-        signal.removeEventListener('abort', abandon);
-        return true;
-      };
-      const fail = (thrown: unknown): void => {
-        if (!settle()) return;
-        // Our own shortage (no slot is left) says nothing about the upstream.
-        if (!(thrown instanceof DekdError)) this.#note(UpstreamFailure.from(thrown));
-        reject(thrown instanceof DekdError ? thrown : UpstreamFailure.from(thrown));
-      };
-      const timeOut = (): void => {
-        fail(this.#noAnswer());
-        control.abort();
-      };
-      // Whoever asked stopped waiting, perhaps because of another KEK: that says nothing about this one.
-      const abandon = (): void => {
-        if (settle()) reject(this.#noAnswer());
-        control.abort();
-      };
-      const cancel = this.#clock.after(ATTEMPT_MS, timeOut);
-      signal.addEventListener('abort', abandon, { once: true });
-      const answer = new Promise<T>((begin) => begin(call({ signal: control.signal })));
-      answer.then((value) => {
-        if (!settle()) {
-          discard?.(value);
-          return;
-        }
-        this.#note(undefined);
-        resolve(value);
-      }, fail);
-    });
+    options: Omit<UpstreamCallOptions, 'signal'> = {},
+  ): Promise<SlotHandle> {
+    return this.#attempt(signal, () => this.upstream.unwrap(this.uri, wrapped, context, { ...options, signal }));
   }
 
-  #noAnswer(): UpstreamFailure {
-    return new UpstreamFailure('unreachable', `no answer from upstream ${this.upstreamName} in time`);
+  /** For a dry run: a right of its own, so nothing is concluded from it about the KEK. */
+  describe(signal: AbortSignal): Promise<KekDescription> {
+    return this.upstream.describe(this.uri, { signal });
+  }
+
+  /** Looks whether an outage is over, though no DEK is held that could be asked about. Any answer will do; never rejects. */
+  async probe(): Promise<void> {
+    try {
+      await this.upstream.describe(this.uri, { signal: new AbortController().signal, purpose: 'background' });
+    } catch (thrown) {
+      const failure = UpstreamFailure.from(thrown);
+      if (isOutage(failure.class)) return this.#note(failure);
+    }
+    this.answers();
+  }
+
+  /** The upstream answers again; what it says of this KEK the next call tells. */
+  answers(): void {
+    if (!this.outage) return;
+    const atMs = this.#clock.bootMs();
+    this.#health = { ...this.#health, state: 'unknown', atMs, sinceMs: atMs, condition: undefined };
+    this.#patienceMs = 0;
+    this.onRecovery?.();
+  }
+
+  async #attempt<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+    const { broken } = this;
+    if (broken !== undefined) throw broken;
+    if (signal.aborted) throw new UpstreamFailure('unreachable', 'the call was given up before it began');
+    this.calls++;
+    try {
+      const value = await call();
+      this.#note(undefined);
+      return value;
+    } catch (thrown) {
+      // Our own shortage (no slot is left) says nothing about the upstream.
+      if (thrown instanceof DekdError) throw thrown;
+      const failure = UpstreamFailure.from(thrown);
+      // Nor does a caller who stopped waiting, perhaps because of another KEK.
+      if (signal.aborted) throw failure;
+      this.failures++;
+      this.#note(failure);
+      throw failure;
+    }
+  }
+
+  #breakerClosed(): void {
+    // It was out until now: what is held serves in grace at once while the next call is on its way.
+    this.#health = { ...this.#health, atMs: this.#clock.bootMs() };
+    this.onBreakerClosed?.();
   }
 
   #note(failure: UpstreamFailure | undefined): void {
     const atMs = this.#clock.bootMs();
+    // An answer that was long on its way; whether the outage is over the breaker's probe tells.
+    if (!isOutage(failure?.class) && this.#breakers?.isBroken(this.uri) === true) return;
     const before = this.#health;
     const wasOut = this.outage;
     const state = failure === undefined ? 'ok' : stateAfter(failure);
@@ -169,7 +174,6 @@ export class Kek {
     const sinceMs = state === before.state ? before.sinceMs : atMs;
     this.#health = { state, atMs, sinceMs, condition, failureClass, failedAtMs };
     this.#patienceMs = failure?.class === 'throttled' ? patienceMs(failure.retryAfterMs ?? 0) : 0;
-    if (failure !== undefined) this.failures++;
     if (this.outage) this.onOutage?.(!wasOut);
     else if (wasOut) this.onRecovery?.();
   }
@@ -179,6 +183,10 @@ export class Kek {
 function stateAfter({ class: failureClass, scope, condition }: UpstreamFailure): KekHealth['state'] {
   if (failureClass === 'invalid') return 'ok';
   return failureClass === 'refused' && scope !== 'kek' && condition !== undefined ? 'ok' : failureClass;
+}
+
+function isOutage(state: KekHealth['state'] | FailureClass | undefined): boolean {
+  return state === 'unreachable' || state === 'throttled' || state === 'unauthenticated';
 }
 
 function patienceMs(retryAfterMs: number): number {

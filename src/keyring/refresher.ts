@@ -1,5 +1,6 @@
 import { freeKey } from '../crypto/native.ts';
 import { DekdError } from '../errors.ts';
+import type { CallPurpose } from '../upstream/provider.ts';
 import type { Clock } from './clock.ts';
 import type { Dek, DekRecipient, RefreshProblem } from './dek.ts';
 import type { KeyringEvents } from './events.ts';
@@ -8,7 +9,7 @@ import { MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
 import type { Refusals } from './refusals.ts';
 import type { Room } from './room.ts';
 import { withDeadline } from './timing.ts';
-import { type UnwrapOutcome, unwrap } from './unwrap.ts';
+import { type UnwrapOutcome, type Unwrapping, unwrap } from './unwrap.ts';
 
 /** Background refreshes at once: enough for thousands of DEKs per ttl, few enough to spare an upstream that just came back. */
 const CONCURRENT_REFRESHES = 4;
@@ -47,6 +48,7 @@ export class Refresher {
       if (isFirst) this.#events.outage(kek);
       this.#probeLater(kek);
     };
+    kek.onBreakerClosed = () => void this.#probe(kek);
     kek.onRecovery = () => {
       this.#events.recovery(kek);
       this.#recover(kek);
@@ -55,8 +57,7 @@ export class Refresher {
 
   /** Refreshes a used DEK when it is due, whether or not it is used again. */
   arm(dek: Dek, nowMs: number): void {
-    dek.cancelTimer?.();
-    dek.cancelTimer = this.#clock.after(dek.refreshDueAtMs - nowMs, () => this.enqueue(dek));
+    this.#enqueueAfter(dek, dek.refreshDueAtMs - nowMs);
   }
 
   /** Due now, in the background, few at a time, encrypting DEKs first. */
@@ -71,8 +72,8 @@ export class Refresher {
    * One attempt for any number of callers; never rejects: what it found is in the DEK's age, its KEKs' health and the refusals. Resolves
    * with what stood in the way when that was not a refusal.
    */
-  refresh(dek: Dek): Promise<RefreshProblem | undefined> {
-    dek.refreshing ??= this.#refresh(dek).finally(() => {
+  refresh(dek: Dek, purpose: 'refresh' | 'background'): Promise<RefreshProblem | undefined> {
+    dek.refreshing ??= this.#refresh(dek, purpose).finally(() => {
       dek.refreshing = undefined;
     });
     return dek.refreshing;
@@ -93,14 +94,14 @@ export class Refresher {
       // Zeroed, or refreshed for a request while it waited here.
       if (dek.place === 'gone' || this.#clock.bootMs() < dek.refreshDueAtMs) continue;
       this.#running++;
-      void this.refresh(dek).finally(() => {
+      void this.refresh(dek, 'background').finally(() => {
         this.#running--;
         this.#pump();
       });
     }
   }
 
-  async #refresh(dek: Dek): Promise<RefreshProblem | undefined> {
+  async #refresh(dek: Dek, purpose: CallPurpose): Promise<RefreshProblem | undefined> {
     dek.counters.refreshes++;
     if (renews(dek)) {
       await this.#held.renew(dek);
@@ -109,7 +110,7 @@ export class Refresher {
     const refusal = this.#refusals.covering(dek);
     // A DEK whose refusal is not settled is not re-armed by another recipient.
     const asked = refusal === undefined ? dek.recipients : dek.recipients.filter((one) => one.kek === refusal.kek);
-    const result = await this.#ask(dek, asked, false);
+    const result = await this.#ask(dek, asked, { purpose });
     if (result instanceof DekdError) {
       dek.counters.refresh_failures++;
       return result;
@@ -122,16 +123,20 @@ export class Refresher {
 
   /** One attempt at these recipients; re-arms the DEK when one of them opens it. Reports nothing. */
   async ask(dek: Dek, recipients: readonly DekRecipient[], fresh: boolean): Promise<UnwrapOutcome | undefined> {
-    const result = await this.#ask(dek, recipients, fresh);
+    const result = await this.#ask(dek, recipients, { purpose: 'background', fresh });
     return result instanceof DekdError ? undefined : result;
   }
 
-  async #ask(dek: Dek, recipients: readonly DekRecipient[], fresh: boolean): Promise<UnwrapOutcome | DekdError> {
+  async #ask(
+    dek: Dek,
+    recipients: readonly DekRecipient[],
+    how: Pick<Unwrapping, 'purpose' | 'fresh'>,
+  ): Promise<UnwrapOutcome | DekdError> {
     const startedAtMs = this.#clock.bootMs();
     const { id: dekId, block, wrapContext: context, counters } = dek;
     try {
       const outcome = await this.#room.holdForRefresh(async () => {
-        const task = { recipients, dekId, block, context, counters, fresh };
+        const task = { ...how, recipients, dekId, block, context, counters };
         const result = await withDeadline(this.#clock, MISS_MS, (signal) => unwrap({ ...task, signal }));
         if (result.kind === 'opened') freeKey(result.handle);
         return result;
@@ -143,19 +148,29 @@ export class Refresher {
     }
   }
 
-  /** Keeps the knowledge of an outage fresh, with a DEK that is held anyway; ends when no DEK needs this KEK. */
+  #enqueueAfter(dek: Dek, ms: number): void {
+    dek.cancelTimer?.();
+    dek.cancelTimer = this.#clock.after(ms, () => {
+      dek.cancelTimer = undefined;
+      this.enqueue(dek);
+    });
+  }
+
+  /** Keeps the knowledge of an outage fresh. While a breaker is open it has probes of its own, and tells when they are answered. */
   #probeLater(kek: Kek): void {
     if (this.#closed || this.#probed.has(kek)) return;
     this.#probed.add(kek);
     this.#clock.after(kek.probePauseMs, () => {
       this.#probed.delete(kek);
-      if (kek.outage && !this.#closed) void this.#probe(kek);
+      if (kek.outage && kek.broken === undefined) void this.#probe(kek);
     });
   }
 
+  /** Asks about a DEK that is held anyway: that its KEK can be described does not say that it unwraps. */
   async #probe(kek: Kek): Promise<void> {
+    if (this.#closed) return;
     const dek = this.#oldestUser(kek);
-    if (dek === undefined) return;
+    if (dek === undefined) return kek.probe();
     if (renews(dek)) return this.#held.renew(dek);
     const recipients = dek.recipients.filter((one) => one.kek === kek);
     const outcome = await this.ask(dek, recipients, false);
@@ -167,13 +182,11 @@ export class Refresher {
     const nowMs = this.#clock.bootMs();
     for (const dek of this.#held.all()) {
       if (!dek.used || !dek.uses(kek) || nowMs < dek.refreshDueAtMs) continue;
-      if (dek.place === 'encrypting') {
-        this.enqueue(dek);
-      } else {
-        dek.cancelTimer?.();
-        const delayMs = this.#clock.random() * (dek.options.cache.ttlMs / 2);
-        dek.cancelTimer = this.#clock.after(delayMs, () => this.enqueue(dek));
-      }
+      const { ttlMs } = dek.options.cache;
+      dek.recoversByMs = nowMs + ttlMs;
+      if (dek.place === 'encrypting') this.enqueue(dek);
+      // One that has its turn since an outage just before keeps it, or flapping would put it off again and again.
+      else if (dek.cancelTimer === undefined) this.#enqueueAfter(dek, this.#clock.random() * (ttlMs / 2));
     }
   }
 

@@ -53,7 +53,7 @@ async function decided(dek: Dek, refusal: Refusal, { clock }: Shared, waiter: Wa
  */
 async function refreshed(dek: Dek, shared: Shared, waiter: Waiter): Promise<'grace' | DekdError | undefined> {
   const { clock, refusals, refresher } = shared;
-  const attempt = refresher.refresh(dek);
+  const attempt = refresher.refresh(dek, 'refresh');
   let problem: RefreshProblem | undefined = 'unanswered';
   if (!inGrace(dek, shared) || (await waitFor(settlesWithin(clock, attempt, GRACE_WAIT_MS), waiter))) {
     problem = await waitFor(attempt, waiter);

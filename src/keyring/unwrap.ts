@@ -3,7 +3,7 @@ import { verifyDekBlock } from '../crypto/dek-block.ts';
 import { freeKey } from '../crypto/native.ts';
 import { DekdError } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
-import type { WrapContext } from '../upstream/provider.ts';
+import type { CallPurpose, WrapContext } from '../upstream/provider.ts';
 import type { Counters } from './counters.ts';
 import type { DekRecipient } from './dek.ts';
 
@@ -23,6 +23,8 @@ export interface Unwrapping {
   readonly signal: AbortSignal;
   /** It confirms a refusal. */
   readonly fresh?: boolean;
+  /** Default `miss`. */
+  readonly purpose?: CallPurpose;
 }
 
 /**
@@ -49,9 +51,12 @@ export async function unwrap(task: Unwrapping): Promise<UnwrapOutcome> {
 }
 
 async function attempt(recipient: DekRecipient, task: Unwrapping): Promise<SlotHandle | UpstreamFailure> {
-  task.counters.unwraps++;
+  const { kek, wrapped } = recipient;
+  const { context, counters, signal, fresh = false, purpose = 'miss' } = task;
+  if (kek.broken !== undefined) return kek.broken;
+  counters.unwraps++;
   try {
-    const handle = await recipient.kek.unwrap(recipient.wrapped, task.context, task.signal, task.fresh);
+    const handle = await kek.unwrap(wrapped, context, signal, { fresh, purpose });
     if (isDek(handle, task)) return handle;
     freeKey(handle);
     return new UpstreamFailure('invalid', 'the unwrapped key is not the DEK that the block names');
@@ -59,7 +64,7 @@ async function attempt(recipient: DekRecipient, task: Unwrapping): Promise<SlotH
     // Our own shortage (no slot is left) says nothing about the upstream.
     if (thrown instanceof DekdError) throw thrown;
     const failure = UpstreamFailure.from(thrown);
-    task.counters.upstream_failures++;
+    counters.upstream_failures++;
     return failure;
   }
 }

@@ -10,6 +10,8 @@ export const EVENTS = {
   connectionRefused: 'connection_refused',
   outage: 'upstream_outage',
   recovery: 'upstream_recovery',
+  breakerOpened: 'upstream_breaker_opened',
+  breakerClosed: 'upstream_breaker_closed',
   refusal: 'upstream_refusal',
   refusalPending: 'upstream_refusal_pending',
   refusalConfirmed: 'upstream_refusal_confirmed',

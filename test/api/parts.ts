@@ -14,7 +14,7 @@ import { KekFollower } from '../../src/daemon/kek-follower.ts';
 import { Keks, keyOptions } from '../../src/daemon/key-options.ts';
 import { logKeyringEvents } from '../../src/daemon/log-events.ts';
 import { itemErrors } from '../../src/daemon/rpc-errors.ts';
-import { upstreamEdges } from '../../src/daemon/upstream-edges.ts';
+import { localEdge } from '../../src/daemon/upstream-edges.ts';
 import { DekdError } from '../../src/errors.ts';
 import { systemClock } from '../../src/keyring/clock.ts';
 import { Keyrings } from '../../src/keyring/keyrings.ts';
@@ -77,7 +77,7 @@ export async function makeApi(
   const upstreams = new Map<string, Upstream>();
   for (const [name, options] of config.upstreams) upstreams.set(name, await openUpstream(name, options));
   const logger = createLogger('silent');
-  const edges = upstreamEdges(upstreams, systemClock);
+  const edges = new Map([...upstreams].map(([name, raw]) => [name, localEdge(raw, systemClock)]));
   const keks = new Keks(new Map([...edges].map(([name, { upstream }]) => [name, upstream])), systemClock);
   const keyrings = new Keyrings(systemClock, logKeyringEvents(logger), config.limits.upstreamCalls);
   for (const [name, key] of config.keys) {

@@ -3,7 +3,7 @@ import type { Config, KeyConfig } from '../../src/config/config.ts';
 import { type AdministrationParts, DaemonAdministration } from '../../src/daemon/administration.ts';
 import type { KekFollower } from '../../src/daemon/kek-follower.ts';
 import type { Keks } from '../../src/daemon/key-options.ts';
-import { upstreamEdges } from '../../src/daemon/upstream-edges.ts';
+import { localEdge } from '../../src/daemon/upstream-edges.ts';
 import { systemClock } from '../../src/keyring/clock.ts';
 import type { Keyring } from '../../src/keyring/keyring.ts';
 import type { Upstream } from '../../src/upstream/provider.ts';
@@ -42,7 +42,7 @@ function administer(profile: 'production' | 'development', ...names: string[]) {
     version: '1.2.3',
     warnings: ['memory'],
     upstreams: upstreams as ReadonlyMap<string, Upstream>,
-    edges: upstreamEdges(upstreams, systemClock),
+    edges: new Map([...upstreams].map(([name, raw]) => [name, localEdge(raw, systemClock)])),
     keks: { of: () => ({}) } as unknown as Keks,
     keyrings: keyrings as unknown as AdministrationParts['keyrings'],
     policy: { addKey: (name: string) => void order.push(`allow ${name}`) } as unknown as AdministrationParts['policy'],

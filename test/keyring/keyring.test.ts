@@ -74,7 +74,7 @@ test('a dry run that is answered ends no outage: grace goes on at once', async (
   t.deepEqual(world.events, [`outage ${uriOf('main')}`]);
 });
 
-test('a dry run in an outage ends: at once when there is an answer, after 10 s when there is none', async (t) => {
+test('a dry run in an outage ends: at once when there is an answer, after a second when there is none', async (t) => {
   const world = makeWorld(t);
   const key = world.key();
   const check = (): Promise<void> => key.ring.checkState(new Map(), waiterOf());
@@ -83,7 +83,7 @@ test('a dry run in an outage ends: at once when there is an answer, after 10 s w
   world.upstream.answer(HANG);
   const outcome = await world.outcome(check());
   t.is('error' in outcome && outcome.error.reason, 'UPSTREAM_UNAVAILABLE');
-  t.is(outcome.tookMs, 10 * SECOND);
+  t.is(outcome.tookMs, SECOND);
 });
 
 test('a dry run misses an entry of partition_by before it asks', async (t) => {
@@ -114,7 +114,7 @@ test('keys, KEKs and DEKs of all keyrings', async (t) => {
       .keks()
       .map(({ uri }) => uri)
       .toSorted(),
-    ['main', 'old', 'spare'].map(uriOf),
+    ['main', 'old', 'spare'].map((name) => uriOf(name)),
   );
   await orders.seal();
   await carts.seal();

@@ -3,6 +3,7 @@ import type { EncryptionContext } from '../../src/crypto/context.ts';
 import { openEnvelope, parseEnvelope, sealMessage } from '../../src/crypto/envelope.ts';
 import { openArena } from '../../src/crypto/native.ts';
 import { DekdError } from '../../src/errors.ts';
+import type { CallDeks } from '../../src/keyring/call-deks.ts';
 import type { Dek } from '../../src/keyring/dek.ts';
 import type { KeyringEvents } from '../../src/keyring/events.ts';
 import { Kek } from '../../src/keyring/kek.ts';
@@ -11,8 +12,11 @@ import { Keyrings } from '../../src/keyring/keyrings.ts';
 import type { CacheOptions, KeyOptions, RecipientRole } from '../../src/keyring/options.ts';
 import type { QuotaLimits } from '../../src/keyring/quota.ts';
 import type { Waiter } from '../../src/keyring/single-flight.ts';
+import type { Upstream, UpstreamType } from '../../src/upstream/provider.ts';
+import { ResilientUpstream } from '../../src/upstream/resilience/resilient-upstream.ts';
 import { ScriptedUpstream } from '../fakes/scripted-upstream.ts';
 import { MovableClock, settled } from '../helpers/movable-clock.ts';
+import { TimedUpstream } from '../helpers/timed-upstream.ts';
 
 export const SECOND = 1_000;
 export const MINUTE = 60 * SECOND;
@@ -68,19 +72,27 @@ export type Outcome<T> = { value: T; tookMs: number } | { error: DekdError; took
 export class World {
   readonly clock: MovableClock;
   readonly upstream: ScriptedUpstream;
+  /** What KEKs call. */
+  readonly edge: Upstream;
   readonly events: string[] = [];
   readonly keyrings: Keyrings;
   readonly peers: World[] = [];
   readonly #keks = new Map<string, Kek>();
 
-  constructor(clock = new MovableClock(), upstream = new ScriptedUpstream(clock), limits = LIMITS) {
+  constructor(
+    clock = new MovableClock(),
+    upstream = new ScriptedUpstream(clock),
+    limits = LIMITS,
+    edge: Upstream = new TimedUpstream(upstream, clock),
+  ) {
     this.clock = clock;
     this.upstream = upstream;
+    this.edge = edge;
     this.keyrings = new Keyrings(clock, recorder(this.events), limits);
   }
 
   kek(name: string): Kek {
-    const known = this.#keks.get(name) ?? new Kek(uriOf(name), 'scripted', this.upstream, this.clock);
+    const known = this.#keks.get(name) ?? new Kek(uriOf(name, this.upstream.type), 'scripted', this.edge, this.clock);
     this.#keks.set(name, known);
     return known;
   }
@@ -150,6 +162,7 @@ export class TestKey {
     pairs: Readonly<Record<string, string>> = {},
     text = 'hello',
     signal = new AbortController().signal,
+    call?: CallDeks,
   ): Sealed | Promise<Sealed> {
     const context = contextOf(pairs);
     const plaintext = Buffer.from(text);
@@ -162,6 +175,7 @@ export class TestKey {
         dek,
       }),
       waiterOf(signal),
+      call,
     );
   }
 
@@ -169,6 +183,7 @@ export class TestKey {
     ciphertext: Buffer,
     pairs: Readonly<Record<string, string>> = {},
     signal = new AbortController().signal,
+    call?: CallDeks,
   ): Opened | Promise<Opened> {
     const context = contextOf(pairs);
     const located = this.world.keyrings.locate(parseEnvelope(ciphertext));
@@ -182,6 +197,7 @@ export class TestKey {
         dek,
       }),
       waiterOf(signal),
+      call,
     );
   }
 
@@ -201,13 +217,27 @@ export function waiterOf(signal = new AbortController().signal, uid = 1000): Wai
 }
 
 /** A world that is closed when the test ends. */
-export function makeWorld(t: ExecutionContext, limits?: QuotaLimits): World {
-  openArena({ size: 1 << 20, lock: 'best-effort' });
+export function makeWorld(t: ExecutionContext, limits?: QuotaLimits, type?: UpstreamType): World {
   const clock = new MovableClock();
-  const world = new World(clock, new ScriptedUpstream(clock), limits);
+  return untilEnd(t, new World(clock, new ScriptedUpstream(clock, type), limits));
+}
+
+/** The same with what dekd has between a KEK and its upstream: retries, breakers and rooms. */
+export function makeResilientWorld(
+  t: ExecutionContext,
+  limits?: QuotaLimits,
+): World & { readonly edge: ResilientUpstream } {
+  const clock = new MovableClock();
+  const upstream = new ScriptedUpstream(clock);
+  const edge = new ResilientUpstream(upstream, clock);
+  return untilEnd(t, Object.assign(new World(clock, upstream, limits, edge), { edge }));
+}
+
+function untilEnd<W extends World>(t: ExecutionContext, world: W): W {
+  openArena({ size: 1 << 20, lock: 'best-effort' });
   t.teardown(async () => {
     for (const { keyrings } of [world, ...world.peers]) keyrings.close();
-    await world.upstream.close();
+    await world.edge.close();
   });
   return world;
 }
@@ -227,8 +257,8 @@ export async function attempt<T>(call: () => T | Promise<T>): Promise<T> {
   return call();
 }
 
-export function uriOf(kekName: string): string {
-  return `local:0123456789abcdef/${kekName}`;
+export function uriOf(kekName: string, type: UpstreamType = 'local'): string {
+  return `${type}:0123456789abcdef/${kekName}`;
 }
 
 export function contextOf(pairs: Readonly<Record<string, string>>): EncryptionContext {

@@ -1,0 +1,23 @@
+import type { UpstreamFailure } from '../failure.ts';
+import type { Upstream } from '../provider.ts';
+
+/** What whoever calls a KEK hears of the breakers before it. */
+export interface KekWatcher {
+  /** From now on its calls fail at once, perhaps because of another KEK's. */
+  onOpen(failure: UpstreamFailure): void;
+  /** The upstream has answered a probe, though perhaps about another KEK. */
+  onClose(): void;
+}
+
+/** A capability: an upstream with breakers before it, one for the whole and one for each KEK. */
+export interface Breakers {
+  /** Whether calls at this KEK fail at once now. */
+  isBroken(kek: string): boolean;
+  /** What they get then; undefined = they are made. */
+  brokenBy(kek: string): UpstreamFailure | undefined;
+  watch(kek: string, watcher: KekWatcher): void;
+}
+
+export function hasBreakers(upstream: Upstream): upstream is Upstream & Breakers {
+  return 'isBroken' in upstream && 'watch' in upstream;
+}

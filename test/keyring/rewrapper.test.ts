@@ -42,7 +42,7 @@ test('new recipients in the configuration’s order round the same DEK; everythi
   t.deepEqual({ ...after, recipients: [] }, { ...before, recipients: [] });
   t.deepEqual(
     after.recipients.map(({ kekUri }) => kekUri),
-    ['new', 'spare', 'escrow'].map(uriOf),
+    ['new', 'spare', 'escrow'].map((name) => uriOf(name)),
   );
   t.deepEqual(key.held, [], 'nothing enters the cache');
   // It opens by the new KEK alone, in an agent that no longer knows the old one.

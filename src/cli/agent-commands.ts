@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { StartDrillFlags, StopDrillFlags } from './commands/drill.ts';
 import type { HealthFlags } from './commands/health.ts';
 import type { InspectFlags } from './commands/inspect.ts';
 import type { PartitionFlags } from './commands/partitions.ts';
@@ -73,6 +74,33 @@ export function addKeyringCommands(dekctl: Command): void {
     .action(async (key: string, _, command: Command) => {
       const { enablePartition } = await import('./commands/partitions.ts');
       await enablePartition(key, command.optsWithGlobals<PartitionFlags>());
+    });
+}
+
+/** What proves the outage contract of a running agent, on the administration socket. */
+export function addDrillCommands(dekctl: Command): void {
+  const drill = dekctl.command('drill').description('make an upstream fail on purpose, for a bounded time');
+  drill
+    .command('outage')
+    .description('to this agent alone, let an upstream look as if it failed; ends by itself (custodians)')
+    .requiredOption('--upstream <name>', 'the upstream, by its name in the configuration')
+    .requiredOption('--for <duration>', 'how long, such as 2m; 1h at most')
+    .option(
+      '--class <class>',
+      'unreachable, throttled, unauthenticated; or refused, which zeroes DEKs as a revocation does',
+      'unreachable',
+    )
+    .action(async (_, command: Command) => {
+      const { startDrill } = await import('./commands/drill.ts');
+      await startDrill(command.optsWithGlobals<StartDrillFlags>());
+    });
+  drill
+    .command('stop')
+    .description('end a drill before its time (custodians)')
+    .requiredOption('--upstream <name>', 'the upstream, by its name in the configuration')
+    .action(async (_, command: Command) => {
+      const { stopDrill } = await import('./commands/drill.ts');
+      await stopDrill(command.optsWithGlobals<StopDrillFlags>());
     });
 }
 

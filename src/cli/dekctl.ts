@@ -1,4 +1,4 @@
-import { addKeyringCommands, addLookingCommands } from './agent-commands.ts';
+import { addDrillCommands, addKeyringCommands, addLookingCommands } from './agent-commands.ts';
 import { addDataCommands } from './data-commands.ts';
 import { addKeyCommands } from './key-commands.ts';
 import { addKeystoreCommands } from './keystore-commands.ts';
@@ -21,6 +21,7 @@ addDataCommands(dekctl);
 addLookingCommands(dekctl);
 addKeyCommands(dekctl);
 addKeyringCommands(dekctl);
+addDrillCommands(dekctl);
 addKeystoreCommands(dekctl);
 
 process.exitCode = await runProgram(dekctl, process.argv.slice(2));

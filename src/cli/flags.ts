@@ -63,6 +63,11 @@ export function parseSpan(flag: string, text: string): number {
   throw new CliError(EXIT.usage, `${flag} ${text}: expected a duration such as 30s, 12h or 30d`);
 }
 
+/** A span in milliseconds as google.protobuf.Duration has it. */
+export function requestSpan(ms: number): { seconds: number; nanos: number } {
+  return { seconds: Math.floor(ms / 1000), nanos: (ms % 1000) * 1e6 };
+}
+
 /** `--timeout`: at least 1 ms, at most a day. */
 export function timeoutMs(flags: GlobalFlags): number {
   const parsed = parseDuration(flags.timeout);

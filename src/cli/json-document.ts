@@ -31,7 +31,7 @@ export function publicJson(value: unknown, field = ''): unknown {
   if (Array.isArray(value)) return value.map((item) => publicJson(item));
   if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
   if (typeof value !== 'object' || value === null) return value;
-  if (isProtoTime(value)) return /_at$|^(as_of|since)$/.test(field) ? instantText(value) : `${seconds(value)}s`;
+  if (isProtoTime(value)) return /_(at|until)$|^(as_of|since)$/.test(field) ? instantText(value) : `${seconds(value)}s`;
   return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, publicJson(item, name)]));
 }
 

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { associatedData, parseInteger, parsePairs, parseSpan, timeoutMs } from '../../src/cli/flags.ts';
+import { associatedData, parseInteger, parsePairs, parseSpan, requestSpan, timeoutMs } from '../../src/cli/flags.ts';
 import { CliError } from '../../src/cli/messages.ts';
 import { temporaryDirectory } from './run.ts';
 
@@ -78,4 +78,9 @@ test('spans have a unit', (t) => {
 test('associated data of the source has flags of its own', (t) => {
   const both = t.throws(() => associatedData({ aad: 'x', aadFile: 'y' }, '--source-aad'), usage);
   t.is(both.message, '--source-aad and --source-aad-file: give one of the two');
+});
+
+test('a span as a request has it', (t) => {
+  t.deepEqual(requestSpan(0), { seconds: 0, nanos: 0 });
+  t.deepEqual(requestSpan(90_999), { seconds: 90, nanos: 999_000_000 });
 });

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
 import type { Command } from 'commander';
-import { addKeyringCommands, addLookingCommands } from '../../src/cli/agent-commands.ts';
+import { addDrillCommands, addKeyringCommands, addLookingCommands } from '../../src/cli/agent-commands.ts';
 import { addDataCommands } from '../../src/cli/data-commands.ts';
 import { addKeyCommands } from '../../src/cli/key-commands.ts';
 import { addKeystoreCommands } from '../../src/cli/keystore-commands.ts';
@@ -15,9 +15,12 @@ const documented = [...page.matchAll(/^\| `([a-z][a-z -]*?)(?: (?:[A-Z[]|--)[^`]
 
 function commands(): Map<string, Command> {
   const dekctl = program('dekctl');
-  for (const add of [addDataCommands, addLookingCommands, addKeyCommands, addKeyringCommands, addKeystoreCommands]) {
-    add(dekctl);
-  }
+  addDataCommands(dekctl);
+  addLookingCommands(dekctl);
+  addKeyCommands(dekctl);
+  addKeyringCommands(dekctl);
+  addDrillCommands(dekctl);
+  addKeystoreCommands(dekctl);
   return new Map(dekctl.commands.flatMap((command) => leaves(command, '')));
 }
 

@@ -1,5 +1,5 @@
 import { callAdmin } from '../client.ts';
-import { type KekFlags, parseSpan } from '../flags.ts';
+import { type KekFlags, parseSpan, requestSpan } from '../flags.ts';
 import type { ProtoTime } from '../json-document.ts';
 import { printable } from '../messages.ts';
 import { instant, span } from '../render.ts';
@@ -18,8 +18,7 @@ interface ScheduledDeletion {
 }
 
 export async function scheduleDeletion(key: string, flags: ScheduleDeletionFlags): Promise<void> {
-  const waitingMs = parseSpan('--waiting-period', flags.waitingPeriod);
-  const waiting_period = { seconds: Math.floor(waitingMs / 1000), nanos: (waitingMs % 1000) * 1e6 };
+  const waiting_period = requestSpan(parseSpan('--waiting-period', flags.waitingPeriod));
   const request = { ...target(key, flags), waiting_period };
   const what = flags.kek === undefined ? key : `KEK ${flags.kek} of ${key}`;
   show(flags, await callAdmin<ScheduledDeletion>(flags, 'ScheduleKeyDeletion', request), (deletion) => {

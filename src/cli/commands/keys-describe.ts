@@ -4,6 +4,8 @@ import type { ProtoTime } from '../json-document.ts';
 import { age, enumText, instant, pairsText, span, table } from '../render.ts';
 import { show } from '../show.ts';
 import { type DescribeKeyResponse, keyRows } from './describe.ts';
+import { healthText, roleText, servingText } from './serving-text.ts';
+import type { KekStatus, ServingTime } from './status-response.ts';
 
 interface KekVersion {
   readonly version: string;
@@ -41,9 +43,10 @@ interface Kek {
   readonly problem: string;
   readonly disabled_partitions: readonly DisabledPartition[];
   readonly disabled_partition_count: number;
+  readonly status: KekStatus | null;
 }
 
-interface AdminDescribeKeyResponse {
+interface AdminDescribeKeyResponse extends ServingTime {
   readonly key: DescribeKeyResponse;
   readonly keks: readonly Kek[];
 }
@@ -51,15 +54,18 @@ interface AdminDescribeKeyResponse {
 /** What `describe` shows, and the KEKs as their upstreams describe them. */
 export async function describeKeyForAdmin(key: string, flags: GlobalFlags): Promise<void> {
   show(flags, await callAdmin<AdminDescribeKeyResponse>(flags, 'DescribeKey', { key }), (response) =>
-    [table(keyRows(response.key)), ...response.keks.map(kekText)].join('\n\n'),
+    [
+      table([...keyRows(response.key), ['serves', servingText(response, response.key.as_of)]]),
+      ...response.keks.map(kekText),
+    ].join('\n\n'),
   );
 }
 
 function kekText(kek: Kek): string {
-  const role = kek.role === 'RECIPIENT_ROLE_UNSPECIFIED' ? 'decrypt_with' : enumText(kek.role, 'RECIPIENT_ROLE_');
   return table([
-    ['KEK', `${kek.kek} (${role}, upstream ${kek.upstream})`],
+    ['KEK', `${kek.kek} (${roleText(kek.role)}, upstream ${kek.upstream})`],
     ['  problem', kek.problem === '' ? undefined : kek.problem],
+    ['  calls', kek.status === null ? undefined : healthText(kek.status)],
     ['  state', stateText(kek)],
     ['  deletion', kek.deletion === null ? undefined : deletionText(kek.deletion)],
     ['  expires', instant(kek.expires_at)],

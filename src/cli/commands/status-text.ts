@@ -1,65 +1,8 @@
 import type { ProtoTime } from '../json-document.ts';
 import { age, enumText, instant, pairsText, table } from '../render.ts';
-
-export interface StatusResponse {
-  readonly version: string;
-  readonly node_version: string;
-  readonly profile: string;
-  readonly started_at: ProtoTime | null;
-  readonly as_of: ProtoTime | null;
-  readonly memory: {
-    readonly kind: string;
-    readonly size: string;
-    readonly slots: string;
-    readonly slots_used: string;
-    readonly sealed: string;
-    readonly max_sealed: string;
-  } | null;
-  readonly upstreams: readonly UpstreamStatus[];
-  readonly keys: readonly KeyStatus[];
-  readonly warnings: readonly string[];
-  readonly next_page_token: string;
-}
-
-interface UpstreamStatus {
-  readonly upstream: string;
-  readonly type: string;
-  readonly state: string;
-  readonly as_of: ProtoTime | null;
-  readonly since: ProtoTime | null;
-  readonly calls: string;
-  readonly failures: string;
-  readonly warnings: readonly string[];
-}
-
-interface KeyStatus {
-  readonly key: string;
-  readonly state: string;
-  readonly cache_mode: string;
-  readonly deks: readonly DekStatus[];
-  readonly encrypting_deks: string;
-  readonly decrypting_deks: string;
-  readonly deks_in_grace: string;
-  readonly rotations_overdue: string;
-  readonly refusals_pending: string;
-  readonly oldest_verification_age: ProtoTime | null;
-  readonly grace_left: ProtoTime | null;
-  readonly counters: Readonly<Record<string, string>>;
-}
-
-interface DekStatus {
-  readonly dek_id: string;
-  readonly class: string;
-  readonly partition: Readonly<Record<string, string>>;
-  readonly age: ProtoTime | null;
-  readonly verification_age: ProtoTime | null;
-  readonly messages: string;
-  readonly rotation_overdue: boolean;
-  readonly refusal_pending: boolean;
-  readonly in_grace: boolean;
-  readonly archived: boolean;
-  readonly rotation_in: ProtoTime | null;
-}
+import { between, kekText, servingText } from './serving-text.ts';
+import type { DekStatus, KeyStatus, StatusResponse, UpstreamStatus } from './status-response.ts';
+import { troubleTexts } from './trouble-text.ts';
 
 /** More DEKs of one key than these are counted, not shown: `--json` lists all. */
 const SHOWN_DEKS = 10;
@@ -72,24 +15,37 @@ export function statusText(response: StatusResponse): string {
     ['memory', response.memory === null ? undefined : memoryText(response.memory)],
     ...response.warnings.map((warning): [string, string] => ['warning', warning]),
   ]);
-  return [head, ...response.upstreams.map(upstreamText), ...response.keys.map(keyText)].join('\n\n');
+  const { as_of: now } = response;
+  const upstreams = response.upstreams.map((upstream) => upstreamText(upstream, now));
+  const keys = response.keys.map((key) => keyText(key, now));
+  return [head, ...troubleTexts(response), ...upstreams, ...keys].join('\n\n');
 }
 
 function memoryText(memory: NonNullable<StatusResponse['memory']>): string {
-  const first = `${memory.kind}, ${memory.size} bytes, ${memory.slots_used} of ${memory.slots} slots used`;
+  const free = `${memory.free_raw} free for raw keys`;
+  const first = `${memory.kind}, ${memory.size} bytes, ${memory.slots_used} of ${memory.slots} slots used, ${free}`;
   return memory.max_sealed === '0' ? first : `${first}, second tier ${memory.sealed} of ${memory.max_sealed}`;
 }
 
-function upstreamText(upstream: UpstreamStatus): string {
+function upstreamText(upstream: UpstreamStatus, now: ProtoTime | null): string {
   const asOf = instant(upstream.as_of);
   const since = instant(upstream.since);
   const state = upstream.state || 'not called yet';
+  const { drill, last_failure: failure } = upstream;
   return table([
     ['upstream', `${upstream.upstream} (${upstream.type})`],
     ['  state', asOf === undefined ? state : `${state} as of ${asOf}, since ${since}`],
+    ['  breaker', upstream.breaker === 'open' ? 'open: calls fail at once until a probe is answered' : undefined],
+    ['  drill', drill === null ? undefined : drillText(drill, now)],
+    ['  last failure', failure === '' ? undefined : `${failure} at ${instant(upstream.last_failure_at)}`],
     ['  calls', `${upstream.calls}, ${upstream.failures} failed`],
+    ['  children', upstream.child_pids.join(', ') || undefined],
     ...upstream.warnings.map((warning): [string, string] => ['  warning', warning]),
   ]);
+}
+
+function drillText(drill: NonNullable<UpstreamStatus['drill']>, now: ProtoTime | null): string {
+  return `${drill.failure_class} until ${instant(drill.ends_at)} (${between(now, drill.ends_at)} more)`;
 }
 
 function graceText(key: KeyStatus): string {
@@ -97,7 +53,7 @@ function graceText(key: KeyStatus): string {
   return left === undefined ? 'in grace' : `in grace (the first for ${left} more)`;
 }
 
-function keyText(key: KeyStatus): string {
+function keyText(key: KeyStatus, now: ProtoTime | null): string {
   const counted = Object.entries(key.counters).filter(([, count]) => count !== '0');
   const shown = key.deks.slice(0, SHOWN_DEKS);
   const more = Number(key.encrypting_deks) + Number(key.decrypting_deks) - shown.length;
@@ -110,6 +66,8 @@ function keyText(key: KeyStatus): string {
   ].filter((text) => text !== undefined);
   return table([
     ['key', `${key.key} (${enumText(key.state, 'KEY_STATE_')}, cache ${key.cache_mode})`],
+    ...key.keks.map((kek): [string, string] => ['  KEK', kekText(kek)]),
+    ['  serves', servingText(key, now)],
     ['  DEKs', [`${key.encrypting_deks} encrypting, ${key.decrypting_deks} decrypting`, ...troubles].join(', ')],
     ['  counters', pairsText(Object.fromEntries(counted)) || undefined],
     ...shown.map((dek): [string, string] => [`  ${dek.class}`, dekText(dek)]),

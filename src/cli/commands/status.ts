@@ -5,7 +5,8 @@ import { publicJson } from '../json-document.ts';
 import { CliError } from '../messages.ts';
 import { show } from '../show.ts';
 import { watch } from '../watch.ts';
-import { type StatusResponse, statusText } from './status-text.ts';
+import type { StatusResponse } from './status-response.ts';
+import { statusText } from './status-text.ts';
 
 export interface StatusFlags extends GlobalFlags {
   readonly watch?: boolean;

@@ -49,8 +49,15 @@ const agent = fakeAgent(test, {
         ],
         disabled_partition_count: 2,
       },
-      { upstream: 'spare', kek: 'local:y/old', problem: 'upstream spare did not describe it: unreachable\u001b[2J' },
+      {
+        upstream: 'spare',
+        kek: 'local:y/old',
+        problem: 'upstream spare did not describe it: unreachable\u001b[2J',
+        status: { state: 'unreachable', since: at(70), last_failure: 'unreachable', last_failure_at: at(71) },
+      },
     ],
+    serves_until: at(69),
+    last_serves_until: at(69),
   }),
 });
 
@@ -58,6 +65,7 @@ test.serial('for people: the key from memory, then each KEK as its upstream desc
   const { stdout } = await dekctl(['keys', 'describe', 'orders', ...agent.flags]);
   const [key = '', ...keks] = stdout.toString().split('\n\n');
   t.regex(key, /^key +orders\nstate +pending deletion\nsuite +XAES_256_GCM\n/);
+  t.regex(key, /\nserves +until 1970-01-01T00:01:09.000Z \(60s more\), if no upstream answers$/);
   t.is(
     keks.join('\n\n'),
     `KEK              local:x/orders (authority, upstream store)
@@ -78,6 +86,7 @@ KEK           local:y/orders (standby, upstream spare)
 
 KEK        local:y/old (decrypt_with, upstream spare)
   problem  upstream spare did not describe it: unreachable\\u{1b}[2J
+  calls    unreachable since 1970-01-01T00:01:10.000Z
 `,
   );
 });

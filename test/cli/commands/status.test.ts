@@ -23,11 +23,23 @@ const agent = fakeAgent(test, {
       profile: 'production',
       started_at: span(0),
       as_of: span(5),
-      memory: { kind: 'memfd_secret', size: 4096, slots: 16, slots_used: 3, sealed: 7, max_sealed: 100 },
+      memory: { kind: 'memfd_secret', size: 4096, slots: 16, slots_used: 3, sealed: 7, max_sealed: 100, free_raw: 13 },
       upstreams: [
         { upstream: 'store', type: 'local', state: 'ok', as_of: span(1), calls: 5, failures: 1, warnings: ['careful'] },
         { upstream: 'idle', type: 'local' },
-      ].map((upstream) => ({ ...upstream, since: span(1) })),
+        {
+          upstream: 'vault',
+          type: 'vault-transit',
+          state: 'unreachable',
+          as_of: span(4),
+          since: span(2),
+          breaker: 'open',
+          last_failure: 'unreachable',
+          last_failure_at: span(4),
+          drill: { failure_class: 'unreachable', ends_at: span(65) },
+          child_pids: [71, 72],
+        },
+      ].map((upstream) => ({ since: span(1), ...upstream })),
       keys: [
         {
           key: 'orders',
@@ -58,6 +70,29 @@ const agent = fakeAgent(test, {
           refusals_pending: 3,
           oldest_verification_age: span(7),
           grace_left: null,
+          serves_until: span(125),
+          last_serves_until: span(3_605),
+          keks: [
+            {
+              upstream: 'vault',
+              kek: 'vault-transit:transit/keys/orders',
+              role: 'RECIPIENT_ROLE_AUTHORITY',
+              state: 'unreachable',
+              since: span(2),
+              last_failure: 'unreachable',
+              last_failure_at: span(4),
+            },
+            {
+              upstream: 'store',
+              kek: 'local:x/orders',
+              role: 'RECIPIENT_ROLE_STANDBY',
+              state: 'ok',
+              since: span(1),
+              last_failure: 'throttled',
+              last_failure_at: span(0),
+            },
+            { upstream: 'store', kek: 'local:x/old' },
+          ],
           counters: { hits: 3, misses: 0 },
         },
         { key: 'idle', state: 'KEY_STATE_DISABLED', cache_mode: 'none', deks: first ? [] : [dek('99')] },
@@ -76,8 +111,11 @@ test.serial('for people: what is wrong, and the first DEKs', async (t) => {
     text.startsWith(`dekd     0.1.0 on Node v26.10.0, profile production
 started  1970-01-01T00:00:00.000Z
 as of    1970-01-01T00:00:05.000Z
-memory   memfd_secret, 4096 bytes, 3 of 16 slots used, second tier 7 of 100
+memory   memfd_secret, 4096 bytes, 3 of 16 slots used, 13 free for raw keys, second tier 7 of 100
 warning  memory is short
+
+OUTAGE    upstream vault: unreachable for 3s, since 1970-01-01T00:00:02.000Z; a drill (unreachable) for 60s more, until 1970-01-01T00:01:05.000Z
+  orders  serves until 1970-01-01T00:02:05.000Z (2m more), the last DEK until 1970-01-01T01:00:05.000Z (60m more), if no upstream answers
 
 upstream   store (local)
   state    ok as of 1970-01-01T00:00:01.000Z, since 1970-01-01T00:00:01.000Z
@@ -88,7 +126,19 @@ upstream  idle (local)
   state   not called yet
   calls   0, 0 failed
 
+upstream        vault (vault-transit)
+  state         unreachable as of 1970-01-01T00:00:04.000Z, since 1970-01-01T00:00:02.000Z
+  breaker       open: calls fail at once until a probe is answered
+  drill         unreachable until 1970-01-01T00:01:05.000Z (60s more)
+  last failure  unreachable at 1970-01-01T00:00:04.000Z
+  calls         0, 0 failed
+  children      71, 72
+
 key           orders (active, cache session)
+  KEK         vault-transit:transit/keys/orders (authority, upstream vault): unreachable since 1970-01-01T00:00:02.000Z
+  KEK         local:x/orders (standby, upstream store): ok since 1970-01-01T00:00:01.000Z, last failure throttled at 1970-01-01T00:00:00.000Z
+  KEK         local:x/old (decrypt_with, upstream store): not called yet
+  serves      until 1970-01-01T00:02:05.000Z (2m more), the last DEK until 1970-01-01T01:00:05.000Z (60m more), if no upstream answers
   DEKs        1 encrypting, 11 decrypting, verified at most 7s ago, 1 in grace, 2 overdue for rotation, 3 with a refusal pending
   counters    hits=3
   encrypting  DEK abababababababab, tenant=acme, age 90s, verified 2s ago, 12 messages, successor in 1m, in grace, archived, rotation overdue, refusal pending

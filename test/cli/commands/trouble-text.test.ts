@@ -1,0 +1,55 @@
+import test from 'ava';
+import type { StatusResponse } from '../../../src/cli/commands/status-response.ts';
+import { troubleTexts } from '../../../src/cli/commands/trouble-text.ts';
+
+const at = (seconds: number) => ({ seconds, nanos: 0 });
+const UNTIL = { serves_until: at(7_300), last_serves_until: at(7_300), serves_without_end: false };
+
+function key(name: string, upstream: string, more: object = UNTIL): object {
+  return { key: name, keks: [{ upstream }], serves_until: null, last_serves_until: null, ...more };
+}
+
+function texts(upstreams: readonly object[], keys: readonly object[]): string[] {
+  const all = upstreams.map((upstream) => ({
+    upstream: 'vault',
+    state: 'ok',
+    since: at(40),
+    drill: null,
+    ...upstream,
+  }));
+  return troubleTexts({ as_of: at(100), upstreams: all, keys } as unknown as StatusResponse);
+}
+
+test('nothing while every upstream answers, or was not called yet', (t) => {
+  t.deepEqual(texts([{}, { state: '' }], [key('orders', 'vault')]), []);
+});
+
+test('each upstream that is out, with its keys and no others, the most urgent first; of many the first ones', (t) => {
+  const keys = [
+    key('cold', 'vault', {}),
+    key('orders', 'vault'),
+    key('carts', 'store'),
+    key('startup', 'vault', { serves_without_end: true }),
+    key('urgent', 'vault', { serves_until: at(130), last_serves_until: at(7_300) }),
+  ];
+  t.deepEqual(texts([{ state: 'throttled' }, { upstream: 'store', state: 'refused' }], keys), [
+    `OUTAGE     upstream vault: throttled for 60s, since 1970-01-01T00:00:40.000Z
+  urgent   serves until 1970-01-01T00:02:10.000Z (30s more), the last DEK until 1970-01-01T02:01:40.000Z (2h 0m more), if no upstream answers
+  orders   serves until 1970-01-01T02:01:40.000Z (2h 0m more), if no upstream answers
+  cold     holds no DEK: every call needs an upstream
+  startup  serves without end, if no upstream answers`,
+    `REFUSED  upstream store: refused for 60s, since 1970-01-01T00:00:40.000Z
+  carts  serves until 1970-01-01T02:01:40.000Z (2h 0m more), if no upstream answers`,
+  ]);
+  const many = Array.from({ length: 12 }, (_, index) => key(`k${index}`, 'vault'));
+  const [text = ''] = texts([{ state: 'unreachable' }], many);
+  t.is(text.split('\n').length, 12);
+  t.regex(text, /\n {2}k9 .*\n {2}more {2}2 keys$/);
+});
+
+test('a drill that no call has met yet', (t) => {
+  const drill = { failure_class: 'refused', ends_at: at(300_000) };
+  t.deepEqual(texts([{ drill }], []), [
+    'OUTAGE  upstream vault: a drill (refused) for 3d 11h more, until 1970-01-04T11:20:00.000Z',
+  ]);
+});

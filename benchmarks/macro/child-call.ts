@@ -3,8 +3,7 @@
  * process, to a service on loopback that answers after 2 ms; memory of the children; and the first call after a child was replaced for idleness,
  * with and without a warm successor. All on compiled code, as it is published.
  */
-import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,6 +12,7 @@ import type { ChildProvider } from '../../src/upstream/child/child-provider.ts';
 import type { ChildUpstream } from '../../src/upstream/child/child-upstream.ts';
 import type { WrappedDek } from '../../src/upstream/provider.ts';
 import type { SoftwareKmsOptions } from '../../test/upstream/child/software-kms/options.ts';
+import { compileModules, rssMib } from '../compiled.ts';
 import { type BenchmarkResult, median, type Row, row } from '../result.ts';
 import { startServer, stopServer } from './load.ts';
 
@@ -22,9 +22,7 @@ const IDLE_MS = 100;
 const IDLE_ROUNDS = 10;
 const DELAY_MS = 2;
 
-const ROOT = join(import.meta.dirname, '..', '..');
 const KMS = 'test/upstream/child/software-kms';
-const SOURCES = ['src', 'native', 'package.json', 'tsconfig.json', KMS];
 const KEK = 'vault-transit:transit/keys/orders';
 const PAIRS = new Map([['dekd:key', 'orders']]);
 const CONTEXT = { pairs: PAIRS, encoded: encodePairs(PAIRS) };
@@ -39,7 +37,7 @@ export async function run(): Promise<BenchmarkResult> {
   const portFile = join(directory, 'port');
   const service = await startServer([join(import.meta.dirname, 'service.ts'), portFile, String(DELAY_MS)]);
   try {
-    build(directory);
+    compileModules(directory, KMS);
     const bench = await Bench.load(directory, `http://127.0.0.1:${readFileSync(portFile, 'utf8')}/`);
     return {
       name: 'an upstream in a child process',
@@ -49,24 +47,6 @@ export async function run(): Promise<BenchmarkResult> {
     await stopServer(service);
     rmSync(directory, { recursive: true });
   }
-}
-
-function build(directory: string): void {
-  for (const name of SOURCES) cpSync(join(ROOT, name), join(directory, name), { recursive: true });
-  symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'));
-  writeFileSync(
-    join(directory, 'tsconfig.bench.json'),
-    JSON.stringify({
-      extends: './tsconfig.json',
-      // Module by module, unlike `npm run build`: some are loaded here by their place.
-      compilerOptions: { noEmit: false, outDir: 'dist', rootDir: '.' },
-      include: ['src', KMS],
-    }),
-  );
-  execFileSync(join(ROOT, 'node_modules', '.bin', 'tsc'), ['-p', 'tsconfig.bench.json'], {
-    cwd: directory,
-    stdio: ['ignore', 'inherit', 'inherit'],
-  });
 }
 
 class Bench {
@@ -184,8 +164,4 @@ function forEver(): AbortSignal {
 
 function sum(numbers: readonly number[]): number {
   return numbers.reduce((all, number) => all + number, 0);
-}
-
-function rssMib(pid: number): number {
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) / 1024;
 }

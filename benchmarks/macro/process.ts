@@ -2,32 +2,27 @@
  * What the process costs before anybody calls: memory at rest, and the time from its start to its word that it is ready, of the compiled
  * program with a configuration of one key, against a bare Node that does nothing. Runs in turn, medians. Files are in the kernel's cache.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { buildProgram, rssMib } from '../compiled.ts';
 import { type BenchmarkResult, median, row } from '../result.ts';
 
 const STARTS = 15;
 const COLD_STARTS = 5;
 const RESTS = 3;
 const REST_MS = 5_000;
-const MIB = 2 ** 20;
 
-const ROOT = join(import.meta.dirname, '..', '..');
-const SOURCES = ['src', 'native', 'proto', 'tools', 'package.json'];
 /** What bin/dekd gives to node. */
 const FLAGS = ['--disable-warning=ExperimentalWarning', '--disable-sigusr1', '--max-semi-space-size=4'];
 
 export async function run(): Promise<BenchmarkResult> {
   const directory = mkdtempSync(join(tmpdir(), 'dekd-bench-'));
   try {
-    // Not in the checkout: its launchers would run a dist/ that lies there from then on.
-    for (const name of SOURCES) cpSync(join(ROOT, name), join(directory, name), { recursive: true });
-    symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'));
-    execFileSync('npm', ['run', '-s', 'build'], { cwd: directory, stdio: ['ignore', 'inherit', 'inherit'] });
+    buildProgram(directory);
     return await measure(directory);
   } finally {
     rmSync(directory, { recursive: true });
@@ -53,13 +48,13 @@ async function measure(directory: string): Promise<BenchmarkResult> {
   const warm = await timesOf(STARTS, { NODE_COMPILE_CACHE: cache });
   const rest = { dekd: [] as number[], bare: [] as number[] };
   for (let run = 0; run < RESTS; run++) {
-    rest.bare.push(await restBytes(['-e', 'setInterval(() => {}, 2 ** 30)'], ''));
-    rest.dekd.push(await restBytes(dekd, '"event":"ready"'));
+    rest.bare.push(await restMib(['-e', 'setInterval(() => {}, 2 ** 30)'], ''));
+    rest.dekd.push(await restMib(dekd, '"event":"ready"'));
   }
   return {
     name: 'the compiled agent : a bare Node',
     rows: [
-      row('memory at rest (RSS)', median(rest.dekd) / MIB, median(rest.bare) / MIB, 'MiB', '≤ 2.6'),
+      row('memory at rest (RSS)', median(rest.dekd), median(rest.bare), 'MiB', '≤ 2.6'),
       row('start to ready, compile cache : node -e 0', warm.dekd, warm.bare, 'ms', '≤ 8'),
       row('start to ready, no compile cache : node -e 0', cold.dekd, cold.bare, 'ms'),
     ],
@@ -80,12 +75,12 @@ async function startMs(args: readonly string[], environment: Record<string, stri
   return passedMs;
 }
 
-async function restBytes(args: readonly string[], word: string): Promise<number> {
+async function restMib(args: readonly string[], word: string): Promise<number> {
   const child = await started(args, word, {});
   await sleep(REST_MS);
-  const kib = Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${child.pid}/status`, 'latin1'))?.[1]);
+  const mib = rssMib(child.pid!);
   await end(child);
-  return kib * 1024;
+  return mib;
 }
 
 /** Ends when it has written `word` to standard error; at once when that is empty. */

@@ -1,5 +1,5 @@
 // A PKCS#11 library in front of SoftHSM, for what SoftHSM never does by itself. C_Initialize takes parameters, as some vendors' libraries do:
-// "conf=FILE control=FILE". Each line of the control file is FUNCTION WHAT, where WHAT is the return value to give (decimal; with ! behind it once), `crash`, `hang`, `slow` (2 s), or a habit:
+// "conf=FILE control=FILE". Each line of the control file is FUNCTION WHAT, where WHAT is the return value to give (decimal; with ! behind it once), `crash`, `hang`, `slow` (2 s), `network` (2 ms, as an HSM on a network), or a habit:
 // `C_EncryptInit old-layout` (CK_GCM_PARAMS without ulIvBits; C_DecryptInit too), `C_EncryptInit own-nonce`, `C_EncryptInit oaep` (takes OAEP with SHA-256
 // alone, and gives SoftHSM the SHA-1 that it has), `C_GetMechanismInfo no-key-wrap`,
 // `C_GetTokenInfo final-try` and `C_GetTokenInfo locked` (flags). Calls are logged to FILE.log.
@@ -58,6 +58,7 @@ static CK_RV fault(const char *function) {
   if (strcmp(what, "hang") == 0)
     for (;;) pause();
   if (strcmp(what, "slow") == 0) sleep(2);
+  if (strcmp(what, "network") == 0) usleep(2000);
   return strtoul(what, NULL, 10);
 }
 

@@ -1,0 +1,226 @@
+/**
+ * What a miss costs over the same call made by the vendor's client in the process that needs the key: an unwrap through a child process, compiled
+ * as it is published, against @aws-sdk/client-kms, pkcs11js and Node's own HTTP in this one, to the real services on loopback. Call by call in turn,
+ * never two at once, so that nothing but the way differs. On loopback OpenBao and SoftHSM answer in a fraction of a millisecond, which no service
+ * behind a network does: those rows are for information, and beside SoftHSM stands one that takes 2 ms for a decryption, in both ways.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { Agent, request } from 'node:http';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DecryptCommand, KMSClient } from '@aws-sdk/client-kms';
+import { encodePairs } from '../../src/crypto/context.ts';
+import type { ChildUpstreamOptions, ProviderFacts } from '../../src/upstream/child/child-provider.ts';
+import type { ChildUpstream } from '../../src/upstream/child/child-upstream.ts';
+import type { WrappedDek } from '../../src/upstream/provider.ts';
+import { compileModules } from '../compiled.ts';
+import {
+  type Aws,
+  CREDENTIALS,
+  type Hsm,
+  PIN,
+  REGION,
+  startAws,
+  startHsm,
+  startVault,
+  type Vault,
+} from '../counterparts.ts';
+import { type BenchmarkResult, median, type Row, row } from '../result.ts';
+
+const CALLS = 400;
+const WARM_UP = 50;
+const BOUND = '≤ 1.3';
+const PAIRS = new Map([
+  ['dekd:key', 'orders'],
+  ['tenant', 'acme'],
+]);
+const CONTEXT = { pairs: PAIRS, encoded: encodePairs(PAIRS) };
+const SIGNAL = new AbortController().signal;
+
+type Native = typeof import('../../src/crypto/native.ts');
+type Children = typeof import('../../src/upstream/child/child-upstream.ts');
+/** The same call, made here. */
+type InProcess = (wrapped: WrappedDek) => Promise<unknown>;
+
+export async function run(): Promise<BenchmarkResult> {
+  const directory = mkdtempSync(join(tmpdir(), 'dekd-bench-'));
+  try {
+    compileModules(directory);
+    const bench = await Bench.load(directory);
+    const rows = [...(await bench.aws()), ...(await bench.vault()), ...(await bench.hsm())];
+    return { name: 'a miss : the same call in process, p50', rows };
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+class Bench {
+  readonly #directory: string;
+  readonly #native: Native;
+  readonly #children: Children;
+
+  static async load(directory: string): Promise<Bench> {
+    const load = (path: string) => import(join(directory, 'dist', 'src', path));
+    const native = (await load('crypto/native.js')) as Native;
+    native.openArena({ size: 1 << 20, lock: 'best-effort' });
+    return new Bench(directory, native, (await load('upstream/child/child-upstream.js')) as Children);
+  }
+
+  private constructor(directory: string, native: Native, children: Children) {
+    this.#directory = directory;
+    this.#native = native;
+    this.#children = children;
+  }
+
+  async aws(): Promise<Row[]> {
+    const service = await startAws();
+    const { endpoint } = service;
+    try {
+      const upstream = await this.#open('aws-kms', 'awsKms', {
+        type: 'aws-kms',
+        endpoint,
+        region: REGION,
+        aliases: [],
+      });
+      return [await this.#compare('aws-kms (LocalStack)', upstream, service.kek, inProcessAws(service), BOUND)];
+    } finally {
+      await service.stop();
+    }
+  }
+
+  async vault(): Promise<Row[]> {
+    const service = await startVault();
+    const { login, addresses } = service.settings as { addresses: string[]; login: { token: { file: string } } };
+    try {
+      const options = { type: 'vault-transit', addresses, login: { method: 'token', file: login.token.file } };
+      const upstream = await this.#open('vault-transit', 'vaultTransit', options);
+      return [await this.#compare('vault-transit (OpenBao)', upstream, service.kek, inProcessVault(service), '')];
+    } finally {
+      await service.stop();
+    }
+  }
+
+  async hsm(): Promise<Row[]> {
+    const service = await startHsm();
+    const { softHsm, settings } = service;
+    const { pin } = settings as { pin: { file: string } };
+    try {
+      const options = {
+        type: 'pkcs11',
+        modulePath: softHsm.interposer,
+        libraryParameters: softHsm.parameters,
+        pin,
+      };
+      const inProcess = inProcessHsm(service);
+      const rows: Row[] = [];
+      for (const [name, control, bound] of [
+        ['pkcs11 (SoftHSM)', [], ''],
+        ['pkcs11 (SoftHSM, 2 ms a decryption)', ['C_Decrypt network'], BOUND],
+      ] as const) {
+        softHsm.control(...control);
+        rows.push(
+          await this.#compare(name, await this.#open('pkcs11', 'pkcs11', options), service.kek, inProcess, bound),
+        );
+      }
+      return rows;
+    } finally {
+      await service.stop();
+    }
+  }
+
+  async #open(folder: string, facts: string, options: object): Promise<ChildUpstream<ChildUpstreamOptions>> {
+    const module = await import(join(this.#directory, 'dist', 'src', 'upstream', folder, 'options.js'));
+    return this.#children.ChildUpstream.open({
+      facts: module[facts] as ProviderFacts,
+      options: { ...options, maxCalls: 1_000_000 } as unknown as ChildUpstreamOptions,
+      onWarning: (warning) => process.stderr.write(`${warning}\n`),
+    });
+  }
+
+  async #compare(
+    name: string,
+    upstream: ChildUpstream<ChildUpstreamOptions>,
+    kek: string,
+    inProcess: InProcess,
+    bound: string,
+  ): Promise<Row> {
+    const dek = this.#native.createKey('dek');
+    const wrapped = await upstream.wrap(kek, dek, CONTEXT, { signal: SIGNAL });
+    const times = { child: [] as number[], inProcess: [] as number[] };
+    for (let call = 0; call < WARM_UP + CALLS; call++) {
+      const child = await timed(async () =>
+        this.#native.freeKey(await upstream.unwrap(kek, wrapped, CONTEXT, { signal: SIGNAL })),
+      );
+      const here = await timed(() => inProcess(wrapped));
+      if (call < WARM_UP) continue;
+      times.child.push(child);
+      times.inProcess.push(here);
+    }
+    await upstream.close();
+    return row(name, median(times.child), median(times.inProcess), 'ms', bound);
+  }
+}
+
+function inProcessAws({ endpoint, arn }: Aws): InProcess {
+  const client = new KMSClient({ region: REGION, endpoint, credentials: CREDENTIALS, maxAttempts: 1 });
+  return (wrapped) =>
+    client.send(
+      new DecryptCommand({
+        KeyId: arn,
+        CiphertextBlob: wrapped.bytes,
+        EncryptionContext: Object.fromEntries(PAIRS),
+      }),
+    );
+}
+
+/** There is no vendor's client for Node; Node's HTTP with a connection that stays open is the least that one could do. */
+function inProcessVault({ address, token }: Vault): InProcess {
+  const agent = new Agent({ keepAlive: true });
+  const associated = Buffer.from(CONTEXT.encoded).toString('base64');
+  return (wrapped) =>
+    new Promise((resolve, reject) => {
+      const body = JSON.stringify({
+        ciphertext: Buffer.from(wrapped.bytes).toString('latin1'),
+        associated_data: associated,
+      });
+      const headers = { 'x-vault-token': token, 'content-type': 'application/json', 'content-length': body.length };
+      const sent = request(`${address}/v1/transit/decrypt/orders`, { method: 'POST', agent, headers }, (response) => {
+        let text = '';
+        response.on('data', (chunk: Buffer) => (text += chunk));
+        response.on('end', () => resolve(Buffer.from(JSON.parse(text).data.plaintext, 'base64')));
+      });
+      sent.on('error', reject);
+      sent.end(body);
+    });
+}
+
+/** pkcs11js's asynchronous call, which does not block the process: what an application that serves others must use. */
+function inProcessHsm({ softHsm }: Hsm): InProcess {
+  // Not by its name: types are checked where it could not be compiled, too.
+  const name: string = 'pkcs11js';
+  const pkcs11js = createRequire(import.meta.url)(name);
+  const module = new pkcs11js.PKCS11();
+  module.load(softHsm.interposer);
+  module.C_Initialize({ flags: pkcs11js.CKF_OS_LOCKING_OK, libraryParameters: `${softHsm.parameters} ` });
+  const [slot] = module.C_GetSlotList(true);
+  const session = module.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION);
+  module.C_Login(session, pkcs11js.CKU_USER, PIN);
+  module.C_FindObjectsInit(session, [{ type: pkcs11js.CKA_LABEL, value: 'orders' }]);
+  const [key] = module.C_FindObjects(session, 1);
+  module.C_FindObjectsFinal(session);
+  const aad = Buffer.from(CONTEXT.encoded);
+  return (wrapped) => {
+    const bytes = Buffer.from(wrapped.bytes);
+    const iv = bytes.subarray(0, 12);
+    const parameter = { type: pkcs11js.CK_PARAMS_AES_GCM_v240, iv, ivBits: 96, aad, tagBits: 128 };
+    module.C_DecryptInit(session, { mechanism: pkcs11js.CKM_AES_GCM, parameter }, key);
+    return module.C_DecryptAsync(session, bytes.subarray(12), Buffer.alloc(48));
+  };
+}
+
+async function timed(call: () => Promise<unknown>): Promise<number> {
+  const startedMs = performance.now();
+  await call();
+  return performance.now() - startedMs;
+}

@@ -1,12 +1,13 @@
 // Who may call what: every RPC of both services, each called by a process of every kind of user, and judged by a table written by hand from
 // docs/configuration.md. Nothing here is taken from src/policy/, so that the two can disagree.
 import { chmodSync, chownSync } from 'node:fs';
+import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { startAgent } from '../helpers/agent-process.ts';
 import type { Caller, CallOutcome } from '../helpers/call-as.ts';
 import { type CallerProcess, startCaller } from '../helpers/caller-process.ts';
 import { errorInfo, PROTOS } from '../helpers/client.ts';
-import { keyConfig, makePlace } from '../helpers/place.ts';
+import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
 import { requireRoot } from '../helpers/require-root.ts';
 
 const WHY = 'its callers are processes of other users';
@@ -121,7 +122,7 @@ const ALLOWED: Readonly<Record<string, readonly Name[]>> = {
 };
 
 /** Served by no version yet: whoever a rule names hears that, and the rest is denied unread as ever. */
-const UNSERVED = ['StartDrill', 'StopDrill', 'ReloadConfig'];
+const UNSERVED = ['ReloadConfig'];
 const UNNAMED: readonly Name[] = ['stranger', 'root', 'self', 'overflow'];
 
 test('the table has every RPC of both services and no other', (t) => {
@@ -160,9 +161,14 @@ async function startWorld(): Promise<World> {
       agent: { path: place.agentSocket, mode: '0666' },
       admin: { path: place.adminSocket, mode: '0666' },
     },
+    // Each key in an upstream of its own: a drill takes the custodian of every key in it.
+    upstreams: { store: localUpstream(place, 'keystore'), spare: localUpstream(place, 'spare') },
     keys: {
       orders: keyConfig('orders', allow(ORDERS_RULES, { partition_by: ['tenant'] })),
-      other: keyConfig('other', allow(OTHER_RULES, {})),
+      other: {
+        ...keyConfig('other', allow(OTHER_RULES, {})),
+        recipients: [{ upstream: 'spare', kek: 'local:other', role: 'authority' }],
+      },
     },
     admin: ADMIN_RULES,
   });
@@ -178,6 +184,10 @@ async function startWorld(): Promise<World> {
     ends.push(() => process.end());
   }
   return new SharedWorld(processes);
+}
+
+function localUpstream({ directory, rootKeyFile }: Place, name: string): object {
+  return { type: 'local', directory: join(directory, name), root_key: { file: rootKeyFile }, durable: true };
 }
 
 const A = { tenant: 'a' };
@@ -217,8 +227,11 @@ class SharedWorld implements World {
   }
 
   async #seal(): Promise<Buffer> {
-    for (const key of ['orders', 'other']) {
-      const { code, text } = await this.#send('keeper', ADMIN, 'CreateKey', { key });
+    for (const [key, upstream] of [
+      ['orders', 'store'],
+      ['other', 'spare'],
+    ]) {
+      const { code, text } = await this.#send('keeper', ADMIN, 'CreateKey', { key, upstream });
       if (code !== 0) throw new Error(text);
     }
     const request = { key: 'orders', plaintext: Buffer.from('mine'), encryption_context: A };
@@ -255,7 +268,7 @@ function requests(ciphertext: Buffer, name: string): Readonly<Record<string, obj
     EncryptBatch: { items: [{ ...seal, plaintext: Buffer.from('x') }] },
     DecryptBatch: { items: [open] },
     DescribeKey: key,
-    CreateKey: { key: `fresh-${name.replace('+', '-')}` },
+    CreateKey: { key: `fresh-${name.replace('+', '-')}`, upstream: 'store' },
     ListKeys: {},
     RotateKey: key,
     DisableKey: key,
@@ -267,9 +280,9 @@ function requests(ciphertext: Buffer, name: string): Readonly<Record<string, obj
     EnablePartition: { ...key, partition: B },
     FlushKeyring: key,
     WarmKeyring: { ...key, partition: A },
-    BackupKeystore: {},
+    BackupKeystore: { upstream: 'store' },
     GetStatus: {},
-    StartDrill: { upstream: 'store' },
+    StartDrill: { upstream: 'store', duration: { seconds: 60 } },
     StopDrill: { upstream: 'store' },
     ReloadConfig: {},
   };
@@ -286,6 +299,8 @@ const AROUND: Readonly<Record<string, { readonly before?: Step; readonly after?:
   CancelKeyDeletion: { before: ['keeper', 'ScheduleKeyDeletion'], after: ['keeper', 'CancelKeyDeletion'] },
   DisablePartition: { after: ['keeper', 'EnablePartition'] },
   EnablePartition: { before: ['operator', 'DisablePartition'], after: ['keeper', 'EnablePartition'] },
+  StartDrill: { after: ['keeper', 'StopDrill'] },
+  StopDrill: { before: ['keeper', 'StartDrill'] },
 };
 
 async function succeed(t: ExecutionContext, { call }: Pick<World, 'call'>, step: Step | undefined): Promise<void> {

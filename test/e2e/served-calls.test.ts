@@ -6,7 +6,7 @@ import { grpcFrame, openRawCall } from '../helpers/raw-call.ts';
 
 const CODES = { INVALID_ARGUMENT: 3, DEADLINE_EXCEEDED: 4, NOT_FOUND: 5, ALREADY_EXISTS: 6, UNIMPLEMENTED: 12 };
 /** Declared, and served by no version yet. */
-const UNSERVED = ['StartDrill', 'StopDrill', 'ReloadConfig'];
+const UNSERVED = ['ReloadConfig'];
 
 async function start(t: ExecutionContext): Promise<{ agent: Agent; place: Place }> {
   const place = makePlace(t);

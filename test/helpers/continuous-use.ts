@@ -25,17 +25,20 @@ export interface Used {
   reason: string;
 }
 
+/** Between two calls of one use. */
 const PAUSE_MS = 100;
 
 /** Makes each use again and again, side by side, until it is stopped. */
 export class ContinuousUse {
   readonly all: readonly Used[];
   readonly #client: DekdClient;
+  readonly #pauseMs: number;
   readonly #loops: Promise<unknown>;
   #stopped = false;
 
-  constructor(client: DekdClient, uses: readonly Use[]) {
+  constructor(client: DekdClient, uses: readonly Use[], pauseMs = PAUSE_MS) {
     this.#client = client;
+    this.#pauseMs = pauseMs;
     this.all = uses.map((use) => ({
       use,
       served: 0,
@@ -59,6 +62,11 @@ export class ContinuousUse {
     }
   }
 
+  /** `reason: text` of every call that failed. */
+  get failures(): string[] {
+    return this.all.flatMap(({ use, failures }) => failures.map((failure) => `${use.name}: ${failure}`));
+  }
+
   /** Ends it when the calls under way are answered. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -67,7 +75,7 @@ export class ContinuousUse {
 
   async #loop(used: Used): Promise<void> {
     // Not all at the same moment.
-    await sleep(Math.random() * PAUSE_MS);
+    await sleep(Math.random() * this.#pauseMs);
     while (!this.#stopped) {
       const begunMs = performance.now();
       const { code, reason, text, message } = await this.#client.outcome(used.use.rpc, used.use.request);
@@ -81,7 +89,7 @@ export class ContinuousUse {
       } else {
         used.failures.push(`${used.reason}: ${text}`);
       }
-      await sleep(PAUSE_MS);
+      await sleep(this.#pauseMs);
     }
   }
 }

@@ -107,8 +107,9 @@ export const REASONS = {
     fault: 'caller',
     retry: true,
     meaning:
-      "too much at once: DEKs of one key under way, requests held in memory (128 MiB in all), or a DEK at its suite's limit of messages",
-    remedy: 'try again after the time that RetryInfo gives, with fewer calls at once',
+      "too much at once: upstream calls for what is not in memory (`limits.upstream_calls`), DEKs of one key under way, requests held in memory (128 MiB in all), or a DEK at its suite's limit of messages",
+    remedy:
+      'try again after the time that RetryInfo gives, with fewer calls at once; where the message names a setting, raise it: a key in cache mode `none` or `request` needs as many upstream calls a second as it has operations or requests, times the calls that each makes',
   },
   MESSAGE_TOO_LARGE: {
     fault: 'caller',

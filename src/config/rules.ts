@@ -165,12 +165,19 @@ function upstreamOfRecipientProblems(
 }
 
 function durabilityProblems(config: ParsedConfig, path: Path, key: ParsedKey): Problem[] {
+  if (config.profile !== 'production') return [];
+  const isMortalRecipient = ({ upstream }: ParsedKey['recipients'][number]): boolean =>
+    isMortal(config.upstreams[upstream]);
+  const remedy = 'say durable: true at the upstream if the directory outlives the pod';
   const authorities = key.recipients.filter((recipient) => recipient.role === 'authority');
-  const mortal = authorities.every(({ upstream }) => isMortal(config.upstreams[upstream]));
-  if (config.profile !== 'production' || authorities.length === 0 || !mortal) return [];
-  const text =
-    'its only authority is a keystore that may die with its volume, and all its ciphertexts with it; say durable: true at the upstream if the directory outlives the pod';
-  return [{ path: [...path, 'recipients'], text }];
+  if (authorities.length > 0 && authorities.every(isMortalRecipient)) {
+    const text = `its only authority is a keystore that may die with its volume, and all its ciphertexts with it; ${remedy}`;
+    return [{ path: [...path, 'recipients'], text }];
+  }
+  const alone = key.recipients.find((one) => one.role !== 'recovery' && isMortalRecipient(one));
+  if (key.wrap === 'all' || alone === undefined) return [];
+  const text = `any may leave a DEK with upstream ${alone.upstream} alone, a keystore that may die with its volume; ${remedy}`;
+  return [{ path: [...path, 'wrap'], text }];
 }
 
 function isMortal(upstream: ParsedUpstream | undefined): boolean {

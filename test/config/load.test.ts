@@ -68,6 +68,7 @@ test('the example of the issue is what it says', (t) => {
     decryptWith: [],
     suite: 1,
     partitionBy: ['tenant'],
+    wrap: 'all',
     cache: {
       mode: 'session',
       ttlMs: 300_000,
@@ -98,7 +99,10 @@ keys: { k: { recipients: [ { upstream: local, kek: "local:k", role: authority } 
   t.is(config.listen.agent.mode, 0o660);
   t.is(config.listen.admin.mode, 0o600);
   t.deepEqual(config.memory, { lock: 'best-effort', sizeBytes: 8 * 2 ** 20 });
-  t.is(config.limits.messageBytes, 4 * 2 ** 20);
+  t.deepEqual(config.limits, {
+    messageBytes: 4 * 2 ** 20,
+    upstreamCalls: { perPrincipal: { perSecond: 100, burst: 1000 }, perKey: { perSecond: 500, burst: 5000 } },
+  });
   t.is(config.drainMs, 10_000);
   t.is(config.log.level, 'info');
   t.deepEqual(config.admin, []);
@@ -167,10 +171,21 @@ const table: readonly [find: string, replacement: string, ...lines: string[]][] 
   [
     'suite',
     'cipher',
-    'F:12:5: keys.orders.cipher: unknown field; known here: recipients, decrypt_with, suite, partition_by, dek_scope, cache, allow',
+    'F:12:5: keys.orders.cipher: unknown field; known here: recipients, decrypt_with, wrap, suite, partition_by, dek_scope, cache, allow',
   ],
+  [
+    'message: 4MiB',
+    'upstream_calls: { per_uid: {} }',
+    'F:6:29: limits.upstream_calls.per_uid: unknown field; known here: per_principal, per_key',
+  ],
+  [
+    'message: 4MiB',
+    'upstream_calls: { per_key: { rate: 0 } }',
+    'F:6:46: limits.upstream_calls.per_key.rate: found 0, expected a whole number from 1 to 1000000',
+  ],
+  ['suite: XAES_256_GCM', 'wrap: one', 'F:12:11: keys.orders.wrap: found "one", expected all or any'],
   ['limits:', 'limit:', 'F:6:1: limit: unknown field; did you mean limits?'],
-  ['limits: {', 'limits: { <<: {},', 'F:6:11: limits["<<"]: unknown field; known here: message'],
+  ['limits: {', 'limits: { <<: {},', 'F:6:11: limits["<<"]: unknown field; known here: message, upstream_calls'],
   ['"0660"', '0660', 'F:3:46: listen.agent.mode: found 0660, expected an octal mode in quotes, such as "0660"'],
   ['"0660"', '"0980"', 'F:3:46: listen.agent.mode: found "0980", expected an octal mode such as "0660"'],
   [
@@ -454,6 +469,26 @@ test('what may be a root key is never shown', (t) => {
     const message = errorOf(BASE.replace('root_key: { file: /run/secrets/root.key }', replacement));
     t.false(message.includes('c2Vj'), message);
   }
+});
+
+test('wrap: any with a keystore that may die with its volume: refused in production, unless it is only a recovery', (t) => {
+  const configure = (role: string, wrap: string, profile = 'production'): string =>
+    BASE.replace('production', profile)
+      .replace(
+        'durable: true }',
+        'durable: true }\n  spare: { type: local, directory: /var/lib/s, root_key: { file: /k } }',
+      )
+      .replace('role: authority }', `role: authority }, { upstream: spare, kek: "local:orders", role: ${role} }`)
+      .replace('suite:', `wrap: ${wrap}\n    suite:`);
+  for (const role of ['standby', 'authority']) {
+    t.is(
+      errorOf(configure(role, 'any')),
+      'F:13:11: keys.orders.wrap: any may leave a DEK with upstream spare alone, a keystore that may die with its volume; say durable: true at the upstream if the directory outlives the pod',
+    );
+    t.is(parseConfig(configure(role, 'all'), 'F', { groupFile }).keys.get('orders')?.wrap, 'all');
+    t.is(parseConfig(configure(role, 'any', 'development'), 'F', { groupFile }).keys.get('orders')?.wrap, 'any');
+  }
+  t.is(parseConfig(configure('recovery', 'any'), 'F', { groupFile }).keys.get('orders')?.wrap, 'any');
 });
 
 test('development allows what production refuses', (t) => {

@@ -19,7 +19,10 @@ const EVERYTHING = {
   profile: 'production',
   listen: { agent: socket('/a'), admin: socket('/b') },
   memory: { lock: 'best-effort', size: '1MiB' },
-  limits: { message: '1MiB' },
+  limits: {
+    message: '1MiB',
+    upstream_calls: { per_principal: { rate: 5, burst: 6 }, per_key: { rate: 7, burst: 8 } },
+  },
   drain: '1s',
   revocations: '/r.yaml',
   log: { level: 'error' },
@@ -38,6 +41,7 @@ const EVERYTHING = {
     orders: {
       recipients: [{ upstream: 'store', kek: 'local:orders', role: 'authority' }],
       decrypt_with: [kek],
+      wrap: 'any',
       suite: 'AES_256_GCM',
       partition_by: ['tenant'],
       dek_scope: 'agent',

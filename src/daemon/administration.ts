@@ -68,7 +68,7 @@ export class DaemonAdministration implements Administration {
     this.#lifecycle = new KeyLifecycle(parts.follower, parts.upstreams);
     this.#drills = new Drills({
       upstreams: new Map([...parts.edges].map(([name, { drilled }]) => [name, drilled])),
-      onOver: () => parts.keyrings.forgetAnswers(),
+      onOver: (upstream) => this.#forgetRefusals(upstream),
       clock: systemClock,
       logger: parts.logger,
     });
@@ -219,6 +219,13 @@ export class DaemonAdministration implements Administration {
     if (key === undefined) return;
     keyrings.add(keyOptions(key, keks));
     policy.addKey(name, key.allow);
+  }
+
+  /** What was refused in a drill says nothing any more. */
+  #forgetRefusals(upstream: string): void {
+    const { keyrings } = this.#parts;
+    keyrings.forgetAnswers();
+    for (const kek of keyrings.keks()) if (kek.upstreamName === upstream) kek.stands(kek.standing);
   }
 
   #localUpstream(wanted: string): { name: string; upstream: KekLifecycle } {

@@ -9,7 +9,7 @@ export interface DrillParts {
   /** By the names of the configuration. */
   readonly upstreams: ReadonlyMap<string, DrilledUpstream>;
   /** Called when an upstream answers for itself again: what was refused in the drill says nothing any more. */
-  readonly onOver: () => void;
+  readonly onOver: (upstream: string) => void;
   readonly clock: Pick<Clock, 'bootMs' | 'wallMs'>;
   readonly logger: Logger;
 }
@@ -22,7 +22,7 @@ export class Drills {
     this.#parts = parts;
     for (const [upstream, drilled] of parts.upstreams) {
       drilled.onEnd = ({ failureClass }) =>
-        this.#over({ upstream, failureClass }, 'a drill is over: its time has come');
+        this.#over(upstream, { failureClass }, 'a drill is over: its time has come');
     }
   }
 
@@ -55,13 +55,13 @@ export class Drills {
     const drilled = this.#drilled(upstream);
     const { drill } = drilled;
     if (drill === undefined || !drilled.stop()) return false;
-    this.#over({ upstream, failureClass: drill.failureClass, by }, 'a drill was stopped');
+    this.#over(upstream, { failureClass: drill.failureClass, by }, 'a drill was stopped');
     return true;
   }
 
-  #over(fields: object, text: string): void {
-    this.#parts.onOver();
-    this.#parts.logger.warn({ event: EVENTS.drillEnded, ...fields }, text);
+  #over(upstream: string, fields: object, text: string): void {
+    this.#parts.onOver(upstream);
+    this.#parts.logger.warn({ event: EVENTS.drillEnded, upstream, ...fields }, text);
   }
 
   #drilled(upstream: string): DrilledUpstream {

@@ -54,7 +54,7 @@ test('a custodian of every key of an upstream makes it fail and hears until when
 
 test('the class is the one that was asked for', async (t) => {
   const api = await drillApi(t);
-  for (const failureClass of ['throttled', 'unauthenticated', 'refused', 'unreachable']) {
+  for (const failureClass of ['throttled', 'unauthenticated', 'refused', 'unreachable'] as const) {
     const request = { upstream: 'spare', duration: TWO_MINUTES, failure_class: failureClass };
     await api.call('StartDrill', request, makeCall(LEAD));
     t.is(drillOf(api, 'spare')?.failureClass, failureClass);

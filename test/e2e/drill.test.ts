@@ -109,6 +109,7 @@ test('local: a drill that ends by itself, and one of class refused, which purges
     await used.dekctl('drill', 'stop', '--upstream', 'store'),
     'the drill at upstream store is over: it answers for itself again\n',
   );
+  t.is((await used.status()).upstream.state, '');
   t.is(await used.decrypt(old), 'x');
   t.is(await used.encrypt(), 'fresh');
 

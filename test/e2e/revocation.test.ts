@@ -25,6 +25,8 @@ const TENANTS = ['acme', 'globex'];
 /** The agent inherits it, and gives its child what is AWS's of it. */
 setEnvironment(ANY_CREDENTIALS);
 const localStack = onDemand('localstack', startLocalStack);
+// It takes seconds to start, in which other tests can run.
+test.before(() => void localStack().catch(() => undefined));
 
 /** One way of taking something away. */
 interface Revocation {
@@ -77,6 +79,7 @@ async function revoke(t: ExecutionContext, agent: Agent, revocations: readonly R
   await sleep(TTL_MS);
   await use.stop();
   for (const one of revoked) report(t, one);
+  await othersAreHeld(t, agent, revocations);
   const others = use.all.filter((used) => !revocations.some((revocation) => concerns(revocation, used)));
   t.deepEqual(
     others.flatMap(({ failures }) => failures),
@@ -100,6 +103,16 @@ function report(
   for (const { use, served, reason: last } of used) {
     t.true(served > 0, `${use.name} was never served`);
     t.is(last, reason, use.name);
+  }
+}
+
+/** Where one tenant's right is taken, the DEKs of the others are not even unwrapped again: its own two are all that is zeroed. */
+async function othersAreHeld(t: ExecutionContext, { admin }: Agent, revocations: readonly Revocation[]): Promise<void> {
+  const { message } = await admin.call('GetStatus', {});
+  for (const { key, tenants } of revocations) {
+    if (tenants === undefined) continue;
+    const status = message.keys.find((one: { key: string }) => one.key === key);
+    t.is(status.counters.purged, String(2 * tenants.length), key);
   }
 }
 

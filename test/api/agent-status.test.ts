@@ -1,5 +1,11 @@
 import test from 'ava';
+import { agentStatus } from '../../src/api/agent-status.ts';
+import type { Parts } from '../../src/api/parts.ts';
+import { Counters } from '../../src/keyring/counters.ts';
+import { loadProtos } from '../../src/transport/protos.ts';
 import { AUDITOR, CUSTODIAN, makeApi, makeCall, STRANGER, USER } from './parts.ts';
+
+const RESPONSE = loadProtos()['dekd.v1.GetStatusResponse'] as unknown as { serialize(message: object): Buffer };
 
 function millis({ seconds, nanos }: { seconds: string; nanos: number }): number {
   return Number(seconds) * 1_000 + nanos / 1e6;
@@ -153,4 +159,58 @@ test('upstreams are those of the caller’s keys; a rule of `admin` opens all, a
     ['is here', 'is there'],
     ['a warning', 'keys.hidden: hm'],
   ]);
+});
+
+test('with thousands of keys the answer still fits into the 4 MiB that clients take, and its pages go on', (t) => {
+  const kek = { upstreamName: 'store', uri: `local:${'x'.repeat(100)}`, health: { state: 'ok', atMs: 0, sinceMs: 0 } };
+  const deks = Array.from({ length: 5_000 }, (_, index) => ({
+    id: Buffer.alloc(32, index),
+    place: 'decrypting',
+    partition: new Map([['tenant', 'acme'.repeat(50)]]),
+    createdMs: 1,
+    loadedAtMs: 0,
+    verifiedAtMs: 0,
+    verifiedBy: 'authority',
+    messages: 0,
+    bytes: 0,
+    archived: false,
+  }));
+  const keyring = (name: string, held: readonly object[]) => ({
+    options: {
+      name,
+      recipients: [
+        { kek, role: 'authority' },
+        { kek, role: 'standby' },
+      ],
+      decryptWith: [kek],
+      cache: { mode: 'session' },
+    },
+    state: 'active',
+    counters: new Counters(),
+    encrypting: { size: 0 },
+    decrypting: { size: held.length },
+    all: () => held,
+    counts: () => ({ asOfMs: 0, servesUntilMs: 1, lastServesUntilMs: 2 }),
+  });
+  for (const count of [1, 1_000, 1_900]) {
+    const rings = Array.from({ length: count }, (_, index) => keyring(`key-${index}`, index === 0 ? deks : []));
+    const parts = {
+      policy: {
+        mayAdmin: () => true,
+        visibleKeys: () => rings.map(({ options }) => options.name),
+        administers: () => true,
+      },
+      keyrings: {
+        byName: (name: string) => rings[Number(name.slice(4))],
+        keks: () => [],
+        refusalPending: () => false,
+        inGrace: () => false,
+      },
+      administration: { memory: () => ({}), upstreams: [], warnings: [], configurationWarnings: [], startedAtMs: 0 },
+    } as unknown as Parts;
+    const status = agentStatus({ max_deks: 10_000, page_token: '' }, makeCall(), parts);
+    const bytes = RESPONSE.serialize(status).length;
+    t.true(bytes < 4 * 1024 * 1024, `${count} keys: ${bytes}`);
+    t.true(Number((status as { next_page_token: string }).next_page_token) > 50);
+  }
 });

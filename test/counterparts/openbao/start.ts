@@ -11,6 +11,7 @@ import { installation, missing } from '../counterpart.ts';
 
 const READY_MS = 20_000;
 const ROOT_TOKEN = 'root';
+const AUDIT_LOG = 'audit.log';
 
 const installed = installation('openbao');
 
@@ -40,15 +41,17 @@ export interface OpenBao {
   /** What an administrator does: path below /v1/, with the root token unless another is given. */
   call(method: string, path: string, body?: object, token?: string): Promise<Reply>;
   kill(signal: NodeJS.Signals): void;
+  /** Paths of the requests that its audit log has, in their order; it has one with `audit`. */
+  audited(): string[];
   stop(): Promise<void>;
 }
 
-export async function startOpenBao({ tls = false } = {}): Promise<OpenBao> {
+export async function startOpenBao({ tls = false, audit = false } = {}): Promise<OpenBao> {
   for (let tries = 0; ; tries++) {
     const directory = mkdtempSync(join(tmpdir(), 'dekd-openbao-'));
     // It takes the port above for its cluster too.
     const port = 20_000 + 2 * Math.floor(Math.random() * 6_000);
-    const child = spawnServer(directory, port, tls);
+    const child = spawnServer(directory, port, { tls, audit });
     const server = describeServer(child, directory, port, tls);
     try {
       await ready(child, server);
@@ -60,13 +63,12 @@ export async function startOpenBao({ tls = false } = {}): Promise<OpenBao> {
   }
 }
 
-function spawnServer(directory: string, port: number, tls: boolean): ChildProcess {
+function spawnServer(directory: string, port: number, { tls, audit }: { tls: boolean; audit: boolean }): ChildProcess {
   const config = join(directory, 'config.hcl');
   const socket = join(directory, 'bao.sock');
-  writeFileSync(
-    config,
-    `listener "unix" {\n  address = "${socket}"\n  socket_mode = "0600"\n  tls_disable = true\n}\n`,
-  );
+  const listener = `listener "unix" {\n  address = "${socket}"\n  socket_mode = "0600"\n  tls_disable = true\n}\n`;
+  const device = `audit "file" "file" {\n  options {\n    file_path = "${join(directory, AUDIT_LOG)}"\n  }\n}\n`;
+  writeFileSync(config, audit ? listener + device : listener);
   const flags = [
     '-dev',
     `-dev-root-token-id=${ROOT_TOKEN}`,
@@ -103,6 +105,13 @@ function describeServer(child: ChildProcess, directory: string, port: number, tl
     pid: child.pid as number,
     call,
     kill: (signal) => void child.kill(signal),
+    audited: () =>
+      readFileSync(join(directory, AUDIT_LOG), 'utf8')
+        .split('\n')
+        .filter((line) => line.endsWith('}'))
+        .map((line) => JSON.parse(line))
+        .filter(({ type }) => type === 'request')
+        .map(({ request }) => request.path),
     stop: async () => {
       child.kill('SIGKILL');
       await exited;

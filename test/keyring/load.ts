@@ -80,3 +80,12 @@ export class Load {
     }
   }
 }
+
+/** Chance that is the same in each run. */
+export function seeded(count: number): number[] {
+  let state = 1;
+  return Array.from({ length: count }, () => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state / 2_147_483_647;
+  });
+}

@@ -1,18 +1,9 @@
 import test from 'ava';
 import { HANG, OK, UNREACHABLE } from '../fakes/scripted-upstream.ts';
-import { Load } from './load.ts';
+import { Load, seeded } from './load.ts';
 import { MINUTE, makeResilientWorld, plain, SECOND } from './world.ts';
 
 const TTL = MINUTE;
-
-/** Chance that is the same in each run. */
-function seeded(count: number): number[] {
-  let state = 1;
-  return Array.from({ length: count }, () => {
-    state = (state * 48_271) % 2_147_483_647;
-    return state / 2_147_483_647;
-  });
-}
 
 /** Calls at the upstream that were under way at the begin of each, when each takes `tookMs`. */
 function atOnce(begins: readonly number[], tookMs: number): number {

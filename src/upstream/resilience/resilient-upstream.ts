@@ -36,7 +36,7 @@ export interface BreakerChange {
 export class ResilientUpstream implements Upstream, Breakers {
   readonly #inner: Upstream;
   readonly #clock: UpstreamClock;
-  readonly #rooms = new Rooms();
+  readonly #rooms: Rooms;
   readonly #whole: Breaker;
   readonly #ofKeks = new Map<string, Breaker>();
   readonly #watchers = new Map<string, Set<KekWatcher>>();
@@ -45,6 +45,7 @@ export class ResilientUpstream implements Upstream, Breakers {
   constructor(inner: Upstream, clock: UpstreamClock) {
     this.#inner = inner;
     this.#clock = clock;
+    this.#rooms = new Rooms(clock);
     this.#whole = this.#breaker(['unreachable'], undefined);
   }
 

@@ -1,8 +1,9 @@
 import { type BulkheadPolicy, BulkheadRejectedError, bulkhead, TaskCancelledError } from 'cockatiel';
 import { DekdError } from '../../errors.ts';
+import type { UpstreamClock } from '../clock.ts';
 import type { CallPurpose } from '../provider.ts';
 import { GivenUp } from './attempt.ts';
-import { CALLS } from './limits.ts';
+import { CALLS, MAX_WAIT_MS } from './limits.ts';
 
 /** What a caller should wait who found the room full: the calls in it take a second at most. */
 const RETRY_MS = 1_000;
@@ -15,16 +16,32 @@ export class Rooms {
     background: bulkhead(CALLS.background.atOnce, CALLS.background.waiting),
   };
 
-  /** Runs `call` when there is room for it. Throws QUOTA_EXCEEDED when too many wait: our own shortage, which says nothing about the upstream. */
+  readonly #clock: UpstreamClock;
+
+  constructor(clock: UpstreamClock) {
+    this.#clock = clock;
+  }
+
+  /**
+   * Runs `call` when there is room for it. Throws QUOTA_EXCEEDED when too many misses wait, or one waited for too long: our own shortage,
+   * which says nothing about the upstream.
+   */
   async run<T>(purpose: CallPurpose, signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+    const beganAtMs = this.#clock.bootMs();
+    const inTime = (): Promise<T> => {
+      if (purpose === 'miss' && this.#clock.bootMs() - beganAtMs > MAX_WAIT_MS) throw tooMany();
+      return call();
+    };
     try {
-      return await this.#rooms[purpose].execute(call, signal);
+      return await this.#rooms[purpose].execute(inTime, signal);
     } catch (thrown) {
       if (thrown instanceof TaskCancelledError) throw new GivenUp();
-      if (!(thrown instanceof BulkheadRejectedError)) throw thrown;
-      throw new DekdError('QUOTA_EXCEEDED', 'too many calls wait for this upstream; try again later', {
-        retryAfterMs: RETRY_MS,
-      });
+      throw thrown instanceof BulkheadRejectedError ? tooMany() : thrown;
     }
   }
+}
+
+function tooMany(): DekdError {
+  const text = 'too many calls wait for this upstream; try again later';
+  return new DekdError('QUOTA_EXCEEDED', text, { retryAfterMs: RETRY_MS });
 }

@@ -3,7 +3,7 @@ import { DekdError } from '../../../src/errors.ts';
 import { GivenUp } from '../../../src/upstream/resilience/attempt.ts';
 import { CALLS } from '../../../src/upstream/resilience/limits.ts';
 import { Rooms } from '../../../src/upstream/resilience/rooms.ts';
-import { settled } from '../../helpers/movable-clock.ts';
+import { MovableClock, settled } from '../../helpers/movable-clock.ts';
 
 const { signal } = new AbortController();
 
@@ -19,7 +19,7 @@ function hanging(): { call: () => Promise<string>; begun: () => number; end: () 
 }
 
 test('each purpose has a room of its own: misses that fill theirs delay nothing else', async (t) => {
-  const rooms = new Rooms();
+  const rooms = new Rooms(new MovableClock());
   const misses = hanging();
   const all = Array.from({ length: CALLS.miss.atOnce + CALLS.miss.waiting }, () =>
     rooms.run('miss', signal, misses.call),
@@ -35,7 +35,7 @@ test('each purpose has a room of its own: misses that fill theirs delay nothing 
 });
 
 test('one miss more than those that may wait is QUOTA_EXCEEDED at once, with a pause', async (t) => {
-  const rooms = new Rooms();
+  const rooms = new Rooms(new MovableClock());
   const misses = hanging();
   const all = Array.from({ length: CALLS.miss.atOnce + CALLS.miss.waiting }, () =>
     rooms.run('miss', signal, misses.call),
@@ -49,7 +49,7 @@ test('one miss more than those that may wait is QUOTA_EXCEEDED at once, with a p
 });
 
 test('refreshes of held DEKs all wait, however many there are', async (t) => {
-  const rooms = new Rooms();
+  const rooms = new Rooms(new MovableClock());
   const refreshes = hanging();
   const all = Array.from({ length: 5_000 }, () => rooms.run('refresh', signal, refreshes.call));
   await settled();
@@ -64,7 +64,7 @@ test('together they fit into what one child process takes', (t) => {
 });
 
 test('who gave up while waiting is not called, and its place goes to the next', async (t) => {
-  const rooms = new Rooms();
+  const rooms = new Rooms(new MovableClock());
   const misses = hanging();
   const all = Array.from({ length: CALLS.miss.atOnce }, () => rooms.run('miss', signal, misses.call));
   const control = new AbortController();
@@ -81,7 +81,24 @@ test('who gave up while waiting is not called, and its place goes to the next', 
   await Promise.all(all);
 });
 
+test('a miss that waited for over 3 s is not made any more; what is for a held DEK is', async (t) => {
+  const clock = new MovableClock();
+  const rooms = new Rooms(clock);
+  for (const purpose of ['miss', 'refresh'] as const) {
+    const slow = hanging();
+    const all = Array.from({ length: CALLS[purpose].atOnce }, () => rooms.run(purpose, signal, slow.call));
+    const late = rooms.run(purpose, signal, async () => 'made').catch((error: DekdError) => error.reason);
+    await clock.advance(2_000);
+    const young = rooms.run(purpose, signal, async () => 'made');
+    await clock.advance(1_001);
+    slow.end();
+    await Promise.all(all);
+    t.is(await late, purpose === 'miss' ? 'QUOTA_EXCEEDED' : 'made');
+    t.is(await young, 'made');
+  }
+});
+
 test('what a call throws is passed on as it is', async (t) => {
   const thrown = new Error('its own');
-  t.is(await t.throwsAsync(new Rooms().run('miss', signal, () => Promise.reject(thrown))), thrown);
+  t.is(await t.throwsAsync(new Rooms(new MovableClock()).run('miss', signal, () => Promise.reject(thrown))), thrown);
 });

@@ -1,0 +1,53 @@
+import test from 'ava';
+import { type Answer, HANG, THROTTLED, UNAUTHENTICATED, UNREACHABLE } from '../fakes/scripted-upstream.ts';
+import { Load, seeded } from './load.ts';
+import { MINUTE, makeResilientWorld, SECOND, type World } from './world.ts';
+
+const DEKS = 20;
+const TTL = 10 * SECOND;
+/** Without any failure it is 20 DEKs every 8.5 s: 141. */
+const MOST_PER_MINUTE = 200;
+const UP: Answer = { kind: 'ok', afterMs: 20 };
+
+/** Answers with one and the other in turn, each for `forMs`. */
+function flap(world: World, forMs: number, down: Answer): void {
+  let isUp = false;
+  const turn = (): void => {
+    isUp = !isUp;
+    world.upstream.answer(isUp ? UP : down);
+    world.clock.after(forMs, turn);
+  };
+  turn();
+}
+
+const SCENES: readonly [name: string, periodMs: number, down: Answer][] = [
+  ['100 ms up, 100 ms unreachable', 100, UNREACHABLE],
+  ['100 ms up, 100 ms hanging', 100, HANG],
+  ['3 s up, 3 s unreachable', 3 * SECOND, UNREACHABLE],
+  ['3 s up, 3 s hanging', 3 * SECOND, HANG],
+  ['3 s up, 3 s throttled, which asks for 20 s', 3 * SECOND, { ...THROTTLED, retryAfterMs: 20_000 } as Answer],
+  ['3 s up, 3 s unauthenticated', 3 * SECOND, UNAUTHENTICATED],
+];
+
+for (const [name, periodMs, down] of SCENES) {
+  test(`${name}: nothing that is held fails or is purged`, async (t) => {
+    const world = makeResilientWorld(t);
+    world.clock.randoms.splice(0, 1, ...seeded(5_000));
+    const key = world.key({ partitionBy: ['tenant'], cache: { ttlMs: TTL, graceMs: 60 * MINUTE } });
+    const load = await Load.of(key, DEKS);
+    await load.run(5 * SECOND);
+    flap(world, periodMs, down);
+    world.upstream.calls.length = 0;
+    load.forget();
+    await load.run(3 * MINUTE, { everyMs: 500 });
+    t.deepEqual(load.failed, []);
+    t.true(load.slowestMs <= SECOND, `${load.slowestMs}`);
+    t.is(key.ring.counters.purged, 0);
+    t.is(key.held.length, DEKS);
+    const perMinute = world.upstream.count() / 3;
+    t.log(
+      `${perMinute} calls a minute, ${load.uses.filter(({ tookMs }) => tookMs > 0).length} of ${load.uses.length} waited, ${load.uses.filter(({ grace }) => grace).length} in grace`,
+    );
+    t.true(perMinute <= MOST_PER_MINUTE, `${perMinute}`);
+  });
+}

@@ -10,9 +10,18 @@ export function timestamp(unixMs: number): ProtoTime {
   return protoTime(unixMs);
 }
 
-/** google.protobuf.Timestamp of a moment of CLOCK_BOOTTIME, by the wall clock as it is now. */
+/** Both clocks are read in whole milliseconds and one after the other: a difference that small says nothing. */
+const STEADY_MS = 3;
+let wallAheadMs = systemClock.wallMs() - systemClock.bootMs();
+
+/** google.protobuf.Timestamp of a moment of CLOCK_BOOTTIME, by the wall clock as it is now. One moment is one instant, however often it is asked. */
 export function bootTimestamp(bootMs: number): ProtoTime {
-  return timestamp(systemClock.wallMs() - (systemClock.bootMs() - bootMs));
+  const wallMs = systemClock.wallMs();
+  const aheadMs = wallMs - systemClock.bootMs();
+  // Not when the process was held up in between.
+  const isSound = systemClock.wallMs() - wallMs <= 1;
+  if (isSound && Math.abs(aheadMs - wallAheadMs) > STEADY_MS) wallAheadMs = aheadMs;
+  return timestamp(bootMs + wallAheadMs);
 }
 
 /** google.protobuf.Duration of milliseconds; an endless one is the longest that the type allows (10,000 years). */

@@ -1,5 +1,6 @@
 import test from 'ava';
-import { duration, durationMs, timestamp } from '../../src/api/time.ts';
+import { bootTimestamp, duration, durationMs, timestamp } from '../../src/api/time.ts';
+import { systemClock } from '../../src/keyring/clock.ts';
 
 test('instants', (t) => {
   t.deepEqual(timestamp(0), { seconds: '0', nanos: 0 });
@@ -24,4 +25,21 @@ test('spans of a request, cut to milliseconds, however hostile', (t) => {
   t.is(durationMs({ seconds: '604800', nanos: 1_999_999 }), 604_800_001);
   t.is(durationMs({ seconds: '-1', nanos: -1_000_000 }), -1_001);
   t.true(Number.isFinite(durationMs({ seconds: '9223372036854775807', nanos: 2_147_483_647 })));
+});
+
+test('a moment since the boot is one instant, whenever it is asked, and follows the wall clock', (t) => {
+  const bootMs = systemClock.bootMs() - 5_000;
+  const first = bootTimestamp(bootMs);
+  const firstMs = Number(first.seconds) * 1_000 + first.nanos / 1e6;
+  t.true(Math.abs(Date.now() - 5_000 - firstMs) < 5_000);
+  for (const untilMs = performance.now() + 30; performance.now() < untilMs; ) t.deepEqual(bootTimestamp(bootMs), first);
+  const { wallMs } = systemClock;
+  try {
+    const aheadMs = wallMs() + 60_000 - systemClock.bootMs();
+    Object.assign(systemClock, { wallMs: () => systemClock.bootMs() + aheadMs });
+    const { seconds } = bootTimestamp(bootMs);
+    t.is(Math.round((Number(seconds) * 1_000 - firstMs) / 10_000), 6);
+  } finally {
+    Object.assign(systemClock, { wallMs });
+  }
 });

@@ -36,6 +36,17 @@ export interface DrillFacts {
 export const DRILL_CLASSES = ['unreachable', 'throttled', 'unauthenticated', 'refused'] as const;
 export type DrillClass = (typeof DRILL_CLASSES)[number];
 
+/** The file of revoked keys and partitions. */
+export interface RevocationsFacts {
+  readonly file: string;
+  /** In force, and since when: Unix milliseconds. */
+  readonly entries: number;
+  readonly changedAt: number;
+  /** Of the file's text when it was last right, in hex. */
+  readonly sha256: string;
+  readonly lookedAt: number;
+}
+
 export interface UpstreamFacts {
   readonly name: string;
   readonly type: string;
@@ -109,6 +120,8 @@ export interface Administration {
   /** Of the configuration and the file of revocations; they name keys and KEKs. */
   readonly configurationWarnings: readonly string[];
   readonly upstreams: readonly UpstreamFacts[];
+  /** Undefined when the configuration names no file of revocations. */
+  readonly revocations: RevocationsFacts | undefined;
   memory(): MemoryFacts;
   /**
    * Makes a KEK in a `local` upstream ("" = the only one); `usable` says whether a key of that name serves at once.

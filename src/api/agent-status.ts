@@ -2,7 +2,7 @@ import { systemClock } from '../keyring/clock.ts';
 import type { Kek } from '../keyring/kek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import { adminDenied } from './admin-request.ts';
-import type { DrillFacts, MemoryFacts, UpstreamFacts } from './administration.ts';
+import type { DrillFacts, MemoryFacts, RevocationsFacts, UpstreamFacts } from './administration.ts';
 import type { Call } from './call.ts';
 import { DekPage } from './dek-page.ts';
 import { kekHealth, kekStatus, lastFailure, namedKeks } from './kek-status.ts';
@@ -46,6 +46,7 @@ export function agentStatus(request: GetStatusRequest, call: Call, parts: Parts)
     keys: visible.map((keyring) => keyStatus(keyring, page)),
     warnings: [...administration.warnings, ...(tellsNames ? administration.configurationWarnings : [])],
     next_page_token: page.nextToken,
+    revocations: administration.revocations && revocationsStatus(administration.revocations),
   };
 }
 
@@ -61,6 +62,10 @@ function memoryStatus({ kind, size, requested, slots, slotsUsed, sealed, maxSeal
     free: String(free),
     free_raw: String(slots - slotsUsed),
   };
+}
+
+function revocationsStatus({ file, entries, changedAt, sha256, lookedAt }: RevocationsFacts): object {
+  return { file, entries, changed_at: timestamp(changedAt), sha256, looked_at: timestamp(lookedAt) };
 }
 
 /** What the keys themselves leave. */

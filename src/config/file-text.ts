@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { DekdError } from '../errors.ts';
 
@@ -32,7 +32,8 @@ export async function readTextLater(file: string, kind: Kind): Promise<string> {
   const bytes = Buffer.alloc(MAX_FILE_BYTES + 1);
   let length = 0;
   try {
-    await using handle = await open(file, 'r');
+    // A pipe that nobody writes to would never open; now it is an empty file.
+    await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
     for (let read = -1; read !== 0 && length < bytes.length; length += read) {
       ({ bytesRead: read } = await handle.read(bytes, length, bytes.length - length, null));
     }

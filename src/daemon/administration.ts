@@ -7,6 +7,7 @@ import type {
   DrillFacts,
   KekFacts,
   MemoryFacts,
+  RevocationsFacts,
   UpstreamFacts,
 } from '../api/administration.ts';
 import type { Config } from '../config/config.ts';
@@ -41,7 +42,7 @@ export interface AdministrationParts {
   readonly policy: Policy;
   readonly follower: KekFollower;
   /** Undefined when the configuration names no file of revocations. */
-  readonly revocations?: Pick<RevocationsFollower, 'warnings' | 'namedWarnings'> | undefined;
+  readonly revocations?: Pick<RevocationsFollower, 'warnings' | 'namedWarnings' | 'facts'> | undefined;
   readonly logger: Logger;
 }
 
@@ -80,6 +81,10 @@ export class DaemonAdministration implements Administration {
 
   get configurationWarnings(): readonly string[] {
     return [...this.#parts.config.warnings, ...(this.#parts.revocations?.namedWarnings ?? [])];
+  }
+
+  get revocations(): RevocationsFacts | undefined {
+    return this.#parts.revocations?.facts;
   }
 
   get upstreams(): readonly UpstreamFacts[] {

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import type { RevocationsFacts } from '../api/administration.ts';
 import type { Config } from '../config/config.ts';
 import {
   parseRevocations,
@@ -40,6 +42,8 @@ export class RevocationsFollower {
   #said: RevocationsConfig = { revoked: [], warnings: [] };
   #problem: { readonly text: string; readonly sinceMs: number } | undefined;
   #lookedAtMs = 0;
+  #sha256 = '';
+  #changedAtMs = 0;
   #cancel: Cancel | undefined;
   #stopped = false;
 
@@ -51,9 +55,10 @@ export class RevocationsFollower {
   async start(): Promise<void> {
     const { file, keys, clock } = this.#parts;
     const text = await readRevocations(file);
-    this.#take(parseRevocations(text, file, keys));
-    this.#seen = text;
+    this.#changedAtMs = clock.wallMs();
     this.#lookedAtMs = clock.bootMs();
+    this.#take(text, parseRevocations(text, file, keys));
+    this.#seen = text;
     this.#lookLater();
   }
 
@@ -69,7 +74,7 @@ export class RevocationsFollower {
     this.#settling = undefined;
     try {
       if (seen instanceof DekdError) throw seen;
-      this.#take(parseRevocations(seen, file, keys));
+      this.#take(seen, parseRevocations(seen, file, keys));
     } catch (thrown) {
       this.#refuse(DekdError.from(thrown).message);
     }
@@ -79,6 +84,17 @@ export class RevocationsFollower {
   stop(): void {
     this.#stopped = true;
     this.#cancel?.();
+  }
+
+  get facts(): RevocationsFacts {
+    const { file, clock } = this.#parts;
+    return {
+      file,
+      entries: this.#inForce.length,
+      changedAt: this.#changedAtMs,
+      sha256: this.#sha256,
+      lookedAt: clock.wallMs() - (clock.bootMs() - this.#lookedAtMs),
+    };
   }
 
   /** For status, without the name of any key. */
@@ -111,12 +127,13 @@ export class RevocationsFollower {
     });
   }
 
-  #take(said: RevocationsConfig): void {
+  #take(text: string, said: RevocationsConfig): void {
     const { file, logger } = this.#parts;
     if (this.#problem !== undefined)
       logger.info({ event: EVENTS.revocationsRight, file }, 'the revocations file is right again');
     this.#problem = undefined;
     this.#said = said;
+    this.#sha256 = createHash('sha256').update(text).digest('hex');
     for (const warning of said.warnings) logger.warn({ event: EVENTS.warning }, warning);
     const removed = without(this.#inForce, said.revoked);
     if (removed.length > 0) this.#settling = said.revoked;
@@ -142,6 +159,7 @@ export class RevocationsFollower {
     const removed = without(this.#inForce, revoked);
     this.#inForce = revoked;
     if (added.length === 0 && removed.length === 0) return;
+    this.#changedAtMs = this.#parts.clock.wallMs();
     const purgedDeks = keyrings.revoke(revoked, file);
     const fields = { file, entries: revoked.length, added: logged(added), removed: logged(removed), purgedDeks };
     logger.warn({ event: EVENTS.revocationsChanged, ...fields }, 'keys and partitions that are revoked');

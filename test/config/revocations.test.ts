@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -108,6 +109,9 @@ test('reading: what stands there, or one line with the file', async (t) => {
     (await t.throwsAsync(readRevocations(path), { instanceOf: DekdError }))?.message;
   t.is(await message(file), `${file}: no such file; name an existing revocations file`);
   t.is(await message(directory), `${directory}: a directory; name the file inside it`);
+  const pipe = join(directory, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  t.is(await readRevocations(pipe), '');
   writeFileSync(file, 'revoked: []\n');
   t.is(await readRevocations(file), 'revoked: []\n');
   writeFileSync(file, `#${' '.repeat(256 * 1024 - 1)}`);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -117,6 +118,22 @@ for (const [how, change] of Object.entries(CHANGES)) {
     t.is(events().length, 3);
   });
 }
+
+test('the status: how many entries since when, of which file', async (t) => {
+  const { file, follower, clock } = await started(t, NOTHING);
+  const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
+  const startedAt = clock.wallMs();
+  t.deepEqual(follower.facts, { file, entries: 0, changedAt: startedAt, sha256: digest(NOTHING), lookedAt: startedAt });
+  clock.suspend(500);
+  writeFileSync(file, BOTH);
+  await follower.look();
+  const changedAt = startedAt + 500;
+  t.deepEqual(follower.facts, { file, entries: 2, changedAt, sha256: digest(BOTH), lookedAt: changedAt });
+  clock.suspend(500);
+  writeFileSync(file, 'revoked:');
+  await follower.look();
+  t.deepEqual(follower.facts, { file, entries: 2, changedAt, sha256: digest(BOTH), lookedAt: changedAt + 500 });
+});
 
 test('a ConfigMap: its symlinks are swapped', async (t) => {
   const world = place(t);

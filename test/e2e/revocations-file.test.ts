@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdirSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -143,6 +144,8 @@ test('a tenant and then the whole key are revoked while OpenBao hangs; all serve
   const { message } = await agent.admin.call('GetStatus', {});
   const orders = message.keys.find(({ key }: { key: string }) => key === 'orders');
   t.like(orders, { state: 'KEY_STATE_DISABLED' });
+  const sha256 = createHash('sha256').update(ORDERS).digest('hex');
+  t.like(message.revocations, { file, sha256 });
   t.is((await agent.client.outcome('Encrypt', { key: 'invoices', plaintext: Buffer.from('x') })).code, 0);
 
   bao.kill('SIGCONT');

@@ -19,6 +19,13 @@ export interface StatusResponse {
   readonly keys: readonly KeyStatus[];
   readonly warnings: readonly string[];
   readonly next_page_token: string;
+  readonly revocations: {
+    readonly file: string;
+    readonly entries: number;
+    readonly changed_at: ProtoTime | null;
+    readonly sha256: string;
+    readonly looked_at: ProtoTime | null;
+  } | null;
 }
 
 export interface UpstreamStatus {

@@ -6,6 +6,8 @@ import { troubleTexts } from './trouble-text.ts';
 
 /** More DEKs of one key than these are counted, not shown: `--json` lists all. */
 const SHOWN_DEKS = 10;
+/** Of a digest: enough to see that two agents have the same. */
+const SHOWN_DIGITS = 12;
 
 export function statusText(response: StatusResponse): string {
   const head = table([
@@ -13,6 +15,7 @@ export function statusText(response: StatusResponse): string {
     ['started', instant(response.started_at)],
     ['as of', instant(response.as_of)],
     ['memory', response.memory === null ? undefined : memoryText(response.memory)],
+    ['revocations', response.revocations === null ? undefined : revocationsText(response.revocations)],
     ...response.warnings.map((warning): [string, string] => ['warning', warning]),
   ]);
   const { as_of: now } = response;
@@ -25,6 +28,11 @@ function memoryText(memory: NonNullable<StatusResponse['memory']>): string {
   const free = `${memory.free_raw} free for raw keys`;
   const first = `${memory.kind}, ${memory.size} bytes, ${memory.slots_used} of ${memory.slots} slots used, ${free}`;
   return memory.max_sealed === '0' ? first : `${first}, second tier ${memory.sealed} of ${memory.max_sealed}`;
+}
+
+function revocationsText(revocations: NonNullable<StatusResponse['revocations']>): string {
+  const { entries, file, sha256, changed_at: changed, looked_at: looked } = revocations;
+  return `${entries} in force since ${instant(changed)}, of ${file} (sha256 ${sha256.slice(0, SHOWN_DIGITS)}…) as of ${instant(looked)}`;
 }
 
 function upstreamText(upstream: UpstreamStatus, now: ProtoTime | null): string {

@@ -23,6 +23,13 @@ const agent = fakeAgent(test, {
       profile: 'production',
       started_at: span(0),
       as_of: span(5),
+      revocations: {
+        file: '/etc/dekd/revocations.yaml',
+        entries: 2,
+        changed_at: span(3),
+        sha256: 'ab'.repeat(32),
+        looked_at: span(4),
+      },
       memory: { kind: 'memfd_secret', size: 4096, slots: 16, slots_used: 3, sealed: 7, max_sealed: 100, free_raw: 13 },
       upstreams: [
         { upstream: 'store', type: 'local', state: 'ok', as_of: span(1), calls: 5, failures: 1, warnings: ['careful'] },
@@ -108,11 +115,12 @@ test.serial('for people: what is wrong, and the first DEKs', async (t) => {
   const { stdout } = await dekctl(['status', ...agent.flags]);
   const text = stdout.toString();
   t.true(
-    text.startsWith(`dekd     0.1.0 on Node v26.10.0, profile production
-started  1970-01-01T00:00:00.000Z
-as of    1970-01-01T00:00:05.000Z
-memory   memfd_secret, 4096 bytes, 3 of 16 slots used, 13 free for raw keys, second tier 7 of 100
-warning  memory is short
+    text.startsWith(`dekd         0.1.0 on Node v26.10.0, profile production
+started      1970-01-01T00:00:00.000Z
+as of        1970-01-01T00:00:05.000Z
+memory       memfd_secret, 4096 bytes, 3 of 16 slots used, 13 free for raw keys, second tier 7 of 100
+revocations  2 in force since 1970-01-01T00:00:03.000Z, of /etc/dekd/revocations.yaml (sha256 abababababab…) as of 1970-01-01T00:00:04.000Z
+warning      memory is short
 
 OUTAGE    upstream vault: unreachable for 3s, since 1970-01-01T00:00:02.000Z; a drill (unreachable) for 60s more, until 1970-01-01T00:01:05.000Z
   orders  serves until 1970-01-01T00:02:05.000Z (2m more), the last DEK until 1970-01-01T01:00:05.000Z (60m more), if no upstream answers

@@ -16,7 +16,7 @@ export interface Counterpart {
 
 const READY_TIMEOUT_MS = 50_000;
 /** As python-environment.sh has it. Read once: a test may change its environment. */
-const INSTALLATIONS =
+export const INSTALLATIONS =
   process.env['DEKD_COUNTERPARTS'] ??
   join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'dekd', 'counterparts');
 const ROOT = join(import.meta.dirname, '..', '..');

@@ -1,4 +1,4 @@
-// A PKCS#11 library in front of SoftHSM, for what SoftHSM never does by itself. C_Initialize takes parameters, as some vendors' libraries do:
+// A PKCS#11 library in front of SoftHSM or kryoptic, for what those never do by themselves. C_Initialize takes parameters, as some vendors' libraries do:
 // "conf=FILE control=FILE". Each line of the control file is FUNCTION WHAT, where WHAT is the return value to give (decimal; with ! behind it once), `crash`, `hang`, `slow` (2 s), `network` (2 ms, as an HSM on a network), or a habit:
 // `C_EncryptInit old-layout` (CK_GCM_PARAMS without ulIvBits; C_DecryptInit too), `C_EncryptInit own-nonce`, `C_EncryptInit oaep` (takes OAEP with SHA-256
 // alone, and gives SoftHSM the SHA-1 that it has), `C_GetMechanismInfo no-key-wrap`,
@@ -144,13 +144,14 @@ static CK_RV initialize(CK_VOID_PTR arguments) {
   char conf[512] = "";
   if (args.pReserved == NULL || sscanf(args.pReserved, "conf=%511s control=%511s", conf, control) != 2) return CKR_ARGUMENTS_BAD;
   setenv("SOFTHSM2_CONF", conf, 1);
+  setenv("KRYOPTIC_CONF", conf, 1);
   args.pReserved = NULL;
   CK_RV value = fault("C_Initialize");
   return value == CKR_OK ? real->C_Initialize(&args) : value;
 }
 
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR result) {
-  void *library = dlopen(SOFTHSM, RTLD_NOW);
+  void *library = dlopen(LIBRARY, RTLD_NOW);
   CK_C_GetFunctionList get = library == NULL ? NULL : (CK_C_GetFunctionList)dlsym(library, "C_GetFunctionList");
   if (get == NULL || get(&real) != CKR_OK) return CKR_GENERAL_ERROR;
   list = *real;

@@ -2,16 +2,17 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
 
 const SOFTHSM = '/usr/lib/softhsm/libsofthsm2.so';
 const SO_PIN = '12345678';
 const ROOT = join(import.meta.dirname, '..', '..', '..');
 
+/** What pkcs11js is compiled to. */
 const BINDING = join(ROOT, 'node_modules', 'pkcs11js', 'build', 'Release');
 
-export const hasSoftHsm = existsSync(SOFTHSM) && existsSync(BINDING);
+export const hasBinding = existsSync(BINDING);
+export const hasSoftHsm = existsSync(SOFTHSM) && hasBinding;
 
 /** Whether a test that needs SoftHSM can run. Where it cannot, it says so loudly, and in CI (`CI=true`) it fails. */
 export function requireSoftHsm(t: ExecutionContext): boolean {
@@ -37,10 +38,10 @@ export type Command =
   | { readonly do: 'change'; readonly label: string; readonly attribute: string; readonly value: boolean }
   | { readonly do: 'destroy'; readonly label: string };
 
-/** Tokens in a directory of their own, and a library in front of SoftHSM that can be told to fail. */
+/** Tokens in a directory of their own, and a library in front of SoftHSM (or kryoptic) that can be told to fail. */
 export interface SoftHsm {
   readonly directory: string;
-  /** SoftHSM itself; it wants `configuration` in SOFTHSM2_CONF. */
+  /** SoftHSM itself; it wants `configuration` in SOFTHSM2_CONF (kryoptic: KRYOPTIC_CONF). */
   readonly library: string;
   readonly configuration: string;
   /** interposer.c, with what it wants as parameters of the library. */
@@ -59,35 +60,46 @@ export interface SoftHsm {
 export function startSoftHsm(): SoftHsm {
   const directory = mkdtempSync(join(tmpdir(), 'dekd-softhsm-'));
   const configuration = join(directory, 'softhsm2.conf');
-  const control = join(directory, 'control');
   const tokens = join(directory, 'tokens');
   mkdirSync(tokens);
   writeFileSync(configuration, `directories.tokendir = ${tokens}\nobjectstore.backend = file\nlog.level = ERROR\n`);
-  const interposer = compileInterposer(directory);
-  const run = (command: string, ...args: string[]): void => {
-    execFileSync(command, args, {
-      env: { ...process.env, SOFTHSM2_CONF: configuration },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-  };
+  const environment = { SOFTHSM2_CONF: configuration };
   return {
-    directory,
-    library: SOFTHSM,
-    configuration,
-    interposer,
-    parameters: `conf=${configuration} control=${control}`,
+    ...interposed({ directory, library: SOFTHSM, configuration, environment }),
     initialize: (label, pin) => {
       const before = readdirSync(tokens);
-      run('softhsm2-util', '--init-token', '--free', '--label', label, '--so-pin', SO_PIN, '--pin', pin);
+      const args = ['--init-token', '--free', '--label', label, '--so-pin', SO_PIN, '--pin', pin];
+      runWith(environment, 'softhsm2-util', ...args);
       return join(tokens, readdirSync(tokens).find((name) => !before.includes(name))!);
     },
+  };
+}
+
+export interface Interposed {
+  readonly directory: string;
+  readonly library: string;
+  readonly configuration: string;
+  /** By which the library finds its configuration. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** All but how a token is made. */
+export function interposed({
+  directory,
+  library,
+  configuration,
+  environment,
+}: Interposed): Omit<SoftHsm, 'initialize'> {
+  const control = join(directory, 'control');
+  const administer = join(import.meta.dirname, 'administer.ts');
+  return {
+    directory,
+    library,
+    configuration,
+    interposer: compileInterposer(directory, library),
+    parameters: `conf=${configuration} control=${control}`,
     administer: (token, pin, ...commands) =>
-      run(
-        process.execPath,
-        fileURLToPath(new URL('administer.ts', import.meta.url)),
-        SOFTHSM,
-        JSON.stringify({ token, pin, commands }),
-      ),
+      runWith(environment, process.execPath, administer, library, JSON.stringify({ token, pin, commands })),
     control: (...lines) => {
       writeFileSync(control, lines.map((line) => `${line}\n`).join(''));
       rmSync(`${control}.log`, { force: true });
@@ -98,16 +110,21 @@ export function startSoftHsm(): SoftHsm {
   };
 }
 
+export function runWith(environment: Readonly<Record<string, string>>, command: string, ...args: string[]): void {
+  execFileSync(command, args, { env: { ...process.env, ...environment }, stdio: ['ignore', 'ignore', 'pipe'] });
+}
+
 /** AES with what `allows` names. */
 export function aesKey(label: string, allows: Allows, id = '01'): Command {
   return { do: 'generate', label, id, kind: 'aes', allows };
 }
 
-function compileInterposer(directory: string): string {
+/** A library that passes on to `behind`, and fails where it is told to. */
+function compileInterposer(directory: string, behind: string): string {
   const library = join(directory, 'interposer.so');
   const headers = join(dirname(join(ROOT, 'node_modules', 'pkcs11js', 'package.json')), 'includes', 'pkcs11');
-  const source = fileURLToPath(new URL('interposer.c', import.meta.url));
-  const flags = ['-shared', '-fPIC', '-O1', '-Wall', '-Wextra', '-Werror', `-DSOFTHSM="${SOFTHSM}"`, `-I${headers}`];
+  const source = join(import.meta.dirname, 'interposer.c');
+  const flags = ['-shared', '-fPIC', '-O1', '-Wall', '-Wextra', '-Werror', `-DLIBRARY="${behind}"`, `-I${headers}`];
   execFileSync(process.env['CC'] ?? 'cc', [...flags, '-o', library, source, '-ldl']);
   return library;
 }

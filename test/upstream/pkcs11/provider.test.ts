@@ -8,27 +8,13 @@ import type { UpstreamFailure } from '../../../src/upstream/failure.ts';
 import { MEANINGS } from '../../../src/upstream/pkcs11/errors.ts';
 import { type Pkcs11Options, pkcs11 } from '../../../src/upstream/pkcs11/options.ts';
 import { live } from '../../contract/upstream-context.ts';
-import { type Backend, fails, upstreamContract } from '../../contract/upstream-contract.ts';
-import { aesKey, type Command, hasSoftHsm, requireSoftHsm } from '../../counterparts/softhsm/start.ts';
-import { ALL, CONTEXT, KEK, PIN, TOKEN, World } from './world.ts';
+import { fails, upstreamContract } from '../../contract/upstream-contract.ts';
+import { aesKey, type Command, hasSoftHsm, requireSoftHsm, startSoftHsm } from '../../counterparts/softhsm/start.ts';
+import { ALL, CONTEXT, contractBackends, KEK, PIN, TOKEN, World } from './world.ts';
 
 const FRESH = { ...live(), fresh: true };
 
-async function contractBackend(t: ExecutionContext, allows: Parameters<typeof aesKey>[1]): Promise<Backend> {
-  const world = await World.open(t, { commands: [aesKey('orders', allows), aesKey('carts', allows, '02')] });
-  return {
-    upstream: world.upstream,
-    kek: KEK,
-    otherKek: `pkcs11:object=carts;token=${TOKEN}`,
-    missingKek: `pkcs11:object=nobody;token=${TOKEN}`,
-    missingVersion: undefined,
-    bindsContext: allows.includes('ENCRYPT'),
-    rotate: undefined,
-    tearDown: () => world.upstream.close(),
-  };
-}
-
-if (hasSoftHsm) upstreamContract('pkcs11, AES-GCM', (t) => contractBackend(t, ALL));
+if (hasSoftHsm) upstreamContract('pkcs11, AES-GCM', contractBackends(startSoftHsm));
 
 /** One after the other: each starts processes, and their time to start is bounded. */
 function hsmTest(title: string, check: (t: ExecutionContext) => Promise<void>): void {

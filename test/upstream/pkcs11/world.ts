@@ -1,11 +1,12 @@
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ExecutionContext } from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { createKey, dekId, freeKey, openArena, type SlotHandle } from '../../../src/crypto/native.ts';
 import { ChildUpstream } from '../../../src/upstream/child/child-upstream.ts';
 import { type Pkcs11Options, pkcs11 } from '../../../src/upstream/pkcs11/options.ts';
 import type { KekDescription, UpstreamCallOptions, WrapContext, WrappedDek } from '../../../src/upstream/provider.ts';
 import { live, wrapContext } from '../../contract/upstream-context.ts';
+import type { Backend } from '../../contract/upstream-contract.ts';
 import { aesKey, type Command, type SoftHsm, startSoftHsm } from '../../counterparts/softhsm/start.ts';
 
 export const PIN = 'correct horse';
@@ -13,6 +14,44 @@ export const TOKEN = 'hsm-a';
 export const KEK = `pkcs11:object=orders;token=${TOKEN}`;
 export const CONTEXT: WrapContext = wrapContext({ 'dekd:key': 'orders', tenant: 'acme' });
 export const ALL = ['ENCRYPT', 'DECRYPT', 'WRAP', 'UNWRAP'] as const;
+
+/** For upstreams on a token that is there already, and that others use too: making one takes processes. */
+export function shared(hsm: SoftHsm): SoftHsm {
+  return { ...hsm, initialize: () => '', administer: () => undefined, stop: () => undefined };
+}
+
+/**
+ * Upstreams for the contract suite on one token with the KEKs `orders` and `carts`. They are opened one after the other: a dozen processes that
+ * start at once may take longer than a child has for its start.
+ */
+export function contractBackends(start: () => SoftHsm): (t: ExecutionContext) => Promise<Backend> {
+  let made: SoftHsm | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+  test.after.always(() => made?.stop());
+  const open = async (t: ExecutionContext): Promise<Backend> => {
+    if (made === undefined) {
+      made = start();
+      made.initialize(TOKEN, PIN);
+      made.administer(TOKEN, PIN, aesKey('orders', ALL), aesKey('carts', ALL, '02'));
+    }
+    const world = await World.open(t, { hsm: shared(made) });
+    return {
+      upstream: world.upstream,
+      kek: KEK,
+      otherKek: `pkcs11:object=carts;token=${TOKEN}`,
+      missingKek: `pkcs11:object=nobody;token=${TOKEN}`,
+      missingVersion: undefined,
+      bindsContext: true,
+      rotate: undefined,
+      tearDown: () => world.upstream.close(),
+    };
+  };
+  return (t) => {
+    const opened = last.then(() => open(t));
+    last = opened.catch(() => undefined);
+    return opened;
+  };
+}
 
 /** A token with one KEK, `orders`, and an upstream on it, in a child process as the agent has it. */
 export class World {
@@ -28,19 +67,20 @@ export class World {
     {
       options = {},
       commands = [aesKey('orders', ALL)],
-    }: { options?: Partial<Pkcs11Options>; commands?: Command[] } = {},
+      hsm = startSoftHsm(),
+    }: { options?: Partial<Pkcs11Options>; commands?: Command[]; hsm?: SoftHsm } = {},
   ): Promise<World> {
     openArena({ size: 1 << 20, lock: 'best-effort' });
-    const world = new World(t, options);
+    const world = new World(t, hsm, options);
     world.#tokenDirectory = world.hsm.initialize(TOKEN, PIN);
     if (commands.length > 0) world.administer(...commands);
     await world.reopen();
     return world;
   }
 
-  private constructor(t: ExecutionContext, options: Partial<Pkcs11Options>) {
+  private constructor(t: ExecutionContext, hsm: SoftHsm, options: Partial<Pkcs11Options>) {
     this.#t = t;
-    this.hsm = startSoftHsm();
+    this.hsm = hsm;
     this.writePin(PIN);
     this.#options = {
       type: 'pkcs11',
@@ -79,7 +119,10 @@ export class World {
   }
 
   writePin(pin: string): void {
-    writeFileSync(this.#pinFile, `${pin}\n`, { mode: 0o600 });
+    const written = `${this.#pinFile}.${Math.random()}`;
+    writeFileSync(written, `${pin}\n`, { mode: 0o600 });
+    // Others may read it just now.
+    renameSync(written, this.#pinFile);
   }
 
   administer(...commands: Command[]): void {

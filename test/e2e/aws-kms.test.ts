@@ -14,9 +14,11 @@ import { installation, missing } from '../counterparts/counterpart.ts';
 import { startLocalStack } from '../counterparts/localstack/start.ts';
 import { onDemand } from '../counterparts/on-demand.ts';
 import { type Agent, ROOT, runAgent, startAgent } from '../helpers/agent-process.ts';
+import { callAtOnce } from '../helpers/many-callers.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
 import { requireRoot } from '../helpers/require-root.ts';
 import { keyNeedles, type Needle, scanMemory } from '../helpers/scan-memory.ts';
+import { startTcpProxy } from '../helpers/tcp-proxy.ts';
 import { ANY_CREDENTIALS, adminClient, setEnvironment } from '../upstream/aws-kms/world.ts';
 
 // The agent inherits it, and gives its child what is AWS's of it.
@@ -72,6 +74,26 @@ test('what one agent encrypts, the next one opens; a rotation between them', asy
   t.is(await decrypt(next, ciphertext), 'yesterday');
   const { message } = await next.admin.call('DescribeKey', { key: 'orders' });
   t.true(JSON.stringify(message).includes(`aws-kms:${arn}`));
+});
+
+test('1,000 concurrent first Decrypts of one cold DEK are one call at KMS', async (t) => {
+  const found = await world(t);
+  if (found === undefined) return;
+  const { place, endpoint, arn } = found;
+  const first = await startAgent(t, place);
+  const ciphertext = await encrypt(first, 'cold');
+  await first.stop();
+  const proxy = await startTcpProxy(t, new URL(endpoint), 150);
+  const recipients = [{ upstream: 'aws', kek: `aws-kms:${arn}`, role: 'authority' }];
+  place.configure({
+    upstreams: { aws: { type: 'aws-kms', endpoint: `http://127.0.0.1:${proxy.port}`, region: 'eu-west-1' } },
+    keys: { orders: keyConfig('orders', { recipients }) },
+  });
+  await startAgent(t, place);
+  const request = { ciphertext, encryption_context: CONTEXT };
+  const { succeeded, plaintexts, failures } = await callAtOnce(place.agentSocket, 'Decrypt', request, 1_000);
+  t.deepEqual([succeeded, [...plaintexts], [...failures]], [1_000, ['cold'], []]);
+  t.deepEqual(proxy.sent().match(/TrentService\.\w+/gi), ['TrentService.Decrypt']);
 });
 
 test('an outage: what is cached serves, a restarted agent starts and says what it lacks, and all heals', async (t) => {

@@ -21,6 +21,12 @@ ENTRY_POINT(js_hmac_verify);
 ENTRY_POINT(js_dek_id);
 ENTRY_POINT(js_block_mac);
 ENTRY_POINT(js_block_verify);
+/* index.c */
+ENTRY_POINT(js_create_index);
+ENTRY_POINT(js_add_to_index);
+ENTRY_POINT(js_find_in_index);
+ENTRY_POINT(js_find_id_in_index);
+ENTRY_POINT(js_remove_from_index);
 /* seal.c */
 ENTRY_POINT(js_seal);
 ENTRY_POINT(js_open);

@@ -124,6 +124,20 @@ export declare function blockMac(handle: SlotHandle, data: Uint8Array): Buffer;
 export declare function blockVerify(handle: SlotHandle, id: Uint8Array, block: Uint8Array): boolean;
 
 /**
+ * A table of DEKs by the public bytes that an envelope carries of them: dek_id (32) and what follows it. It holds keyed 64-bit hashes, no bytes,
+ * and a number for each, which its holder chose. With `from` it has twice the places and what is in `from`. A Uint8Array that nobody else may write to.
+ */
+export declare function createIndex(from: Uint8Array | null): Uint8Array;
+/** False when it has no room: then createIndex(index), and again. `number` below 2^20; `id` = dek_id and what follows, and no other of that dek_id is in. */
+export declare function addToIndex(index: Uint8Array, number: number, handle: SlotHandle, id: Uint8Array): boolean;
+/** The number for exactly the bytes `start` … `end`, 32 at least, or -1. The processor has begun to fetch the key's slot. */
+export declare function findInIndex(index: Uint8Array, bytes: Uint8Array, start: number, end: number): number;
+/** The number for a dek_id (32 bytes, what follows is not looked at), or -1. */
+export declare function findIdInIndex(index: Uint8Array, id: Uint8Array): number;
+/** The same, and it is out. */
+export declare function removeFromIndex(index: Uint8Array, id: Uint8Array): number;
+
+/**
  * Seals `plaintext` into `out` at `outOffset` as nonce | ciphertext | tag; the nonce comes from getrandom(2).
  * @returns bytes written: nonce + plaintext + 16.
  */

@@ -34,6 +34,8 @@ export const MAX_PARTITION_VALUE_BYTES = 256;
 
 const MAC_BYTES = 32;
 const BLOCK_VERSION = 1;
+/** Behind version, time of creation, generation and the name's length. */
+const NAME_OFFSET = 14;
 const KEY_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const RESERVED_PREFIXES = ['dekd:', 'aws:'];
 const WHERE = 'dek-block';
@@ -89,6 +91,27 @@ export function verifyDekBlock(dek: SlotHandle, dekId: Uint8Array, block: Buffer
   }
 }
 
+/**
+ * Whether a well-formed block's whole partition is in `context`, read where it stands: no string is made. `names` are those that it usually has,
+ * in the order of the context encoding.
+ */
+export function partitionIsIn(context: EncryptionContext, block: Buffer, names: readonly string[]): boolean {
+  let at = NAME_OFFSET + block[NAME_OFFSET - 1]! + 2;
+  const count = block.readUInt32BE(at);
+  at += 4;
+  for (let index = 0; index < count; index++) {
+    const keyStart = at + 4;
+    const keyEnd = keyStart + block.readUInt32BE(at);
+    const valueStart = keyEnd + 4;
+    at = valueStart + block.readUInt32BE(keyEnd);
+    const usual = names[index];
+    const isUsual = usual !== undefined && isText(usual, block, keyStart, keyEnd);
+    const value = context.get(isUsual ? usual : block.toString('utf8', keyStart, keyEnd));
+    if (value === undefined || !isText(value, block, valueStart, at)) return false;
+  }
+  return true;
+}
+
 /** What every upstream binds a wrapped DEK to: `dekd:key`, `dekd:id` (lower-case hex) and the partition's pairs, as one sorted map. */
 export function wrapContext(keyName: string, dekId: Uint8Array, partition: EncryptionContext): WrapContext {
   const id = Buffer.from(dekId.buffer, dekId.byteOffset, dekId.byteLength).toString('hex');
@@ -99,6 +122,15 @@ export function wrapContext(keyName: string, dekId: Uint8Array, partition: Encry
 /** True for `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`. */
 export function isKeyName(text: string): boolean {
   return KEY_NAME.test(text);
+}
+
+/** ASCII, which nearly every partition is, goes byte by byte, as in writeContext. */
+function isText(text: string, bytes: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) {
+    const unit = text.charCodeAt(at - start);
+    if (unit !== bytes[at] || unit > 0x7f) return bytes.toString('utf8', start, end) === text;
+  }
+  return text.length === end - start;
 }
 
 function readPartition(reader: ByteReader): Map<string, string> {

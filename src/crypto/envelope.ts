@@ -31,6 +31,8 @@ export interface EnvelopePrefix {
   readonly bytes: Buffer;
 }
 
+/** Where dek_id stands in an envelope, then u16 length and block. */
+export const DEK_ID_OFFSET = 8;
 const CONTENT_OFFSET = 6;
 const FLAGS_OFFSET = 7;
 const BLOCK_OFFSET = HEADER_BYTES + 2;
@@ -52,7 +54,7 @@ export function parseEnvelope(bytes: Buffer): Envelope {
     bytes,
     suite,
     content: bytes[CONTENT_OFFSET]!,
-    dekId: bytes.subarray(8, HEADER_BYTES),
+    dekId: bytes.subarray(DEK_ID_OFFSET, HEADER_BYTES),
     block: inline ? bytes.subarray(BLOCK_OFFSET, sealedOffset) : undefined,
     sealedOffset,
   };
@@ -65,7 +67,7 @@ export function envelopePrefix(suite: number, dekId: Uint8Array, block: Buffer |
   const bytes = Buffer.alloc(block === undefined ? HEADER_BYTES : BLOCK_OFFSET + block.length);
   bytes.writeUInt32BE(MAGIC, 0);
   bytes.set([VERSION, suite, CONTENT.message, block === undefined ? 0 : FLAG_INLINE], 4);
-  bytes.set(dekId, 8);
+  bytes.set(dekId, DEK_ID_OFFSET);
   if (block !== undefined) {
     bytes.writeUInt16BE(block.length, HEADER_BYTES);
     bytes.set(block, BLOCK_OFFSET);

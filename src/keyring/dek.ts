@@ -1,6 +1,6 @@
 import type { SlotHandle } from '../../native/binding.d.ts';
 import type { EncryptionContext } from '../crypto/context.ts';
-import { type DekBlock, parseDekBlock, verifyDekBlock, wrapContext } from '../crypto/dek-block.ts';
+import { type DekBlock, parseDekBlock, partitionIsIn, verifyDekBlock, wrapContext } from '../crypto/dek-block.ts';
 import { type EnvelopePrefix, envelopePrefix } from '../crypto/envelope.ts';
 import { freeKey } from '../crypto/native.ts';
 import type { DekdError } from '../errors.ts';
@@ -25,8 +25,6 @@ export type RefreshProblem = 'unanswered' | DekdError;
 /** Where a DEK lives: `loose` is not (yet, or no more) cached by a keyring; `gone` is zeroed. */
 export type DekPlace = 'loose' | 'encrypting' | 'decrypting' | 'gone';
 
-/** Where dek_id stands in an envelope, and the inline block, after its length (docs/envelope.md). */
-export const DEK_ID_OFFSET = 8;
 const ID_BYTES = 32;
 const BLOCK_OFFSET = ID_BYTES + 2;
 
@@ -35,29 +33,27 @@ const BLOCK_OFFSET = ID_BYTES + 2;
  * what it reads stands first, and what can be read from the block when it is needed is not kept beside it.
  */
 export class Dek {
-  /**
-   * dek_id, u16 length and block, as they stand in an envelope from DEK_ID_OFFSET on, one character a byte: a string lies in one piece near
-   * its DEK, where a Buffer is an object, a buffer object and memory elsewhere.
-   */
-  readonly #inline: string;
   /** A hit before this moment needs nothing but the DEK; 0 = look at the next use. */
   attentionAtMs = 0;
   touchedAtMs = 0;
-  readonly #partitionNames: readonly string[];
-  /** The first value by itself: most partitions have one, and an array would be two more places to look at. */
-  readonly #partitionValue: string | undefined;
   readonly handle: SlotHandle;
   readonly options: KeyOptions;
   readonly generation: number;
   /** The key is archived, or every block of this DEK that is known is wrapped for an authority under what is archived. */
   archived = false;
 
+  /**
+   * dek_id, u16 length and block, as they stand in an envelope, one character a byte: a string is one object, where a Buffer is three and takes
+   * as much again.
+   */
+  readonly #inline: string;
+  readonly #partitionNames: readonly string[];
+  /** The first value by itself: most partitions have one, and an array for it would be two more objects. */
+  readonly #partitionValue: string | undefined;
+  readonly #otherValues: readonly string[];
   /** Its own block is wrapped for an authority under what is archived: nothing is encrypted with it any more. */
   sealsArchived = false;
 
-  readonly #otherValues: readonly string[];
-  /** The next DEK of the same chain in the index. */
-  next: Dek | undefined;
   place: DekPlace = 'loose';
   readonly counters: Counters;
   readonly createdMs: number;
@@ -119,7 +115,12 @@ export class Dek {
     return Buffer.from(this.#inline.slice(0, ID_BYTES), 'latin1');
   }
 
-  /** The verified bytes that came with it, in a Buffer of their own; a hit's inline block is compared with them. */
+  /** dek_id, u16 length and block, as every envelope with its own block has them, in a Buffer of their own. */
+  get inline(): Buffer {
+    return Buffer.from(this.#inline, 'latin1');
+  }
+
+  /** The verified bytes that came with it, in a Buffer of their own. */
   get block(): Buffer {
     return Buffer.from(this.#inline.slice(BLOCK_OFFSET), 'latin1');
   }
@@ -137,19 +138,12 @@ export class Dek {
     return wrapContext(this.keyName, this.id, this.partition);
   }
 
-  /** Whether an envelope with its sealed part from `sealedOffset` on has this dek_id and exactly the verified block. */
-  standsIn(envelope: Buffer, sealedOffset: number): boolean {
-    return envelope.toString('latin1', DEK_ID_OFFSET, sealedOffset) === this.#inline;
-  }
-
-  /** Every pair of the partition is in the context: the names come from the block, not from today's configuration. */
-  belongsTo(context: EncryptionContext): boolean {
-    const names = this.#partitionNames;
-    if (names.length > 0 && context.get(names[0]!) !== this.#partitionValue) return false;
-    for (let at = 1; at < names.length; at++) {
-      if (context.get(names[at]!) !== this.#otherValues[at - 1]) return false;
-    }
-    return true;
+  /**
+   * Every pair of the partition is in the context. The names come from the block, not from today's configuration: `block`, which is one that this
+   * DEK accepts, was just read, and the same in here lies in cold memory.
+   */
+  belongsTo(context: EncryptionContext, block: Buffer): boolean {
+    return partitionIsIn(context, block, this.options.partitionBy);
   }
 
   /** What its envelopes begin with; made for a DEK that encrypts. */

@@ -1,6 +1,6 @@
 import test from 'ava';
 import * as binding from '../../src/crypto/native.ts';
-import { createKey } from '../../src/crypto/native.ts';
+import { createIndex, createKey } from '../../src/crypto/native.ts';
 import { codeOf, codeOfJob, openTestArena } from './load-key.ts';
 
 type Call = (...values: unknown[]) => unknown;
@@ -33,6 +33,11 @@ function entryPoints(): Record<string, { call: Call; good: unknown[]; types: str
     entry('dekId', 'number', dek),
     entry('blockMac', 'number bytes', dek, bytes()),
     entry('blockVerify', 'number bytes bytes', dek, bytes(), bytes()),
+    entry('createIndex', 'bytes', createIndex(null)),
+    entry('addToIndex', 'bytes number number bytes', createIndex(null), 0, dek, bytes()),
+    entry('findInIndex', 'bytes bytes number number', createIndex(null), bytes(), 8, 200),
+    entry('findIdInIndex', 'bytes bytes', createIndex(null), bytes()),
+    entry('removeFromIndex', 'bytes bytes', createIndex(null), bytes()),
     entry(
       'seal',
       'number number number bytes number bytes bytes number',

@@ -4,6 +4,7 @@ import { Random } from '../random.ts';
 import { type Case, type EntryPoint, expect, expectEqual } from './case.ts';
 import { CHANNEL_CALLS } from './channel-calls.ts';
 import { hostile, traps } from './hostile.ts';
+import { INDEX_CALLS } from './index-calls.ts';
 import { FileOf, KEY_CALLS } from './key-calls.ts';
 import { MAC_CALLS } from './mac-calls.ts';
 import { Model } from './model.ts';
@@ -15,6 +16,7 @@ import { WRAP_CALLS } from './wrap-calls.ts';
 export const ENTRY_POINTS: Readonly<Record<string, EntryPoint>> = {
   ...KEY_CALLS,
   ...MAC_CALLS,
+  ...INDEX_CALLS,
   ...SEAL_CALLS,
   ...WRAP_CALLS,
   ...CHANNEL_CALLS,

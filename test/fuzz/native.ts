@@ -46,7 +46,7 @@ process.exit(tap.finish('fuzz: native'));
 function runProcess(options: ProcessOptions): void {
   const child = spawnSync(process.execPath, ['--expose-gc', PROCESS, JSON.stringify(options)], {
     encoding: 'utf8',
-    timeout: options.seconds * 1_000 + PATIENCE_MS,
+    timeout: Math.ceil(options.seconds * 1_000) + PATIENCE_MS,
     killSignal: 'SIGKILL',
   });
   if (child.status !== 0) {

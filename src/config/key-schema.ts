@@ -31,7 +31,7 @@ const cache = map('a map of cache settings', {
   mode: choice(['none', 'request', 'session', 'startup'])
     .default('session')
     .describe(
-      '`session` caches DEKs; `startup` also warms them before dekd is ready and has no bound on grace; `request` makes one per call or batch, `none` one per operation.',
+      '`session` caches DEKs; `startup` also warms them before dekd is ready and has no bound on grace; `request` makes or unwraps one per call or batch, `none` one per operation: with an upstream other than `local` both need `limits.upstream_calls` for their traffic.',
     ),
   ttl: duration(SECOND, DAY)
     .default(300 * SECOND)

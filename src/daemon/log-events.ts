@@ -26,8 +26,9 @@ export function logKeyringEvents(logger: Logger): KeyringEvents {
 
 /** Tells of an upstream's breakers; `kek` only of those that concern one KEK alone. */
 export function logBreaker(logger: Logger, upstream: string): (change: BreakerChange) => void {
-  return ({ state, kek, failureClass, openMs }) => {
-    const fields = { upstream, ...(kek === undefined ? {} : { kek }), class: failureClass };
+  return ({ state, kek, endpoint, failureClass, openMs }) => {
+    const where = { upstream, ...(endpoint === '' ? {} : { endpoint }), ...(kek === undefined ? {} : { kek }) };
+    const fields = { ...where, class: failureClass };
     const since = new Date(Date.now() - openMs).toISOString();
     if (state === 'open')
       logger.warn({ event: EVENTS.breakerOpened, ...fields, since }, 'calls fail at once from now on');

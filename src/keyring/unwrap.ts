@@ -53,7 +53,8 @@ export async function unwrap(task: Unwrapping): Promise<UnwrapOutcome> {
 async function attempt(recipient: DekRecipient, task: Unwrapping): Promise<SlotHandle | UpstreamFailure> {
   const { kek, wrapped } = recipient;
   const { context, counters, signal, fresh = false, purpose = 'miss' } = task;
-  if (kek.broken !== undefined) return kek.broken;
+  const { broken } = kek;
+  if (broken !== undefined) return broken;
   counters.unwraps++;
   try {
     const handle = await kek.unwrap(wrapped, context, signal, { fresh, purpose });

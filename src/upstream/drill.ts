@@ -76,6 +76,10 @@ export class DrilledUpstream implements Upstream {
     return this.#inner.resolve(reference);
   }
 
+  endpoint(kek: string): string {
+    return this.#inner.endpoint?.(kek) ?? '';
+  }
+
   async wrap(kek: string, dek: SlotHandle, context: WrapContext, options: UpstreamCallOptions): Promise<WrappedDek> {
     this.#failInDrill();
     return this.#inner.wrap(kek, dek, context, options);

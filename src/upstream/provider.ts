@@ -106,6 +106,8 @@ export interface Upstream {
    * exists. Throws DekdError INVALID_REQUEST for a reference that can't be one.
    */
   resolve(reference: string): string;
+  /** Which of its endpoints a KEK is asked at, when they fail apart from each other, such as a service's regions. Default: there is one. */
+  endpoint?(kek: string): string;
   wrap(kek: string, dek: SlotHandle, context: WrapContext, options: UpstreamCallOptions): Promise<WrappedDek>;
   /** The DEK goes straight into secret memory; the caller owns the handle and has not yet verified dek_id. */
   unwrap(kek: string, wrapped: WrappedDek, context: WrapContext, options: UpstreamCallOptions): Promise<SlotHandle>;

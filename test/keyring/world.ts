@@ -222,14 +222,17 @@ export function makeWorld(t: ExecutionContext, limits?: QuotaLimits, type?: Upst
   return untilEnd(t, new World(clock, new ScriptedUpstream(clock, type), limits));
 }
 
-/** The same with what dekd has between a KEK and its upstream: retries, breakers and rooms. */
+/** The same with what dekd has between a KEK and its upstream: retries, breakers and rooms. `apart`: each KEK is at an endpoint of its own. */
 export function makeResilientWorld(
   t: ExecutionContext,
-  limits?: QuotaLimits,
+  { limits, apart = false }: { limits?: QuotaLimits; apart?: boolean } = {},
 ): World & { readonly edge: ResilientUpstream } {
   const clock = new MovableClock();
   const upstream = new ScriptedUpstream(clock);
-  const edge = new ResilientUpstream(upstream, clock);
+  const edge = new ResilientUpstream(
+    apart ? Object.assign(upstream, { endpoint: (kek: string) => kek }) : upstream,
+    clock,
+  );
   return untilEnd(t, Object.assign(new World(clock, upstream, limits, edge), { edge }));
 }
 

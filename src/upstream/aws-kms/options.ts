@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { ChildUpstreamOptions, ProviderFacts } from '../child/child-provider.ts';
-import { resolveKey } from './uri.ts';
+import { keyArn, resolveKey } from './uri.ts';
 
 /** Settings of an `aws-kms` upstream. Credentials are not among them: the SDK finds them where it always does. */
 export interface AwsKmsOptions extends ChildUpstreamOptions {
@@ -58,6 +58,7 @@ export const awsKms: ProviderFacts<AwsKmsOptions> = {
   type: 'aws-kms',
   beside: import.meta.url,
   resolve: (reference, { region }) => resolveKey(reference, region),
+  endpoint: (kek, { region, endpoint }) => endpoint ?? keyArn(kek, region).region,
   environment: VARIABLES,
   readPaths: () => credentialFiles(process.env),
 };

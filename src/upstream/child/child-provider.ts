@@ -61,6 +61,8 @@ export interface ProviderFacts<Options extends ChildUpstreamOptions = ChildUpstr
   readonly beside: string;
   /** A KEK reference in normal form, as Upstream.resolve; uri.ts has it. */
   resolve(reference: string, options: Options): string;
+  /** As Upstream.endpoint, of a KEK in normal form. Default: there is one. */
+  readonly endpoint?: (kek: string, options: Options) => string;
   /** Whether the child's JavaScript opens connections. Default true; false takes that right away where Node can. */
   readonly network?: boolean;
   /** Variables of the agent's environment that the provider needs, by name. */

@@ -80,6 +80,10 @@ export class ChildUpstream<Options extends ChildUpstreamOptions> implements Upst
     return this.#facts.resolve(reference, this.#options);
   }
 
+  endpoint(kek: string): string {
+    return this.#facts.endpoint?.(kek, this.#options) ?? '';
+  }
+
   wrap(kek: string, dek: SlotHandle, context: WrapContext, options: UpstreamCallOptions): Promise<WrappedDek> {
     const request = { op: 'wrap', kek, context: [...context.pairs], fresh: options.fresh ?? false } as const;
     return this.#call(request, { ...options, dek }, parseWrapped);

@@ -21,32 +21,40 @@ import { Rooms } from './rooms.ts';
 /** A breaker that opened, or closed again. */
 export interface BreakerChange {
   readonly state: 'open' | 'closed';
-  /** Of one KEK; undefined = of the whole upstream. */
+  /** Of one KEK; undefined = of all at that endpoint. */
   readonly kek: string | undefined;
+  /** Empty where the upstream has but one. */
+  readonly endpoint: string;
   /** What opened it. */
   readonly failureClass: FailureClass;
   /** How long it was open, in milliseconds; 0 when it opens. */
   readonly openMs: number;
 }
 
+/** What lies before one KEK. */
+interface Line {
+  readonly own: Breaker;
+  readonly endpoint: Breaker;
+  readonly endpointName: string;
+  readonly watchers: Set<KekWatcher>;
+}
+
 /**
  * Round any provider, which knows nothing of it: breaker → room → retry → attempt, so that an upstream that is out costs a call nothing, and one
- * that is slow costs it a second at most. One breaker is for the upstream as a whole, and one for each KEK for what concerns that alone.
+ * that is slow costs it a second at most. One breaker is for all KEKs at an endpoint, and one for each KEK for what concerns that alone.
  */
 export class ResilientUpstream implements Upstream, Breakers {
   readonly #inner: Upstream;
   readonly #clock: UpstreamClock;
   readonly #rooms: Rooms;
-  readonly #whole: Breaker;
-  readonly #ofKeks = new Map<string, Breaker>();
-  readonly #watchers = new Map<string, Set<KekWatcher>>();
+  readonly #endpoints = new Map<string, Breaker>();
+  readonly #lines = new Map<string, Line>();
   onBreaker: ((change: BreakerChange) => void) | undefined;
 
   constructor(inner: Upstream, clock: UpstreamClock) {
     this.#inner = inner;
     this.#clock = clock;
     this.#rooms = new Rooms(clock);
-    this.#whole = this.#breaker(['unreachable'], undefined);
   }
 
   get type(): UpstreamType {
@@ -61,26 +69,31 @@ export class ResilientUpstream implements Upstream, Breakers {
     return this.#inner.allowsUnprovenOrigin ?? false;
   }
 
-  /** Of the upstream as a whole. */
+  /** `open` while calls at one of its endpoints fail at once; what concerns a KEK alone is in that KEK's health. */
   get breaker(): 'open' | 'closed' {
-    return this.#whole.isOpen ? 'open' : 'closed';
+    return [...this.#endpoints.values()].some(({ isOpen }) => isOpen) ? 'open' : 'closed';
   }
 
   isBroken(kek: string): boolean {
-    return this.#whole.isOpen || this.#ofKeks.get(kek)?.isOpen === true;
+    const { endpoint, own } = this.#line(kek);
+    return endpoint.isOpen || own.isOpen;
   }
 
   brokenBy(kek: string): UpstreamFailure | undefined {
-    return this.#whole.failure ?? this.#ofKeks.get(kek)?.failure;
+    const { endpoint, own } = this.#line(kek);
+    return endpoint.failure ?? own.failure;
   }
 
   watch(kek: string, watcher: KekWatcher): void {
-    const watchers = this.#watchers.get(kek) ?? new Set();
-    this.#watchers.set(kek, watchers.add(watcher));
+    this.#line(kek).watchers.add(watcher);
   }
 
   resolve(reference: string): string {
     return this.#inner.resolve(reference);
+  }
+
+  endpoint(kek: string): string {
+    return this.#inner.endpoint?.(kek) ?? '';
   }
 
   wrap(kek: string, dek: SlotHandle, context: WrapContext, options: UpstreamCallOptions): Promise<WrappedDek> {
@@ -97,8 +110,8 @@ export class ResilientUpstream implements Upstream, Breakers {
   }
 
   async close(): Promise<void> {
-    this.#whole.stop();
-    for (const breaker of this.#ofKeks.values()) breaker.stop();
+    for (const endpoint of this.#endpoints.values()) endpoint.stop();
+    for (const { own } of this.#lines.values()) own.stop();
     await this.#inner.close();
   }
 
@@ -113,23 +126,35 @@ export class ResilientUpstream implements Upstream, Breakers {
     const clock = this.#clock;
     const once = (timeOutMs: number): Promise<T> =>
       attempt({ clock, signal, timeOutMs, discard }, call).catch(classify);
-    const guarded = (timeOutMs: number): Promise<T> =>
-      this.#ofKek(kek).run(kek, () => this.#whole.run(kek, () => once(timeOutMs)));
+    const { own, endpoint } = this.#line(kek);
+    const guarded = (timeOutMs: number): Promise<T> => own.run(kek, () => endpoint.run(kek, () => once(timeOutMs)));
     return this.#rooms.run(purpose, signal, () => retrying(clock, signal, guarded));
   }
 
-  #ofKek(kek: string): Breaker {
-    const known = this.#ofKeks.get(kek) ?? this.#breaker(['throttled', 'unauthenticated'], kek);
-    this.#ofKeks.set(kek, known);
-    return known;
+  #line(kek: string): Line {
+    const known = this.#lines.get(kek);
+    if (known !== undefined) return known;
+    const endpointName = this.endpoint(kek);
+    const endpoint = this.#endpoints.get(endpointName) ?? this.#breaker(['unreachable'], endpointName, undefined);
+    this.#endpoints.set(endpointName, endpoint);
+    const own = this.#breaker(['throttled', 'unauthenticated'], endpointName, kek);
+    const line = { own, endpoint, endpointName, watchers: new Set<KekWatcher>() };
+    this.#lines.set(kek, line);
+    return line;
   }
 
-  #breaker(opens: readonly FailureClass[], kek: string | undefined): Breaker {
+  /** Of one KEK, or of all at an endpoint. */
+  #breaker(opens: readonly FailureClass[], endpoint: string, kek: string | undefined): Breaker {
     const clock = this.#clock;
     let failureClass: FailureClass = 'unreachable';
     let openedAtMs = 0;
-    const tell = (state: BreakerChange['state']): void =>
-      this.onBreaker?.({ state, kek, failureClass, openMs: clock.bootMs() - openedAtMs });
+    const tell = (state: BreakerChange['state']): KekWatcher[] => {
+      this.onBreaker?.({ state, kek, endpoint, failureClass, openMs: clock.bootMs() - openedAtMs });
+      const lines = [...this.#lines].filter(([one, { endpointName }]) =>
+        kek === undefined ? endpointName === endpoint : one === kek,
+      );
+      return lines.flatMap(([, { watchers }]) => [...watchers]);
+    };
     return new Breaker({
       clock,
       opens,
@@ -137,12 +162,10 @@ export class ResilientUpstream implements Upstream, Breakers {
       onOpen: (failure) => {
         failureClass = failure.class;
         openedAtMs = clock.bootMs();
-        tell('open');
-        for (const watcher of this.#watchersOf(kek)) watcher.onOpen(failure);
+        for (const watcher of tell('open')) watcher.onOpen(failure);
       },
       onClose: () => {
-        tell('closed');
-        for (const watcher of this.#watchersOf(kek)) watcher.onClose();
+        for (const watcher of tell('closed')) watcher.onClose();
       },
     });
   }
@@ -154,11 +177,6 @@ export class ResilientUpstream implements Upstream, Breakers {
     return attempt({ clock: this.#clock, signal, timeOutMs: ATTEMPT_MS }, call).catch((thrown: unknown) => {
       throw UpstreamFailure.from(thrown);
     });
-  }
-
-  #watchersOf(kek: string | undefined): KekWatcher[] {
-    const sets = kek === undefined ? [...this.#watchers.values()] : [this.#watchers.get(kek) ?? new Set<KekWatcher>()];
-    return sets.flatMap((watchers) => [...watchers]);
   }
 }
 

@@ -1,0 +1,182 @@
+import test, { type ExecutionContext } from 'ava';
+import { createKey, freeKey, openArena } from '../../../src/crypto/native.ts';
+import { DekdError } from '../../../src/errors.ts';
+import { UpstreamFailure } from '../../../src/upstream/failure.ts';
+import type { Upstream } from '../../../src/upstream/provider.ts';
+import { hasBreakers } from '../../../src/upstream/resilience/breakers.ts';
+import { type BreakerChange, ResilientUpstream } from '../../../src/upstream/resilience/resilient-upstream.ts';
+import {
+  type Answer,
+  HANG,
+  INVALID,
+  OK,
+  refused,
+  ScriptedUpstream,
+  THROTTLED,
+  UNAUTHENTICATED,
+  UNREACHABLE,
+} from '../../fakes/scripted-upstream.ts';
+import { MovableClock } from '../../helpers/movable-clock.ts';
+
+const context = { pairs: new Map(), encoded: Buffer.alloc(4) };
+
+class Scene {
+  readonly clock = new MovableClock();
+  readonly inner = new ScriptedUpstream(this.clock);
+  readonly edge = new ResilientUpstream(this.inner, this.clock);
+  readonly changes: BreakerChange[] = [];
+  readonly heard: string[] = [];
+
+  constructor(t: ExecutionContext) {
+    openArena({ size: 1 << 20, lock: 'best-effort' });
+    this.edge.onBreaker = (change) => this.changes.push(change);
+    t.teardown(() => this.edge.close());
+  }
+
+  watch(kek: string): void {
+    this.edge.watch(kek, {
+      onOpen: ({ class: failureClass }) => this.heard.push(`${kek} ${failureClass}`),
+      onClose: () => this.heard.push(`${kek} closed`),
+    });
+  }
+
+  /** How a wrap ends, and how long it takes. */
+  async wrap(kek = 'a', signal = new AbortController().signal): Promise<{ how: string; tookMs: number }> {
+    const dek = createKey('dek');
+    const beganAtMs = this.clock.bootMs();
+    let ended: { how: string; tookMs: number } | undefined;
+    const end = (how: string): void => {
+      ended = { how, tookMs: this.clock.bootMs() - beganAtMs };
+    };
+    this.edge.wrap(kek, dek, context, { signal }).then(
+      () => end('ok'),
+      (error: unknown) => end(error instanceof UpstreamFailure ? error.class : DekdError.from(error).reason),
+    );
+    while (ended === undefined) await this.clock.advance(10);
+    freeKey(dek);
+    return ended;
+  }
+}
+
+const ENDS: readonly [Answer, how: string, attempts: number][] = [
+  [OK, 'ok', 1],
+  [UNREACHABLE, 'unreachable', 3],
+  [THROTTLED, 'throttled', 3],
+  [HANG, 'unreachable', 1],
+  [UNAUTHENTICATED, 'unauthenticated', 1],
+  [refused('kek'), 'refused', 1],
+  [INVALID, 'invalid', 1],
+  [{ kind: 'throw', thrown: new Error('what a provider should not throw') }, 'unreachable', 3],
+  [{ kind: 'throw', thrown: new Error('at once'), synchronously: true }, 'unreachable', 3],
+  [{ kind: 'throw', thrown: new DekdError('SECRET_MEMORY_EXHAUSTED', 'no slot') }, 'SECRET_MEMORY_EXHAUSTED', 1],
+];
+
+for (const [answer, how, attempts] of ENDS) {
+  test(`${JSON.stringify(answer)}: ${how} after ${attempts}, within a second`, async (t) => {
+    const scene = new Scene(t);
+    scene.inner.answer(answer);
+    const ended = await scene.wrap();
+    t.is(ended.how, how);
+    t.is(scene.inner.count('wrap'), attempts);
+    t.true(ended.tookMs <= 1_000);
+  });
+}
+
+test('it passes on what the upstream is, and describes and unwraps as it does', async (t) => {
+  const scene = new Scene(t);
+  const { edge, inner } = scene;
+  t.deepEqual([edge.type, edge.warnings, edge.resolve('x'), edge.endpoint('x')], ['local', [], 'x', '']);
+  t.false(edge.allowsUnprovenOrigin);
+  const { signal } = new AbortController();
+  const dek = createKey('dek');
+  const wrapped = await edge.wrap('a', dek, context, { signal });
+  freeKey(await edge.unwrap('a', wrapped, context, { signal, fresh: true }));
+  freeKey(dek);
+  t.true(inner.calls.at(-1)?.fresh);
+  t.is((await edge.describe('a', { signal })).state, 'active');
+  const other = { ...inner, type: 'pkcs11', allowsUnprovenOrigin: true, endpoint: () => 'e' } as unknown as Upstream;
+  const round = new ResilientUpstream(other, scene.clock);
+  t.deepEqual([round.type, round.allowsUnprovenOrigin, round.endpoint('x')], ['pkcs11', true, 'e']);
+  t.true(hasBreakers(round));
+  t.false(hasBreakers(inner));
+});
+
+test('a DEK that comes after its time is zeroed', async (t) => {
+  const { clock, edge, inner } = new Scene(t);
+  const late = createKey('dek');
+  let answer: (handle: typeof late) => void = () => undefined;
+  inner.unwrap = () => new Promise((resolve) => (answer = resolve));
+  const { signal } = new AbortController();
+  const wrapped = { kekVersion: '1', algorithm: 6, bytes: Buffer.alloc(72) };
+  const failure = edge.unwrap('a', wrapped, context, { signal }).catch((error: UpstreamFailure) => error.class);
+  await clock.advance(1_000);
+  t.is(await failure, 'unreachable');
+  answer(late);
+  await clock.advance(0);
+  t.throws(() => freeKey(late), { code: 'ERR_STALE_HANDLE' });
+});
+
+test('the endpoint’s breaker is told to all of its KEKs, once, and to the log', async (t) => {
+  const scene = new Scene(t);
+  scene.watch('a');
+  scene.watch('b');
+  scene.inner.answer(UNREACHABLE);
+  await scene.wrap('a');
+  await scene.wrap('a');
+  t.is(scene.edge.breaker, 'open');
+  t.true(scene.edge.isBroken('b'));
+  t.is(scene.edge.brokenBy('b')?.class, 'unreachable');
+  t.deepEqual(await scene.wrap('b'), { how: 'unreachable', tookMs: 0 });
+  t.is(scene.inner.count('wrap', 'b'), 0);
+  const openedAtMs = scene.clock.bootMs();
+  await scene.clock.advance(10_000);
+  scene.inner.answer(OK);
+  await scene.clock.advance(5_000);
+  t.deepEqual(scene.heard, ['a unreachable', 'b unreachable', 'a closed', 'b closed']);
+  const [opened, closed] = scene.changes;
+  t.deepEqual(opened, { state: 'open', kek: undefined, endpoint: '', failureClass: 'unreachable', openMs: 0 });
+  t.is(closed?.state, 'closed');
+  t.true(closed!.openMs >= 10_000 && closed!.openMs <= scene.clock.bootMs() - openedAtMs);
+  t.is(scene.changes.length, 2);
+  t.deepEqual(await scene.wrap('b'), { how: 'ok', tookMs: 0 });
+});
+
+for (const [name, answer, attempts] of [
+  ['throttled', THROTTLED, 2],
+  ['unauthenticated', UNAUTHENTICATED, 5],
+] as const) {
+  test(`${name} opens the breaker of its KEK alone`, async (t) => {
+    const scene = new Scene(t);
+    scene.watch('a');
+    scene.watch('b');
+    scene.inner.script({ kek: 'a', answer });
+    for (let count = 0; count < attempts; count++) await scene.wrap('a');
+    t.is(scene.edge.brokenBy('a')?.class, name);
+    t.is(scene.edge.brokenBy('b'), undefined);
+    t.is(scene.edge.breaker, 'closed');
+    t.deepEqual(await scene.wrap('b'), { how: 'ok', tookMs: 0 });
+    await scene.clock.advance(10_000);
+    t.is(scene.edge.brokenBy('a')?.class, name, 'a probe, too, gets that answer');
+    scene.inner.answer(OK);
+    await scene.clock.advance(5_000);
+    t.is(scene.edge.brokenBy('a'), undefined);
+    t.deepEqual(scene.heard, [`a ${name}`, 'a closed']);
+    t.deepEqual(
+      scene.changes.map(({ state, kek, failureClass }) => [state, kek, failureClass]),
+      [
+        ['open', 'a', name],
+        ['closed', 'a', name],
+      ],
+    );
+  });
+}
+
+test('closed, it leaves no probe behind', async (t) => {
+  const scene = new Scene(t);
+  scene.inner.answer(UNREACHABLE);
+  await scene.wrap('a');
+  await scene.wrap('a');
+  scene.inner.answer(THROTTLED);
+  await scene.edge.close();
+  t.is(scene.clock.timers, 0);
+});

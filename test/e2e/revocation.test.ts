@@ -69,13 +69,7 @@ async function revoke(t: ExecutionContext, agent: Agent, revocations: readonly R
     }),
   );
   // Nothing comes back, and a DEK that was idle and is past its ttl does not serve either.
-  const late = await Promise.all(
-    revocations.map(async ({ reason }, at) => {
-      const outcome = await agent.client.outcome('Decrypt', idle[at] ?? {});
-      return { reason, found: outcome.reason };
-    }),
-  );
-  for (const { reason, found } of late) t.is(found, reason);
+  await Promise.all(revocations.map(({ reason }, at) => refused(t, agent, idle[at] ?? {}, reason)));
   await sleep(TTL_MS);
   await use.stop();
   for (const one of revoked) report(t, one);
@@ -86,6 +80,16 @@ async function revoke(t: ExecutionContext, agent: Agent, revocations: readonly R
     [],
   );
   if (others.length > 0) t.log(`meanwhile served without a failure: ${others.length} uses of other partitions`);
+}
+
+/** At once, or after no answer: on a busy machine a refusal may take longer to be confirmed than a call waits for that. Never served. */
+async function refused(t: ExecutionContext, { client }: Agent, request: object, reason: string): Promise<void> {
+  for (const end = performance.now() + PATIENCE_MS; ; await sleep(100)) {
+    const outcome = await client.outcome('Decrypt', request);
+    t.not(outcome.code, 0, 'a DEK that was idle serves');
+    if (outcome.reason === reason) return;
+    if (performance.now() > end) throw new Error(`${outcome.reason} in place of ${reason}`);
+  }
 }
 
 function report(
@@ -100,9 +104,12 @@ function report(
     `${what}: of ${used.length} uses the last was served ${afterMs} ms after it (bound ${boundMs} ms), the last refused after ${refusedMs} ms`,
   );
   t.true(afterMs <= boundMs, `${what}: ${afterMs} ms`);
-  for (const { use, served, reason: last } of used) {
+  for (const { use, served, failures } of used) {
     t.true(served > 0, `${use.name} was never served`);
-    t.is(last, reason, use.name);
+    t.true(
+      failures.some((failure) => failure.startsWith(`${reason}: `)),
+      `${use.name}: ${failures.at(-1)}`,
+    );
   }
 }
 

@@ -11,7 +11,7 @@ export function requireToxiproxy(t: ExecutionContext): boolean {
 }
 
 /** A TCP proxy for one service, on a port of 127.0.0.1. What is done to it counts for open connections too. */
-export interface Proxy {
+export interface ToxicProxy {
   readonly host: string;
   /** Cut: its connections end, and none is accepted. */
   cut(): Promise<void>;
@@ -27,7 +27,7 @@ export interface Proxy {
 
 export interface Toxiproxy extends Counterpart {
   /** `service`: `host:port`, an IPv6 address in brackets. */
-  proxy(name: string, service: string): Promise<Proxy>;
+  proxy(name: string, service: string): Promise<ToxicProxy>;
 }
 
 export async function startToxiproxy(): Promise<Toxiproxy> {
@@ -49,7 +49,7 @@ export async function startToxiproxy(): Promise<Toxiproxy> {
   };
 }
 
-function describeProxy(url: string, host: string, service: string): Proxy {
+function describeProxy(url: string, host: string, service: string): ToxicProxy {
   const poison = async (type: string, stream: 'upstream' | 'downstream', attributes: object) => {
     await call(`${url}/toxics`, { name: `${type}-${stream}`, type, stream, toxicity: 1, attributes });
   };

@@ -1,0 +1,43 @@
+import type { Fault } from './outage-faults.ts';
+import type { Latencies } from './outage-judge.ts';
+import type { UpstreamName } from './outage-world.ts';
+
+/** What was seen in one fault and after it. */
+export interface FaultReport {
+  readonly fault: Fault;
+  /** Everything that contradicts what is promised. */
+  readonly violations: readonly string[];
+  /** Of answers with a cached DEK. */
+  readonly hits: Latencies;
+  /** The same from the end of the fault until its upstream had been back for one ttl. */
+  readonly healing: Latencies;
+  readonly inGrace: number;
+  /** Of UNAVAILABLE: past a short grace, and for DEKs that are not cached. */
+  readonly past: Latencies;
+  readonly cold: Latencies;
+  /** From the end of the fault until the agent found that the upstream is back. */
+  readonly backAfterMs: Partial<Record<UpstreamName, number>>;
+  /** That were made, and that upstreams were asked in it. */
+  readonly callsPerSecond: number;
+  readonly unwraps: number;
+}
+
+export interface OutageReport {
+  readonly calm: Latencies;
+  readonly calmViolations: readonly string[];
+  readonly faults: readonly FaultReport[];
+}
+
+export function told({ count, medianMs, p99Ms, maxMs }: Latencies): string {
+  return `${count} calls, median ${medianMs.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms, longest ${maxMs.toFixed(0)} ms`;
+}
+
+export function describe(report: FaultReport): string {
+  const { fault, violations, backAfterMs, callsPerSecond, unwraps } = report;
+  return [
+    `${fault.name}: ${callsPerSecond} calls/s, ${unwraps} unwraps; hits: ${told(report.hits)}; ${report.inGrace} in grace`,
+    `UNAVAILABLE past grace: ${told(report.past)}; not cached: ${told(report.cold)}`,
+    `known to be back after ${JSON.stringify(backAfterMs)} ms; hits until one ttl later: ${told(report.healing)}`,
+    ...violations.map((violation) => `WRONG: ${violation}`),
+  ].join('\n  ');
+}

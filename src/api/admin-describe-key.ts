@@ -1,4 +1,5 @@
 import { systemClock } from '../keyring/clock.ts';
+import type { Kek } from '../keyring/kek.ts';
 import type { DeletionFacts, DisabledPartitionFacts, KekFacts, KekVersionFacts } from './administration.ts';
 import type { Call } from './call.ts';
 import { keyFacts } from './describe-key.ts';
@@ -28,23 +29,27 @@ export async function adminDescribeKey(request: { key: string }, call: Call, par
   const keyring = authorize('AdminDescribeKey', request.key, call, parts);
   const keks = await parts.administration.describeKeks(keyring, call.signal);
   // Keys may share a KEK, and a partition's pairs name a customer.
+  const missing = keyring.encrypting.missingRecipients();
   const isVisible = (key: string): boolean => parts.policy.may(call.principal, 'AdminDescribeKey', key);
   return {
     key: keyFacts(keyring),
     ...servingTime(keyring.counts()),
     keks: keks.map((kek) => ({
-      ...kekMessage(kek),
+      ...kekMessage(kek, missing),
       ...partitionsMessage(kek.description?.disabledPartitions ?? [], isVisible),
     })),
   };
 }
 
-function kekMessage({ kek, role, description, nextRotationAt, problem }: KekFacts): object {
+function kekMessage(
+  { kek, role, description, nextRotationAt, problem }: KekFacts,
+  missing: ReadonlyMap<Kek, number>,
+): object {
   return {
     upstream: kek.upstreamName,
     kek: kek.uri,
     role: roleName(role),
-    status: kekStatus({ kek, role }),
+    status: kekStatus({ kek, role }, missing),
     state: description === undefined ? 'KEY_STATE_UNSPECIFIED' : KEY_STATES[description.state],
     state_changed_at: optionalTimestamp(description?.stateChangedAt),
     state_changed_by: description?.stateChangedBy ?? '',

@@ -119,11 +119,12 @@ function drillStatus({ failureClass, endsAt }: DrillFacts): object {
 
 function keyStatus(keyring: Keyring, page: DekPage): object {
   const { options, counters } = keyring;
+  const missing = keyring.encrypting.missingRecipients();
   return {
     key: options.name,
     state: keyState(keyring),
     cache_mode: options.cache.mode,
-    keks: namedKeks(options).map(kekStatus),
+    keks: namedKeks(options).map((kek) => kekStatus(kek, missing)),
     deks: page.take(keyring),
     ...keyCounts(keyring.counts()),
     counters: Object.fromEntries(Object.entries(counters).map(([name, count]) => [name, String(count)])),

@@ -36,6 +36,7 @@ export function keyFacts(keyring: Keyring): object {
 /** What ListKeys shows of a key, and DescribeKey begins with. */
 export function keySummary(keyring: Keyring): object {
   const { name, suite, recipients } = keyring.options;
+  const missing = keyring.encrypting.missingRecipients();
   return {
     key: name,
     state: keyState(keyring),
@@ -45,6 +46,7 @@ export function keySummary(keyring: Keyring): object {
       kek: kek.uri,
       role: ROLES[role],
       origin_unproven: kek.upstream.allowsUnprovenOrigin === true,
+      missing_deks: missing.get(kek) ?? 0,
     })),
   };
 }

@@ -14,9 +14,15 @@ export function namedKeks({ recipients, decryptWith }: KeyOptions): readonly Nam
   return [...recipients, ...decryptWith.map((kek) => ({ kek, role: undefined }))];
 }
 
-/** KekStatus: what this agent's own calls found. */
-export function kekStatus({ kek, role }: NamedKek): object {
-  return { upstream: kek.upstreamName, kek: kek.uri, role: roleName(role), ...kekHealth(kek) };
+/** KekStatus: what this agent's own calls found. `missing`: how many DEKs lack which KEK. */
+export function kekStatus({ kek, role }: NamedKek, missing: ReadonlyMap<Kek, number>): object {
+  return {
+    upstream: kek.upstreamName,
+    kek: kek.uri,
+    role: roleName(role),
+    missing_deks: missing.get(kek) ?? 0,
+    ...kekHealth(kek),
+  };
 }
 
 export function roleName(role: RecipientRole | undefined): string {

@@ -187,7 +187,7 @@ test('with thousands of keys the answer still fits into the 4 MiB that clients t
     },
     state: 'active',
     counters: new Counters(),
-    encrypting: { size: 0 },
+    encrypting: { size: 0, missingRecipients: () => new Map([[kek, 1_000_000]]) },
     decrypting: { size: held.length },
     all: () => held,
     counts: () => ({ asOfMs: 0, servesUntilMs: 1, lastServesUntilMs: 2 }),

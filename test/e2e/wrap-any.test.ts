@@ -71,9 +71,12 @@ function wrappedFor(ciphertext: Buffer): string[] {
   return parseDekBlock(parseEnvelope(ciphertext).block!).recipients.map(({ kekUri }) => kekUri.split(':')[0] ?? '');
 }
 
-async function missingRecipients({ admin }: Agent, key: string): Promise<number> {
-  const { message } = await admin.call('GetStatus', {});
-  return Number(message.keys.find((one: { key: string }) => one.key === key).counters.recipients_missing);
+/** What GetStatus counts, and how many DEKs DescribeKey says that the authority lacks. */
+async function missing({ admin, client }: Agent): Promise<[counted: number, deks: number]> {
+  const { message: status } = await admin.call('GetStatus', {});
+  const { counters } = status.keys.find(({ key }: { key: string }) => key === 'any');
+  const { message: described } = await client.call('DescribeKey', { key: 'any' });
+  return [Number(counters.recipients_missing), described.recipients[0].missing_deks];
 }
 
 function dekctlRewrap({ agentSocket }: Place, ciphertext: Buffer): { ciphertext: Buffer; told: string } {
@@ -105,7 +108,7 @@ test('any: what is encrypted while the authority is dead gets it by Rewrap; then
   const ciphertext = await encrypt(agent, 'any', 'new');
   t.deepEqual(wrappedFor(ciphertext), ['local']);
   t.is(await decrypt(agent, ciphertext, 'new'), 'of new');
-  t.is(await missingRecipients(agent, 'any'), 1);
+  t.deepEqual(await missing(agent), [1, 1]);
   const refused = await agent.client.failure('Encrypt', { key: 'all', encryption_context: { tenant: 'new' } });
   t.is(refused.reason, 'UPSTREAM_UNAVAILABLE');
   t.deepEqual(wrappedFor(await encrypt(agent, 'all', 'old')), ['vault-transit', 'local'], 'the old DEK goes on');
@@ -122,6 +125,7 @@ test('any: what is encrypted while the authority is dead gets it by Rewrap; then
     return made;
   });
   t.is(await decrypt(agent, next, 'new'), 'of new');
+  t.deepEqual(await missing(agent), [1, 0]);
   await agent.stop();
 
   alone(setUp, AUTHORITY);

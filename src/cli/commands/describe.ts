@@ -3,6 +3,7 @@ import type { GlobalFlags } from '../flags.ts';
 import type { ProtoTime } from '../json-document.ts';
 import { age, enumText, instant, span, suiteText, table } from '../render.ts';
 import { show } from '../show.ts';
+import { missingText } from './serving-text.ts';
 
 export interface DescribeKeyResponse {
   readonly key: string;
@@ -11,7 +12,13 @@ export interface DescribeKeyResponse {
   readonly ttl: ProtoTime | null;
   readonly grace: ProtoTime | null;
   readonly rotate_after: ProtoTime | null;
-  readonly recipients: readonly { upstream: string; kek: string; role: string; origin_unproven: boolean }[];
+  readonly recipients: readonly {
+    upstream: string;
+    kek: string;
+    role: string;
+    origin_unproven: boolean;
+    missing_deks: number;
+  }[];
   readonly partition_by: readonly string[];
   readonly partitions: string;
   readonly encrypting_deks: string;
@@ -51,5 +58,6 @@ export function keyRows(response: DescribeKeyResponse): [string, string | undefi
 
 function recipientText(recipient: DescribeKeyResponse['recipients'][number]): string {
   const origin = recipient.origin_unproven ? ', origin unproven' : '';
-  return `${recipient.kek} (${enumText(recipient.role, 'RECIPIENT_ROLE_')}, upstream ${recipient.upstream}${origin})`;
+  const role = enumText(recipient.role, 'RECIPIENT_ROLE_');
+  return `${recipient.kek} (${role}, upstream ${recipient.upstream}${origin})${missingText(recipient)}`;
 }

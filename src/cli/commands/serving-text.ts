@@ -13,7 +13,12 @@ export function servingText(key: ServingTime, now: ProtoTime | null): string | u
 }
 
 export function kekText(status: KekStatus): string {
-  return `${status.kek} (${roleText(status.role)}, upstream ${status.upstream}): ${healthText(status)}`;
+  return `${status.kek} (${roleText(status.role)}, upstream ${status.upstream}): ${healthText(status)}${missingText(status)}`;
+}
+
+/** DEKs that were made without it (`wrap: any`); empty when there is none. */
+export function missingText({ missing_deks: deks }: Pick<KekStatus, 'missing_deks'>): string {
+  return deks === 0 ? '' : `; ${deks} ${deks === 1 ? 'DEK that encrypts lacks' : 'DEKs that encrypt lack'} it`;
 }
 
 /** What this agent's calls at it found. */

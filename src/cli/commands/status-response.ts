@@ -85,6 +85,7 @@ export interface KekStatus {
   readonly upstream: string;
   readonly kek: string;
   readonly role: string;
+  readonly missing_deks: number;
   readonly state: string;
   readonly since: ProtoTime | null;
   readonly last_failure: string;

@@ -15,8 +15,20 @@ const agent = fakeAgent(test, {
       grace: key === 'startup' ? null : span(3600),
       rotate_after: span(86_400),
       recipients: [
-        { upstream: 'store', kek: 'local:x/orders', role: 'RECIPIENT_ROLE_AUTHORITY', origin_unproven: false },
-        { upstream: 'hsm', kek: 'pkcs11:id=1', role: 'RECIPIENT_ROLE_RECOVERY', origin_unproven: true },
+        {
+          upstream: 'store',
+          kek: 'local:x/orders',
+          role: 'RECIPIENT_ROLE_AUTHORITY',
+          origin_unproven: false,
+          missing_deks: 0,
+        },
+        {
+          upstream: 'hsm',
+          kek: 'pkcs11:id=1',
+          role: 'RECIPIENT_ROLE_RECOVERY',
+          origin_unproven: true,
+          missing_deks: 3,
+        },
       ],
       partition_by: ['tenant'],
       partitions: 2,
@@ -36,7 +48,7 @@ test.serial('for people', async (t) => {
 state         active
 suite         XAES_256_GCM
 recipient     local:x/orders (authority, upstream store)
-recipient     pkcs11:id=1 (recovery, upstream hsm, origin unproven)
+recipient     pkcs11:id=1 (recovery, upstream hsm, origin unproven); 3 DEKs that encrypt lack it
 partition by  tenant
 ttl           5m
 grace         1h

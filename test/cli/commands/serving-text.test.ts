@@ -1,5 +1,5 @@
 import test from 'ava';
-import { between, healthText, servingText } from '../../../src/cli/commands/serving-text.ts';
+import { between, healthText, kekText, missingText, servingText } from '../../../src/cli/commands/serving-text.ts';
 
 const at = (seconds: number) => ({ seconds, nanos: 0 });
 
@@ -39,7 +39,15 @@ test('until when: one instant, two, none, no end', (t) => {
 });
 
 test('what calls at a KEK found', (t) => {
-  const status = { upstream: 'u', kek: 'k', role: '', since: at(1), last_failure: '', last_failure_at: null };
+  const status = {
+    upstream: 'u',
+    kek: 'k',
+    role: '',
+    missing_deks: 0,
+    since: at(1),
+    last_failure: '',
+    last_failure_at: null,
+  };
   const failed = { last_failure: 'refused', last_failure_at: at(2) };
   t.is(healthText({ ...status, state: '' }), 'not called yet');
   t.is(
@@ -52,4 +60,14 @@ test('what calls at a KEK found', (t) => {
     'ok since 1970-01-01T00:00:01.000Z, last failure refused at 1970-01-01T00:00:02.000Z',
   );
   t.is(healthText({ ...status, ...failed, state: 'refused' }), 'refused since 1970-01-01T00:00:01.000Z');
+});
+
+test('DEKs that were made without a KEK are told with it', (t) => {
+  t.is(missingText({ missing_deks: 0 }), '');
+  t.is(missingText({ missing_deks: 2 }), '; 2 DEKs that encrypt lack it');
+  const status = { upstream: 'u', kek: 'k', role: 'RECIPIENT_ROLE_AUTHORITY', since: at(1), state: 'unreachable' };
+  t.is(
+    kekText({ ...status, missing_deks: 1, last_failure: 'unreachable', last_failure_at: at(1) }),
+    'k (authority, upstream u): unreachable since 1970-01-01T00:00:01.000Z; 1 DEK that encrypts lacks it',
+  );
 });

@@ -57,7 +57,7 @@ export class Kek {
     this.upstream = upstream;
     this.#clock = clock;
     this.#breakers = hasBreakers(upstream) ? upstream : undefined;
-    this.#breakers?.watch(uri, { onOpen: (failure) => this.#note(failure), onClose: () => this.#breakerClosed() });
+    this.#breakers?.watch(uri, { onOut: (failure) => this.#broke(failure), onClose: () => this.#breakerClosed() });
   }
 
   get health(): KekHealth {
@@ -153,6 +153,11 @@ export class Kek {
       this.#note(failure);
       throw failure;
     }
+  }
+
+  /** A refusal of its own says more than an outage that another KEK met. */
+  #broke(failure: UpstreamFailure): void {
+    if (this.#health.state !== 'refused') this.#note(failure);
   }
 
   #breakerClosed(): void {

@@ -49,6 +49,7 @@ export async function wrapDek(dek: SlotHandle, facts: BlockFacts, wrapping: Wrap
   const task: Task = { ...wrapping, dek, facts, context: wrapContext(facts.keyName, dekId(dek), facts.partition) };
   const missing = new Map<Kek, UpstreamFailure>();
   const copies: Copy[] = [];
+  if (task.wrap === 'all') failWhereBroken(task.options);
   for (const { kek } of task.options.recipients) {
     const recipient = await orMissing(kek, missing, task, () => wrapFor(kek, task));
     if (recipient !== undefined) copies.push({ kek, recipient });
@@ -62,6 +63,14 @@ export async function wrapDek(dek: SlotHandle, facts: BlockFacts, wrapping: Wrap
     if (missing.size > before) block = sealed(copies, missing, task);
   }
   return { block, missing: [...missing.keys()] };
+}
+
+/** What one of them is known to lack costs no call at the others. */
+function failWhereBroken({ recipients }: KeyOptions): void {
+  for (const { kek } of recipients) {
+    const { broken } = kek;
+    if (broken !== undefined) throw new WrapFailure(kek, broken);
+  }
 }
 
 /** The upstream calls of `wrapDek` for all recipients, by the KEK that each goes to. */
@@ -127,7 +136,7 @@ async function orMissing<T>(
   { wrap, counters, charge }: Task,
   call: () => Promise<T>,
 ): Promise<T | undefined> {
-  charge.spend(kek);
+  if (kek.broken === undefined) charge.spend(kek);
   try {
     return await call();
   } catch (thrown) {

@@ -91,6 +91,21 @@ test('both out: grace, and past it UNAVAILABLE at once; the standby that comes b
   t.true(key.held.every(({ verifiedBy }) => verifiedBy === 'standby'));
 });
 
+test('a DEK that must be wrapped for all costs no call while one of them is out', async (t) => {
+  const { world, key } = worldOf(t);
+  world.upstream.script({ kek: SPARE, answer: HANG });
+  for (let tenant = 0; tenant < 5; tenant++) await world.reason(() => key.encrypt({ tenant: `t${tenant}` }));
+  t.not(world.kek('spare').broken, undefined);
+  world.upstream.calls.length = 0;
+  const outcome = await world.outcome(key.encrypt({ tenant: 'new' }));
+  t.is('error' in outcome && outcome.error.reason, 'UPSTREAM_UNAVAILABLE');
+  t.is(outcome.tookMs, 0);
+  t.is(world.upstream.count(), 0);
+  world.upstream.answer(OK);
+  await world.clock.advance(5 * SECOND);
+  t.false((await world.value(key.encrypt({ tenant: 'new' }))).grace);
+});
+
 test('KEKs at one endpoint share its breaker; at endpoints of their own they do not', async (t) => {
   for (const apart of [false, true]) {
     const world = makeResilientWorld(t, { apart });

@@ -20,7 +20,8 @@ export interface BreakerSettings {
   readonly opens: readonly FailureClass[];
   /** Asks the upstream about the KEK whose call failed last. Throws UpstreamFailure and nothing else. */
   readonly ask: (kek: string) => Promise<unknown>;
-  readonly onOpen: (failure: UpstreamFailure) => void;
+  /** It opens, or, not the first time, a probe got no answer either. */
+  readonly onOut: (failure: UpstreamFailure, isFirst: boolean) => void;
   readonly onClose: () => void;
 }
 
@@ -47,7 +48,7 @@ export class Breaker {
     });
     this.#policy.onBreak(() => {
       this.#probeLater();
-      if (!this.#isProbing) settings.onOpen(this.#lastFailure);
+      settings.onOut(this.#lastFailure, !this.#isProbing);
     });
     this.#policy.onReset(() => settings.onClose());
   }

@@ -3,8 +3,8 @@ import type { Upstream } from '../provider.ts';
 
 /** What whoever calls a KEK hears of the breakers before it. */
 export interface KekWatcher {
-  /** From now on its calls fail at once, perhaps because of another KEK's. */
-  onOpen(failure: UpstreamFailure): void;
+  /** Its calls fail at once, perhaps because of another KEK's; told again after each probe that got no answer. */
+  onOut(failure: UpstreamFailure): void;
   /** The upstream has answered a probe, though perhaps about another KEK. */
   onClose(): void;
 }

@@ -148,26 +148,30 @@ export class ResilientUpstream implements Upstream, Breakers {
     const clock = this.#clock;
     let failureClass: FailureClass = 'unreachable';
     let openedAtMs = 0;
-    const tell = (state: BreakerChange['state']): KekWatcher[] => {
+    const tell = (state: BreakerChange['state']): void =>
       this.onBreaker?.({ state, kek, endpoint, failureClass, openMs: clock.bootMs() - openedAtMs });
-      const lines = [...this.#lines].filter(([one, { endpointName }]) =>
-        kek === undefined ? endpointName === endpoint : one === kek,
-      );
-      return lines.flatMap(([, { watchers }]) => [...watchers]);
-    };
     return new Breaker({
       clock,
       opens,
       ask: (asked) => this.#ask(asked),
-      onOpen: (failure) => {
+      onOut: (failure, isFirst) => {
         failureClass = failure.class;
-        openedAtMs = clock.bootMs();
-        for (const watcher of tell('open')) watcher.onOpen(failure);
+        if (isFirst) openedAtMs = clock.bootMs();
+        if (isFirst) tell('open');
+        for (const watcher of this.#watchers(endpoint, kek)) watcher.onOut(failure);
       },
       onClose: () => {
-        for (const watcher of tell('closed')) watcher.onClose();
+        tell('closed');
+        for (const watcher of this.#watchers(endpoint, kek)) watcher.onClose();
       },
     });
+  }
+
+  #watchers(endpoint: string, kek: string | undefined): KekWatcher[] {
+    const lines = [...this.#lines].filter(([one, { endpointName }]) =>
+      kek === undefined ? endpointName === endpoint : one === kek,
+    );
+    return lines.flatMap(([, { watchers }]) => [...watchers]);
   }
 
   /** A probe: a call that needs no DEK, so that an outage's end is noticed also when none is held. */

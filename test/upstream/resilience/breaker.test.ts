@@ -25,7 +25,7 @@ class Scene {
         this.probes.push({ kek, atMs: this.clock.bootMs() });
         return this.answer();
       },
-      onOpen: ({ class: failureClass }) => this.told.push(`open ${failureClass}`),
+      onOut: ({ class: failureClass }, isFirst) => this.told.push(isFirst ? `open ${failureClass}` : 'still'),
       onClose: () => this.told.push('closed'),
     });
   }
@@ -112,7 +112,7 @@ test('one probe each 3 s, of the KEK that failed last, and no call beside it', a
   t.deepEqual([...new Set(scene.probes.map(({ kek }) => kek))], ['second']);
   t.is(scene.probes[0]!.atMs - openedAtMs, 3_000);
   t.is(await scene.call(), 'open');
-  t.deepEqual(scene.told, ['open unreachable'], 'told once');
+  t.deepEqual(scene.told, ['open unreachable', ...Array.from({ length: 20 }, () => 'still')]);
 });
 
 test('probes have jitter, and two of them are never 5 s apart, also when each takes its second', async (t) => {
@@ -207,7 +207,7 @@ test('a call from before it opened that ends while a probe runs leaves it to the
   t.true(scene.breaker.isOpen);
   await scene.clock.advance(3_000);
   t.false(scene.breaker.isOpen);
-  t.deepEqual(scene.told, ['open unreachable', 'closed']);
+  t.deepEqual(scene.told, ['open unreachable', 'still', 'closed']);
 });
 
 test('stopped, it probes no more, not even after a probe that was under way', async (t) => {

@@ -2,7 +2,7 @@ import test from 'ava';
 import { parseEnvelope } from '../../src/crypto/envelope.ts';
 import { CallDeks } from '../../src/keyring/call-deks.ts';
 import { type Revocation, Revocations } from '../../src/keyring/revocations.ts';
-import { HANG, UNREACHABLE } from '../fakes/scripted-upstream.ts';
+import { HANG, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
 import { settled } from '../helpers/movable-clock.ts';
 import { attempt, contextOf, makeWorld, plain, SECOND, type TestKey, type World, waiterOf } from './world.ts';
 
@@ -94,6 +94,7 @@ test('pairs revoke all partitions that have them, also those of blocks that were
   t.is(await world.reason(() => key.decrypt(old.ciphertext, ACME)), 'KEY_DISABLED');
   t.is(await world.reason(() => key.encrypt({ ...GLOBEX, region: 'us' })), 'KEY_DISABLED');
   plain(t, key.encrypt({ ...GLOBEX, region: 'eu' }));
+  t.is(await world.reason(() => key.encrypt({ tenant: 'initech', region: 'us' })), 'none');
 });
 
 test('who does not have the partition’s context hears nothing of its revocation', async (t) => {
@@ -127,16 +128,41 @@ for (const setup of [{}, { cache: { mode: 'request' } }, { cache: { mode: 'none'
   });
 }
 
+test('a block that is being wrapped anew when the revocation comes is not given out', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key();
+  const { ciphertext } = await world.peer().seal();
+  const { uri } = world.kek('main');
+  world.upstream.versions.set(uri, '2');
+  world.upstream.describedVersions.set(uri, ['1', '2']);
+  world.upstream.answer({ kind: 'ok', afterMs: 500 }, { operation: 'wrap' });
+  const { envelope } = world.keyrings.locate(parseEnvelope(ciphertext));
+  const reason = world.reason(() => key.ring.rewrapper.rewrap(envelope, waiterOf()));
+  await settled();
+  t.is(world.upstream.count('wrap'), 2, 'the DEK is unwrapped, and under way to be wrapped again');
+  world.keyrings.revoke([revoked('orders')], FILE);
+  t.is(await reason, 'KEY_DISABLED');
+});
+
 test('items of a batch that follow the revocation are refused, though the batch has its DEK already', async (t) => {
   const world = makeWorld(t);
-  const key = world.key({ cache: { mode: 'request' } });
+  const key = world.key({ cache: { mode: 'request' }, partitionBy: ['tenant'] });
   const call = new CallDeks();
   const seal = (): Promise<string> =>
-    world.reason(() => key.ring.encrypt(contextOf({}), 5, () => undefined, waiterOf(), call));
+    world.reason(() => key.ring.encrypt(contextOf(ACME), 5, () => undefined, waiterOf(), call));
   t.is(await seal(), 'none');
-  world.keyrings.revoke([revoked('orders')], FILE);
+  world.keyrings.revoke([revoked('orders', ACME)], FILE);
   t.is(await seal(), 'KEY_DISABLED');
   call.release();
+});
+
+test('an upstream’s refusal that is remembered does not hide the revocation', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({ partitionBy: ['tenant'] });
+  world.upstream.answer(refused('access'), { operation: 'wrap' });
+  t.is(await world.reason(() => key.encrypt(ACME)), 'UPSTREAM_REFUSED');
+  world.keyrings.revoke([revoked('orders', ACME)], FILE);
+  t.is(await world.reason(() => key.encrypt(ACME)), 'KEY_DISABLED');
 });
 
 test('a call that waits for an upstream that hangs hears of the revocation when its attempt ends', async (t) => {
@@ -195,5 +221,7 @@ test('which keys a new list is something else for', (t) => {
   t.deepEqual(changed(revoked('b', ACME), revoked('b', GLOBEX), revoked('b'), revoked('c')), ['a', 'b', 'c']);
   t.true(revocations.covers('b', new Map()));
   t.false(revocations.covers('a', new Map()));
-  t.deepEqual(changed(), ['b', 'c']);
+  t.deepEqual(changed(revoked('b', ACME)), ['b', 'c']);
+  t.deepEqual(changed(revoked('b', GLOBEX)), ['b']);
+  t.deepEqual(changed(), ['b']);
 });

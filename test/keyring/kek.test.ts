@@ -12,7 +12,7 @@ import {
   UNAUTHENTICATED,
   UNREACHABLE,
 } from '../fakes/scripted-upstream.ts';
-import { makeWorld, SECOND, type World } from './world.ts';
+import { makeResilientWorld, makeWorld, SECOND, type World } from './world.ts';
 
 const context = { pairs: new Map(), encoded: Buffer.alloc(4) };
 const wrapped = { kekVersion: '1', algorithm: 6, bytes: Buffer.alloc(72) };
@@ -150,4 +150,76 @@ test('only a refusal of the whole KEK is its condition', async (t) => {
     await wrap(world, kek);
     t.is(kek.health.condition, condition);
   }
+});
+
+test('a probe says that the upstream answers, and nothing else of the KEK', async (t) => {
+  const { world, kek, told } = setUp(t);
+  world.upstream.answer(UNREACHABLE);
+  await wrap(world, kek);
+  await kek.probe();
+  t.is(kek.health.state, 'unreachable');
+  t.is(kek.health.atMs, world.clock.bootMs());
+  world.upstream.answer(UNAUTHENTICATED);
+  await kek.probe();
+  t.is(kek.health.state, 'unauthenticated');
+  world.upstream.answer(refused('access'));
+  await kek.probe();
+  t.is(kek.health.state, 'unknown', 'the right to describe is another one');
+  t.deepEqual([kek.health.failureClass, kek.calls, kek.failures], ['unauthenticated', 1, 1]);
+  t.deepEqual(told, ['outage', 'still out', 'still out', 'recovery']);
+  await kek.probe();
+  t.is(told.length, 4);
+});
+
+test('the last failure stays known when later attempts succeed', async (t) => {
+  const { world, kek } = setUp(t);
+  t.deepEqual([kek.health.failureClass, kek.health.failedAtMs], [undefined, undefined]);
+  world.upstream.answer(THROTTLED);
+  await wrap(world, kek);
+  const failedAtMs = world.clock.bootMs();
+  world.upstream.answer(OK);
+  await world.clock.advance(SECOND);
+  await wrap(world, kek);
+  t.deepEqual([kek.health.state, kek.health.failureClass, kek.health.failedAtMs], ['ok', 'throttled', failedAtMs]);
+});
+
+test('behind an open breaker: no attempt, and what comes late changes nothing', async (t) => {
+  const world = makeResilientWorld(t);
+  const kek = world.kek('main');
+  const told: string[] = [];
+  kek.onBreakerClosed = () => told.push('closed');
+  const late = createKey('dek');
+  world.upstream.unwrap = async () => {
+    await new Promise<void>((resolve) => world.clock.after(900, resolve));
+    return late;
+  };
+  const slow = kek.unwrap(wrapped, context, new AbortController().signal);
+  world.upstream.answer(UNREACHABLE);
+  for (let count = 0; count < 2; count++) await wrap(world, kek);
+  t.is(kek.broken?.class, 'unreachable');
+  const { calls } = kek;
+  t.is(await wrap(world, kek), 'unreachable');
+  t.is(kek.calls, calls);
+  await world.clock.advance(SECOND);
+  freeKey(await slow);
+  t.is(kek.health.state, 'unreachable');
+  await world.clock.advance(20 * SECOND);
+  t.true(kek.failedRecently(world.clock.bootMs()));
+  world.upstream.answer(OK);
+  await world.clock.advance(5 * SECOND);
+  t.deepEqual(told, ['closed']);
+  t.is(kek.broken, undefined);
+  t.true(kek.outage, 'what its calls bring is not known yet');
+  t.true(kek.failedRecently(world.clock.bootMs()));
+});
+
+test('a KEK that refuses stays so when another one’s outage opens the breaker', async (t) => {
+  const world = makeResilientWorld(t);
+  const kek = world.kek('main');
+  world.upstream.answer(refused('kek', 'disabled'));
+  await wrap(world, kek);
+  world.upstream.answer(UNREACHABLE);
+  for (let count = 0; count < 2; count++) await wrap(world, world.kek('other'));
+  t.not(kek.broken, undefined);
+  t.deepEqual([kek.health.state, kek.health.condition], ['refused', 'disabled']);
 });

@@ -274,7 +274,7 @@ test('hostile ciphertexts: no foreign address, no foreign KEK, no call beyond th
   t.log(`${FLOOD} ciphertexts in ${seconds.toFixed(1)} s: ${made} calls`, Object.fromEntries(reasons));
 });
 
-test('1,000 concurrent first Decrypts of one cold DEK are one call at OpenBao', async (t) => {
+test('1,000 concurrent first Decrypts of one cold DEK are one call at OpenBao; items of a batch pay each', async (t) => {
   if (!requireOpenBao(t)) return;
   const { bao, place } = await world(t, 150);
   const first = await startAgent(t, place);
@@ -291,4 +291,14 @@ test('1,000 concurrent first Decrypts of one cold DEK are one call at OpenBao', 
   t.deepEqual([Number(unwraps), Number(misses) - Number(coalesced)], [1, 1]);
   t.true(Number(coalesced) >= 100, `${coalesced} waited for it`);
   t.log(`${coalesced} waited for one call`);
+
+  // Each item of a batch that misses pays: two calls for a new DEK.
+  const startedAtMs = performance.now();
+  const items = Array.from({ length: 100 }, (_, at) => ({ key: 'orders', encryption_context: { tenant: `t${at}` } }));
+  const { results } = (await agent.client.call('EncryptBatch', { items })).message;
+  const made = calls(bao) - before - 1;
+  const seconds = (performance.now() - startedAtMs) / 1_000;
+  t.true(made <= PER_PRINCIPAL.burst - 1 + PER_PRINCIPAL.rate * seconds, `${made} in ${seconds} s`);
+  const sealed = results.filter(({ response }: { response: object | null }) => response !== null).length;
+  t.true(sealed > 0 && sealed <= made / 2, `${sealed} of ${made} calls`);
 });

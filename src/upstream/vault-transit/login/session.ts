@@ -1,16 +1,22 @@
+import { createHash } from 'node:crypto';
 import type { Handover } from '../../child/handover.ts';
 import { UpstreamFailure } from '../../failure.ts';
 import type { Cluster, Send } from '../cluster.ts';
 import { failureOf, isPermissionDenied, parseJson } from '../errors.ts';
 import type { HttpAnswer } from '../http.ts';
 import type { VaultTransitOptions } from '../options.ts';
-import { type Held, monotonicMs, parseNote, TOKEN } from './held.ts';
+import { type Held, type Left, type LoginRefusal, monotonicMs, parseLeft, TOKEN } from './left.ts';
 import { credential, loginRequest } from './methods.ts';
 
 /** A login outlives the call that asked for it, so that one that is slower than an attempt still ends. */
 const LOGIN_MS = 3_000;
 /** Best effort: what is not revoked expires. */
 const REVOKE_MS = 500;
+/**
+ * Vault and OpenBao lock an AppRole, for all who use it, after five refused logins in 15 minutes (user lockout; https://openbao.org/docs/concepts/user-lockout/):
+ * what one agent does wrong must not be that.
+ */
+const REFUSED_LOGIN_MS = 240_000;
 /** At this part of its life a token is renewed. */
 const RENEWAL_POINT = 2 / 3;
 const SHORTEST_TIMER_MS = 1_000;
@@ -33,6 +39,7 @@ export class Session {
   readonly #handover: Handover | undefined;
   readonly #ending = new AbortController();
   #held: Held | undefined;
+  #refusal: LoginRefusal | undefined;
   #underway: Promise<Held> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -84,7 +91,7 @@ export class Session {
   async close(isReplaced = false): Promise<void> {
     clearTimeout(this.#timer);
     this.#ending.abort();
-    const held = this.#held ?? parseNote(this.#handover?.read());
+    const held = this.#held ?? this.#left().held;
     this.#held = undefined;
     if (held === undefined || isReplaced || this.#login.method === 'token') return;
     const call = { signal: AbortSignal.timeout(REVOKE_MS), fresh: false };
@@ -112,6 +119,7 @@ export class Session {
     if (this.#login.method === 'token') return this.#readToken(this.#login.file);
     const { path, fields } = loginRequest(this.#login);
     const body = Buffer.from(JSON.stringify(fields));
+    const digest = createHash('sha256').update(body).digest('hex');
     const request = {
       method: 'POST',
       path: this.#path(path),
@@ -120,10 +128,12 @@ export class Session {
       maxBytes: MAX_ANSWER_BYTES,
     } as const;
     try {
+      this.#refuseAgain(digest);
       return await this.#cluster.attempt({ signal: this.#bounded(), fresh }, async (send) => {
         const answer = await send(request);
         const issued = answer.status === 200 ? issuedToken(answer) : undefined;
-        if (issued === undefined) throw failureOf('login', answer, `login at ${path}`);
+        if (issued === undefined) throw this.#refused(failureOf('login', answer, `login at ${path}`), digest);
+        this.#refusal = undefined;
         return this.#hold(issued.token, issued.lease);
       });
     } finally {
@@ -131,10 +141,25 @@ export class Session {
     }
   }
 
+  #refuseAgain(digest: string): void {
+    const known = this.#refusal ?? this.#left().refusal;
+    if (known?.digest !== digest || monotonicMs() >= known.untilMs) return;
+    throw new UpstreamFailure('unauthenticated', known.message);
+  }
+
+  /** The failure, which is remembered when it counts against an AppRole. */
+  #refused(failure: UpstreamFailure, digest: string): UpstreamFailure {
+    if (this.#login.method !== 'approle' || failure.class !== 'unauthenticated') return failure;
+    const message = `${failure.message}; it is not tried again for ${REFUSED_LOGIN_MS / 60_000} minutes, or before a file is changed`;
+    this.#refusal = { digest, message, untilMs: monotonicMs() + REFUSED_LOGIN_MS };
+    this.#leave({ refusal: this.#refusal });
+    return new UpstreamFailure('unauthenticated', message, { cause: failure });
+  }
+
   #readToken(file: string): Held {
     const token = credential('token', file);
     if (this.#held?.token === token) return this.#held;
-    const inherited = parseNote(this.#handover?.read());
+    const inherited = this.#left().held;
     if (inherited?.token === token) return this.#adopt(inherited);
     const held = this.#hold(token, undefined);
     this.#learn(held).catch(() => undefined);
@@ -151,7 +176,7 @@ export class Session {
 
   /** What the child before this one left, if it logged in; a file is read anew. */
   #inherit(): Held | undefined {
-    const inherited = this.#login.method === 'token' ? undefined : parseNote(this.#handover?.read());
+    const inherited = this.#login.method === 'token' ? undefined : this.#left().held;
     return inherited === undefined || monotonicMs() >= inherited.expiresAtMs ? undefined : this.#adopt(inherited);
   }
 
@@ -176,7 +201,7 @@ export class Session {
   #extend(held: Held, { ttlMs, renewable }: Lease): void {
     if (this.#ending.signal.aborted) return;
     if (ttlMs !== 0) held.expiresAtMs = monotonicMs() + ttlMs;
-    this.#handover?.write(held);
+    this.#leave({ held });
     if (ttlMs === 0 || (!renewable && this.#login.method === 'token')) return;
     this.#renewLater(held, ttlMs);
   }
@@ -190,7 +215,7 @@ export class Session {
   async #renew(held: Held): Promise<void> {
     if (this.#held !== held) return;
     // Of a token in a file the other child may have been first.
-    const known = parseNote(this.#handover?.read());
+    const known = this.#left().held;
     if (known?.token === held.token && known.expiresAtMs > held.expiresAtMs) return void this.#adopt(known);
     const lease = await this.#renewedLease(held).catch(() => undefined);
     if (this.#held !== held) return;
@@ -216,6 +241,14 @@ export class Session {
       if (answer.status !== 200) throw failureOf('login', answer, 'renewal of the token');
       return leaseOf(parseJson(answer.body)?.['auth'], 'lease_duration');
     });
+  }
+
+  #left(): Left {
+    return parseLeft(this.#handover?.read());
+  }
+
+  #leave(change: Left): void {
+    this.#handover?.write({ ...this.#left(), ...change });
   }
 
   #path(path: string): string {

@@ -89,7 +89,7 @@ real('AppRole: wrong and revoked secret ids are unauthenticated', async (t, { ba
   const wrong = { ...login, secretIdFile: secretFile(t, 'no-such-secret') };
   const first = await openProvider(t, { addresses: [bao.address], login: wrong });
   const failure = await fails(t, first.wrap(kek, DEK, CONTEXT, call()), 'unauthenticated');
-  t.regex(failure?.message ?? '', /^login at auth\/approle\/login: HTTP 400 .*: invalid role or secret ID$/);
+  t.regex(failure?.message ?? '', /^login at auth\/approle\/login: HTTP 400 .*: invalid role or secret ID; it is not tried again for 4 minutes/);
   const elsewhere = await openProvider(t, { addresses: [bao.address], login: { ...login, mount: 'nowhere' } });
   await fails(t, elsewhere.wrap(kek, DEK, CONTEXT, call()), 'unauthenticated');
 
@@ -372,7 +372,7 @@ test('what was handed over: a living token is used, a dead one is not, and the l
   await second.wrap(kek, DEK, CONTEXT, call({ fresh: true }));
   t.is(asked('/login').length, 2, 'a confirming call logs in anew');
   await second.close(true);
-  handover.write({ token: 's.2', expiresAtMs: 1, firstTtlMs: 1 });
+  handover.write({ held: { token: 's.2', expiresAtMs: 1, firstTtlMs: 1 } });
   const third = await next();
   await third.wrap(kek, DEK, CONTEXT, call());
   t.is(asked('/login').length, 3, 'what has expired is not tried');
@@ -383,6 +383,35 @@ test('what was handed over: a living token is used, a dead one is not, and the l
     asked('/revoke-self').map(({ token }) => token),
     ['s.3'],
   );
+});
+
+test('AppRole: a refused login is not tried again, by no child, before its files change', async (t) => {
+  const vault = await startFakeVault(t, ({ path, body }, response) => {
+    if (!path.endsWith('/login')) json(response, 200, ENCRYPTED);
+    else if (!body.includes('right')) json(response, 400, { errors: ['invalid role or secret ID'] });
+    else json(response, 200, { auth: { client_token: 's.x', lease_duration: 3600, renewable: true } });
+  });
+  const login = { method: 'approle', roleIdFile: secretFile(t, 'r'), secretIdFile: secretFile(t, 'wrong') } as const;
+  const handover = memory();
+  const wrap = async (fresh = false) => {
+    const provider = await open({ type: 'vault-transit', addresses: [vault.address], login }, {}, handover);
+    t.teardown(() => provider.close(true));
+    for (let calls = 0; calls < 2; calls++) {
+      await provider.wrap('vault-transit:transit/keys/orders', DEK, CONTEXT, call({ fresh }));
+    }
+  };
+  const logins = () => vault.seen.filter(({ path }) => path.endsWith('/login')).length;
+  for (const fresh of [false, true, false]) {
+    const failure = await fails(t, wrap(fresh), 'unauthenticated');
+    t.regex(failure?.message ?? '', /invalid role or secret ID; it is not tried again for 4 minutes/);
+  }
+  t.is(logins(), 1);
+  writeFileSync(login.secretIdFile, 'wrong-too');
+  await fails(t, wrap(), 'unauthenticated');
+  t.is(logins(), 2);
+  writeFileSync(login.secretIdFile, 'right');
+  await wrap();
+  t.is(logins(), 3);
 });
 
 test('a token in a file is looked up once for all children, and another one in the file again', async (t) => {

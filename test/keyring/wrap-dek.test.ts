@@ -132,6 +132,11 @@ test('any: Rewrap adds what is missing once it is back, and then each recipient 
   const { envelope } = world.keyrings.locate(parseEnvelope(ciphertext));
   const rewrap = () => key.ring.rewrapper.rewrap(envelope, waiterOf());
   t.is(await world.reason(rewrap), 'UPSTREAM_UNAVAILABLE', 'never for fewer than all');
+  for (const operation of ['wrap', 'unwrap'] as const) {
+    world.upstream.answer(OK);
+    world.upstream.answer(UNREACHABLE, { kek: uriOf('main'), operation });
+    t.is(await world.reason(rewrap), 'UPSTREAM_UNAVAILABLE', operation);
+  }
   world.upstream.answer(OK);
   const { ciphertext: rewrapped, changed } = await world.value(rewrap());
   t.true(changed);

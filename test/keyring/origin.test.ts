@@ -1,4 +1,6 @@
 import test from 'ava';
+import { DrilledUpstream } from '../../src/upstream/drill.ts';
+import { ResilientUpstream } from '../../src/upstream/resilience/resilient-upstream.ts';
 import { makeWorld, plain, uriOf, type World } from './world.ts';
 
 const RSA_OAEP = 2;
@@ -41,4 +43,12 @@ test('another recipient of the same DEK opens it', async (t) => {
     [uriOf('main')],
   );
   t.is(plain(t, peer.decrypt(ciphertext)).text, 'hello');
+});
+
+test('what the configuration says reaches the keyring through all that stands before an upstream', (t) => {
+  const { upstream, clock } = makeWorld(t);
+  const edge = new ResilientUpstream(new DrilledUpstream(upstream, clock), clock);
+  t.false(edge.allowsUnprovenOrigin);
+  upstream.allowsUnprovenOrigin = true;
+  t.true(edge.allowsUnprovenOrigin);
 });

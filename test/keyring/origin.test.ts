@@ -47,7 +47,7 @@ test('another recipient of the same DEK opens it', async (t) => {
 
 test('what the configuration says reaches the keyring through all that stands before an upstream', (t) => {
   const { upstream, clock } = makeWorld(t);
-  const edge = new ResilientUpstream(new DrilledUpstream(upstream, clock), clock);
+  const edge = new ResilientUpstream('hsm', new DrilledUpstream(upstream, clock), clock);
   t.false(edge.allowsUnprovenOrigin);
   upstream.allowsUnprovenOrigin = true;
   t.true(edge.allowsUnprovenOrigin);

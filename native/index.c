@@ -5,23 +5,26 @@
  *
  *   index | 0-63 to the next cache line | header 64 | place 0 | place 1 | … | place 2^n - 1 |
  *
- * Open addressing with linear probing. A place has no bytes but two keyed hashes of them: who does not know the key makes
- * two blocks alike with a chance of 2^-64 a try, each of which is a call, and cannot choose dek_ids that crowd. All public.
+ * Open addressing with linear probing. A place has no bytes but two hashes of them, under a key that is made when the
+ * process makes its first index: two blocks that differ have equal hashes with a chance of 2^-64, and each try is a call;
+ * nor can anybody choose dek_ids that crowd.
  *
  * The memory is JavaScript's, so an index ends with whoever holds it. Nothing in it is trusted: a hash is compared, a
  * number is handed back, a slot is a hint, every loop ends with the places.
  */
+#include <pthread.h>
 #include <string.h>
 
 #include "addon.h"
 #include "args.h"
 #include "random.h"
 #include "secmem.h"
-#include "siphash.h"
 
 #define LEAST_PLACES 256
 #define MAX_PLACES (2 * MAX_KEYS)
 #define NOT_FOUND (-1)
+#define MAX_BYTES (KEY_BYTES + 2 + 16384) /* with the longest dek-block (docs/envelope.md) */
+#define MAX_WORDS ((MAX_BYTES + 7) / 8)
 
 struct place {
   uint64_t id_hash;    /* of dek_id; says where the search begins */
@@ -31,8 +34,7 @@ struct place {
 };
 
 struct header {
-  _Alignas(CACHE_LINE) uint8_t hash_key[SIPHASH_KEY_BYTES];
-  uint32_t used;
+  _Alignas(CACHE_LINE) uint32_t used;
 };
 #define OVERHEAD (CACHE_LINE - 1 + sizeof(struct header))
 
@@ -46,11 +48,21 @@ struct hashes {
   uint64_t id, bytes;
 };
 
+__extension__ typedef unsigned __int128 wide;
+
+static struct {
+  pthread_once_t once;
+  bool is_made;
+  wide first, length, words[MAX_WORDS];
+} key = {.once = PTHREAD_ONCE_INIT};
+
+static void make_key(void);
 static napi_value new_index(napi_env env, uint32_t count, struct table *out);
 static struct table table_of(uint8_t *data, uint32_t count);
 static bool take_index(napi_env env, napi_value value, struct table *out);
 static bool take_id(napi_env env, napi_value value, struct bytes *out);
-static uint64_t hash_id(const struct table *table, const uint8_t *id, struct siphash *on);
+static wide add_words(wide sum, const uint8_t *bytes, size_t first, size_t end);
+static uint64_t hash_id(const uint8_t *id);
 static struct hashes hash(const struct table *table, struct bytes bytes);
 static bool put(struct table *table, struct place place);
 static struct place *find(const struct table *table, uint64_t id_hash, const uint64_t *bytes_hash);
@@ -66,6 +78,10 @@ ENTRY_POINT(js_create_index) {
       (is_given && !take_index(env, argv[0], &from))) {
     return NULL;
   }
+  pthread_once(&key.once, make_key);
+  if (!key.is_made) {
+    return throw_fault(env, FAULT_RANDOM);
+  }
   uint32_t count = is_given ? 2 * (from.mask + 1) : LEAST_PLACES;
   if (count > MAX_PLACES) {
     return throw_invalid(env, "from", "has all the places that an index can have");
@@ -74,11 +90,7 @@ ENTRY_POINT(js_create_index) {
   if (result == NULL) {
     return NULL;
   }
-  if (!is_given) {
-    return random_fill(to.header->hash_key, SIPHASH_KEY_BYTES) ? result : throw_fault(env, FAULT_RANDOM);
-  }
-  memcpy(to.header->hash_key, from.header->hash_key, SIPHASH_KEY_BYTES);
-  for (uint32_t at = 0; at <= from.mask; at++) {
+  for (uint32_t at = 0; is_given && at <= from.mask; at++) {
     if (from.places[at].taken != 0) {
       put(&to, from.places[at]);
     }
@@ -95,6 +107,9 @@ ENTRY_POINT(js_add_to_index) {
       !take_integer(env, argv[1], "number", 0, MAX_KEYS - 1, &number) ||
       !take_handle(env, argv[2], "handle", &handle) || !take_id(env, argv[3], &bytes)) {
     return NULL;
+  }
+  if (bytes.length > MAX_BYTES) {
+    return throw_invalid(env, "id", "comes with more than a dek-block can have");
   }
   const struct hashes hashes = hash(&table, bytes);
   const struct place place = {
@@ -118,6 +133,9 @@ ENTRY_POINT(js_find_in_index) {
       !take_integer(env, argv[3], "end", start + KEY_BYTES, bytes.length, &end)) {
     return NULL;
   }
+  if (end - start > MAX_BYTES) {
+    return number_of(env, NULL);
+  }
   const struct hashes hashes = hash(&table, (struct bytes){bytes.data + start, end - start});
   const struct place *place = find(&table, hashes.id, &hashes.bytes);
   if (place != NULL) {
@@ -130,22 +148,20 @@ ENTRY_POINT(js_find_id_in_index) {
   napi_value argv[2];
   struct table table;
   struct bytes id;
-  struct siphash unused;
   if (!take_arguments(env, info, 2, argv) || !take_index(env, argv[0], &table) || !take_id(env, argv[1], &id)) {
     return NULL;
   }
-  return number_of(env, find(&table, hash_id(&table, id.data, &unused), NULL));
+  return number_of(env, find(&table, hash_id(id.data), NULL));
 }
 
 ENTRY_POINT(js_remove_from_index) {
   napi_value argv[2];
   struct table table;
   struct bytes id;
-  struct siphash unused;
   if (!take_arguments(env, info, 2, argv) || !take_index(env, argv[0], &table) || !take_id(env, argv[1], &id)) {
     return NULL;
   }
-  struct place *place = find(&table, hash_id(&table, id.data, &unused), NULL);
+  struct place *place = find(&table, hash_id(id.data), NULL);
   napi_value result = number_of(env, place);
   if (place != NULL) {
     take_out(&table, place);
@@ -198,23 +214,39 @@ static bool take_id(napi_env env, napi_value value, struct bytes *out) {
   return true;
 }
 
-/* `on` is where the hash of what follows dek_id goes on. */
-static uint64_t hash_id(const struct table *table, const uint8_t *id, struct siphash *on) {
-  *on = siphash_start(table->header->hash_key);
-  const uint8_t *end = siphash_words(on, id, KEY_BYTES / sizeof(uint64_t));
-  return siphash_end(*on, end, KEY_BYTES);
+static void make_key(void) { key.is_made = random_fill((uint8_t *)&key.first, sizeof key - offsetof(__typeof__(key), first)); }
+
+/*
+ * Multilinear hashing (Lemire and Kaser, "Strongly universal string hashing is fast", 2014): modulo 2^128, each word times
+ * a random number of its own; the upper half of the sum. Shorter bytes are as if they went on with zeroes, and their
+ * length is a word too.
+ */
+static wide add_words(wide sum, const uint8_t *bytes, size_t first, size_t end) {
+  for (size_t at = first; at < end; at++) {
+    uint64_t word;
+    memcpy(&word, bytes + at * sizeof word, sizeof word);
+    sum += key.words[at] * word;
+  }
+  return sum;
 }
+
+static uint64_t hash_id(const uint8_t *id) { return add_words(key.first, id, 0, KEY_BYTES / 8) >> 64; }
 
 /* The place is asked for as soon as it is known, and comes while the rest is hashed. */
 static struct hashes hash(const struct table *table, struct bytes bytes) {
-  struct siphash on;
-  struct hashes hashes = {.id = hash_id(table, bytes.data, &on)};
+  const size_t words = bytes.length / 8, odd = bytes.length % 8;
+  wide sum = add_words(key.first, bytes.data, 0, KEY_BYTES / 8);
+  struct hashes hashes = {.id = sum >> 64};
   const struct place *first = &table->places[hashes.id & table->mask];
   __builtin_prefetch(first);
   __builtin_prefetch((const uint8_t *)(first + 1) - 1);
-  const size_t words = (bytes.length - KEY_BYTES) / sizeof(uint64_t);
-  const uint8_t *rest = siphash_words(&on, bytes.data + KEY_BYTES, words);
-  hashes.bytes = siphash_end(on, rest, bytes.length);
+  sum = add_words(sum, bytes.data, KEY_BYTES / 8, words);
+  if (odd > 0) {
+    uint64_t last = 0;
+    memcpy(&last, bytes.data + words * 8, odd);
+    sum += key.words[words] * last;
+  }
+  hashes.bytes = (sum + key.length * bytes.length) >> 64;
   return hashes;
 }
 

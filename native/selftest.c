@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "crypto.h"
-#include "siphash.h"
 
 #define TEXT(literal) ((struct bytes){(uint8_t *)(literal), sizeof(literal) - 1})
 
@@ -17,7 +16,6 @@ static bool test_hmac(void);
 static bool test_hkdf(void);
 static bool test_scrypt(void);
 static bool test_dek(void);
-static bool test_siphash(void);
 static bool test_equal(void);
 
 const char *self_test(void) {
@@ -26,7 +24,7 @@ const char *self_test(void) {
     const char *name;
   } tests[] = {
       {test_aes_256_gcm, "AES-256-GCM"}, {test_xaes_256_gcm, "XAES-256-GCM"}, {test_hmac, "HMAC-SHA-256"},
-      {test_hkdf, "HKDF-SHA-256"},       {test_scrypt, "scrypt"},           {test_dek, "DEK derivation"},        {test_siphash, "SipHash-2-4"}, {test_equal, "constant-time compare"},
+      {test_hkdf, "HKDF-SHA-256"},       {test_scrypt, "scrypt"},           {test_dek, "DEK derivation"},        {test_equal, "constant-time compare"},
   };
   for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
     if (!tests[i].passes()) {
@@ -150,18 +148,6 @@ static bool test_dek(void) {
   return derive_dek(&keys, id) && memcmp(keys.block, block_key, KEY_BYTES) == 0 &&
          memcmp(keys.message, message_key, KEY_BYTES) == 0 && memcmp(keys.data_key, data_key, KEY_BYTES) == 0 &&
          memcmp(id, dek_id, KEY_BYTES) == 0;
-}
-
-/* Aumasson and Bernstein, "SipHash: a fast short-input PRF", appendix A */
-static bool test_siphash(void) {
-  uint8_t key[SIPHASH_KEY_BYTES], bytes[15];
-  for (uint8_t i = 0; i < sizeof key; i++) {
-    key[i] = i;
-  }
-  memcpy(bytes, key, sizeof bytes);
-  struct siphash state = siphash_start(key);
-  const uint8_t *rest = siphash_words(&state, bytes, 1);
-  return siphash_end(state, rest, sizeof bytes) == UINT64_C(0xa129ca6149be45e5);
 }
 
 static bool test_equal(void) {

@@ -9,17 +9,33 @@ import { payloadAad, wipePayloadAad } from './payload-aad.ts';
 import { secretBuffer } from './secret-buffer.ts';
 import { CONTENT, HEADER_BYTES, nonceBytes, TAG_BYTES } from './suites.ts';
 
-/** An envelope whose structure was checked, and nothing else: whether it is genuine only opening it tells. */
-export interface Envelope {
+/** An envelope whose structure was checked, and nothing else: whether it is genuine only opening it tells. The views are made when asked for. */
+export class Envelope {
   readonly bytes: Buffer;
   readonly suite: number;
   readonly content: number;
-  /** View of 32 bytes. */
-  readonly dekId: Buffer;
-  /** View of the inline dek-block, not yet parsed; undefined when it is detached. */
-  readonly block: Buffer | undefined;
+  /** Its dek-block is in it, from INLINE_BLOCK_OFFSET to `sealedOffset`; else it is detached. */
+  readonly isInline: boolean;
   /** Where nonce | ciphertext | tag begins; it ends with the bytes. */
   readonly sealedOffset: number;
+
+  constructor(bytes: Buffer, isInline: boolean, sealedOffset: number) {
+    this.bytes = bytes;
+    this.suite = bytes[SUITE_OFFSET]!;
+    this.content = bytes[CONTENT_OFFSET]!;
+    this.isInline = isInline;
+    this.sealedOffset = sealedOffset;
+  }
+
+  /** View of 32 bytes. */
+  get dekId(): Buffer {
+    return this.bytes.subarray(DEK_ID_OFFSET, HEADER_BYTES);
+  }
+
+  /** View of the inline dek-block, not yet parsed; undefined when it is detached. */
+  get block(): Buffer | undefined {
+    return this.isInline ? this.bytes.subarray(INLINE_BLOCK_OFFSET, this.sealedOffset) : undefined;
+  }
 }
 
 /** Everything before the nonce of every message under one DEK, made once per DEK. */
@@ -33,9 +49,10 @@ export interface EnvelopePrefix {
 
 /** Where dek_id stands in an envelope, then u16 length and block. */
 export const DEK_ID_OFFSET = 8;
+const SUITE_OFFSET = 5;
 const CONTENT_OFFSET = 6;
 const FLAGS_OFFSET = 7;
-const BLOCK_OFFSET = HEADER_BYTES + 2;
+export const INLINE_BLOCK_OFFSET = HEADER_BYTES + 2;
 
 /**
  * Checks an envelope's structure. Views only: nothing is copied, or allocated by a length that the bytes claim. INVALID_CIPHERTEXT
@@ -43,34 +60,26 @@ const BLOCK_OFFSET = HEADER_BYTES + 2;
  */
 export function parseEnvelope(bytes: Buffer): Envelope {
   checkHeader(bytes);
-  const suite = bytes[5]!;
-  const inline = bytes[7] === FLAG_INLINE;
-  const sealedOffset = inline ? BLOCK_OFFSET + blockLength(bytes) : HEADER_BYTES;
-  const least = sealedOffset + nonceBytes(suite) + TAG_BYTES;
+  const inline = bytes[FLAGS_OFFSET] === FLAG_INLINE;
+  const sealedOffset = inline ? INLINE_BLOCK_OFFSET + blockLength(bytes) : HEADER_BYTES;
+  const least = sealedOffset + nonceBytes(bytes[SUITE_OFFSET]!) + TAG_BYTES;
   if (bytes.length < least) {
     throw malformed(`ends before nonce and tag, with them it has at least ${least} bytes`, bytes.length);
   }
-  return {
-    bytes,
-    suite,
-    content: bytes[CONTENT_OFFSET]!,
-    dekId: bytes.subarray(DEK_ID_OFFSET, HEADER_BYTES),
-    block: inline ? bytes.subarray(BLOCK_OFFSET, sealedOffset) : undefined,
-    sealedOffset,
-  };
+  return new Envelope(bytes, inline, sealedOffset);
 }
 
 /** What all messages under a DEK begin with; with `block` they carry it inline. RangeError for a suite that is not served. */
 export function envelopePrefix(suite: number, dekId: Uint8Array, block: Buffer | undefined): EnvelopePrefix {
   const nonce = nonceBytes(suite);
   if (nonce === 0) throw new RangeError(`suite ${suite} is not served`);
-  const bytes = Buffer.alloc(block === undefined ? HEADER_BYTES : BLOCK_OFFSET + block.length);
+  const bytes = Buffer.alloc(block === undefined ? HEADER_BYTES : INLINE_BLOCK_OFFSET + block.length);
   bytes.writeUInt32BE(MAGIC, 0);
   bytes.set([VERSION, suite, CONTENT.message, block === undefined ? 0 : FLAG_INLINE], 4);
   bytes.set(dekId, DEK_ID_OFFSET);
   if (block !== undefined) {
     bytes.writeUInt16BE(block.length, HEADER_BYTES);
-    bytes.set(block, BLOCK_OFFSET);
+    bytes.set(block, INLINE_BLOCK_OFFSET);
   }
   return { suite, overheadBytes: nonce + TAG_BYTES, bytes };
 }
@@ -208,7 +217,7 @@ function rethrow(thrown: unknown): never {
 }
 
 function blockLength(bytes: Buffer): number {
-  if (bytes.length < BLOCK_OFFSET) throw malformed('ends inside the length of its dek-block', bytes.length);
+  if (bytes.length < INLINE_BLOCK_OFFSET) throw malformed('ends inside the length of its dek-block', bytes.length);
   const length = (bytes[HEADER_BYTES]! << 8) | bytes[HEADER_BYTES + 1]!;
   if (length === 0) throw malformed('a dek-block of length 0', HEADER_BYTES);
   if (length > MAX_BLOCK_BYTES) {

@@ -47,12 +47,12 @@ export function payloadAad(
   bytes[contextEnd + 2] = dataLength >>> 8;
   bytes[contextEnd + 3] = dataLength;
   dataStart = contextEnd + 4;
-  bytes.set(associatedData, dataStart);
+  if (dataLength > 0) bytes.set(associatedData, dataStart);
   aad.length = dataStart + dataLength;
   return aad;
 }
 
 /** Zeroes the associated data, which may be sensitive; the context before it may be logged anyway and is left to be overwritten. */
 export function wipePayloadAad(): void {
-  aad.bytes.fill(0, dataStart, aad.length);
+  if (dataStart < aad.length) aad.bytes.fill(0, dataStart, aad.length);
 }

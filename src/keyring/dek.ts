@@ -1,7 +1,7 @@
 import type { SlotHandle } from '../../native/binding.d.ts';
 import type { EncryptionContext } from '../crypto/context.ts';
 import { type DekBlock, parseDekBlock, partitionIsIn, verifyDekBlock, wrapContext } from '../crypto/dek-block.ts';
-import { type EnvelopePrefix, envelopePrefix } from '../crypto/envelope.ts';
+import { type Envelope, type EnvelopePrefix, envelopePrefix, INLINE_BLOCK_OFFSET } from '../crypto/envelope.ts';
 import { freeKey } from '../crypto/native.ts';
 import type { DekdError } from '../errors.ts';
 import { RECIPIENT_TYPES, UNPROVEN_ALGORITHMS, type WrapContext, type WrappedDek } from '../upstream/provider.ts';
@@ -139,11 +139,11 @@ export class Dek {
   }
 
   /**
-   * Every pair of the partition is in the context. The names come from the block, not from today's configuration: `block`, which is one that this
-   * DEK accepts, was just read, and the same in here lies in cold memory.
+   * Every pair of the partition is in the context. The names come from the block, not from today's configuration: from the envelope's, which is one
+   * that this DEK accepts. That was just read, and what is in here lies in cold memory.
    */
-  belongsTo(context: EncryptionContext, block: Buffer): boolean {
-    return partitionIsIn(context, block, this.options.partitionBy);
+  belongsTo(context: EncryptionContext, { bytes }: Envelope): boolean {
+    return partitionIsIn(context, bytes, INLINE_BLOCK_OFFSET, this.options.partitionBy);
   }
 
   /** What its envelopes begin with; made for a DEK that encrypts. */

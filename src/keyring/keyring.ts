@@ -116,7 +116,7 @@ export class Keyring {
     const { envelope, held, exact } = located;
     if (held === undefined) return this.#decryptMiss(envelope, context, open, waiter, call);
     if (!exact && !held.accepts(envelope.block)) throw unauthentic(new Error('the block is not the DEK’s'));
-    if (!held.belongsTo(context, envelope.block))
+    if (!held.belongsTo(context, envelope))
       throw unauthentic(new Error('the context does not have the DEK’s partition'));
     this.counters.decrypt_hits++;
     const nowMs = this.#shared.clock.bootMs();

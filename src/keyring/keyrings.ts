@@ -76,7 +76,7 @@ export class Keyrings {
 
   /** Whose envelope it is: from the held DEK when its bytes are the same, else from the block that it carries. */
   locate(envelope: Envelope): Located {
-    if (envelope.block === undefined) {
+    if (!envelope.isInline) {
       throw new DekdError(
         'INVALID_CIPHERTEXT',
         'ciphertext: its dek-block is detached; it is found only for keys with shared generations, which this agent has none of',
@@ -85,7 +85,7 @@ export class Keyrings {
     const inline = envelope as InlineEnvelope;
     const exact = this.#index.find(envelope);
     if (exact !== undefined) return { envelope: inline, keyName: exact.keyName, held: exact, exact: true };
-    const { keyName } = parseDekBlock(envelope.block);
+    const { keyName } = parseDekBlock(inline.block);
     const held = this.#index.byId(envelope.dekId);
     return { envelope: inline, keyName, held: held?.keyName === keyName ? held : undefined, exact: false };
   }

@@ -3,12 +3,14 @@ import {
   type DekBlock,
   isKeyName,
   parseDekBlock,
+  partitionIsIn,
   sealDekBlock,
   verifyDekBlock,
   wrapContext,
 } from '../../src/crypto/dek-block.ts';
 import { createKey, dekId, freeKey, type SlotHandle } from '../../src/crypto/native.ts';
 import { DekdError } from '../../src/errors.ts';
+import { Random } from '../fuzz/random.ts';
 import { openTestArena } from '../native/load-key.ts';
 
 const RECIPIENT = {
@@ -141,4 +143,32 @@ test("the wrap context is one sorted map of dekd's pairs and the partition's", (
 test('key names', (t) => {
   for (const name of ['a', '0', 'A.b_c-d', 'x'.repeat(128)]) t.true(isKeyName(name), name);
   for (const name of ['', '.a', '_a', '-a', 'a/b', 'a b', 'a\n', 'é', 'x'.repeat(129)]) t.false(isKeyName(name), name);
+});
+
+test('a partition is in a context when each of its pairs is, byte for byte', (t) => {
+  const texts = ['a', 'ab', 'b', 'é', 'Ã©', '\u00c3', 'e\u0301', '\ufffd', '𝒳', 'x'.repeat(256), '0', 'A'];
+  const random = new Random(11);
+  const pairs = (count: number) =>
+    new Map(Array.from({ length: count }, () => [random.pick(texts), random.pick(texts)] as const));
+  let held = 0;
+  for (let round = 0; round < 3_000; round++) {
+    const partition = pairs(random.below(4));
+    const context = random.chance(1, 2) ? new Map([...pairs(3), ...partition]) : pairs(random.below(5));
+    if (random.chance(1, 3) && partition.size > 0) context.set([...partition.keys()][0]!, random.pick(texts));
+    const block = sealDekBlock({ ...BLOCK, partition }, dek);
+    // Names that are right, that are of another configuration, and none.
+    const sorted = [...parseDekBlock(block).partition.keys()];
+    const names = random.pick([sorted, [...pairs(3).keys()], []]);
+    const expected = [...partition].every(([name, value]) => context.get(name) === value);
+    const offset = random.below(50);
+    const bytes = Buffer.concat([Buffer.alloc(offset, 0xff), block]);
+    t.is(partitionIsIn(context, bytes, offset, names), expected, JSON.stringify([...partition, '|', ...context]));
+    held += Number(expected);
+  }
+  t.true(held > 500 && held < 2_500);
+});
+
+test('half a surrogate pair in a context is not the replacement character of a partition', (t) => {
+  const block = sealDekBlock({ ...BLOCK, partition: new Map([['tenant', '\ufffd']]) }, dek);
+  t.false(partitionIsIn(new Map([['tenant', '\ud800']]), block, 0, ['tenant']));
 });

@@ -70,8 +70,8 @@ test('what it says of the defaults are the defaults', (t) => {
 test('what it says of times and numbers are the constants', (t) => {
   t.deepEqual([CONFIRM_AFTER_MS, CONFIRM_AFTER_MS + CONFIRM_JITTER_MS], [1_000, 3_000]);
   t.true(says('a second call 1 to 3 s later') && CONFIRM_AFTER_MS + CONFIRM_JITTER_MS + ATTEMPT_MS < 5_000);
-  t.deepEqual([PROBE_PAUSE_MS, PROBE_PAUSE_MS + PROBE_JITTER_MS], [3_000, 3_600]);
-  t.true(says('(3 to 3.6 s, so that a fleet does not ask in step)') && says('asked again every 5 s'));
+  t.deepEqual([PROBE_PAUSE_MS - PROBE_JITTER_MS, PROBE_PAUSE_MS + PROBE_JITTER_MS], [2_400, 3_600]);
+  t.true(says('(2.4 to 3.6 s, so that a fleet does not ask in step)') && says('asked again every 5 s'));
   t.deepEqual([PROBE_INTERVAL_MS, GRACE_WAIT_MS, ATTEMPT_MS, MISS_MS], [5_000, 1_000, 1_000, 10_000]);
   t.true(says('may wait 1 s for an answer') && says("the call's deadline, or 10 s") && says('no answer within 1 s'));
   t.deepEqual([MAX_THROTTLE_MS, MAX_RETRIES, FAILURES_TO_OPEN], [30_000, 2, 5]);

@@ -112,7 +112,7 @@ async function openUpstreams(config: Config, closers: Closers, logger: Logger): 
     const warn = (warning: string): void =>
       logger.warn({ event: EVENTS.warning, upstream: name }, `upstream ${name}: ${warning}`);
     const raw = await openUpstream(name, { ...options, onWarning: warn });
-    const edge = await upstreamEdge(raw, systemClock, logBreaker(logger, name));
+    const edge = await upstreamEdge(name, raw, systemClock, logBreaker(logger, name));
     closers.add(() => edge.upstream.close());
     edges.set(name, edge);
     for (const warning of raw.warnings) warn(warning);

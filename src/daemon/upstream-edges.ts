@@ -16,6 +16,7 @@ export interface UpstreamEdge {
 
 /** Puts drills before an upstream, and before one that is not in this process what bounds its calls, which `local` needs none of. */
 export async function upstreamEdge(
+  name: string,
   raw: Upstream,
   clock: UpstreamClock,
   onBreaker: (change: BreakerChange) => void,
@@ -24,7 +25,7 @@ export async function upstreamEdge(
   const drilled = new DrilledUpstream(raw, clock);
   // Not before it is needed: the library of its breakers costs a cold start 20 ms.
   const { ResilientUpstream } = await import('../upstream/resilience/resilient-upstream.ts');
-  const resilient = new ResilientUpstream(drilled, clock);
+  const resilient = new ResilientUpstream(name, drilled, clock);
   resilient.onBreaker = onBreaker;
   return {
     raw,

@@ -1,3 +1,4 @@
+import { DekdError } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
 import type { KekDescription } from '../upstream/provider.ts';
 import type { Counters } from './counters.ts';
@@ -35,6 +36,7 @@ async function describe(kek: Kek, keyName: string, signal: AbortSignal): Promise
   try {
     return await kek.describe(signal);
   } catch (thrown) {
+    if (thrown instanceof DekdError) throw thrown;
     throw fromUpstream(keyName, kek.upstreamName, UpstreamFailure.from(thrown));
   }
 }

@@ -119,6 +119,7 @@ export class Kek {
     try {
       await this.upstream.describe(this.uri, { signal: new AbortController().signal, purpose: 'background' });
     } catch (thrown) {
+      if (thrown instanceof DekdError) return;
       const failure = UpstreamFailure.from(thrown);
       if (isOutage(failure.class)) return this.#note(failure);
     }

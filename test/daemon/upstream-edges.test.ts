@@ -23,7 +23,7 @@ test('outside this process: breakers round drills round the upstream; a drill op
   const clock = new MovableClock();
   const raw = Object.defineProperty(new ScriptedUpstream(clock), 'type', { value: 'vault-transit' });
   const { logger, lines } = recordingLogger();
-  const edge = await upstreamEdge(raw, clock, logBreaker(logger, 'vault'));
+  const edge = await upstreamEdge('vault', raw, clock, logBreaker(logger, 'vault'));
   t.is(edge.raw, raw);
   t.true(hasBreakers(edge.upstream));
   t.is(edge.breaker, 'closed');
@@ -56,7 +56,7 @@ test('the log names the KEK and the endpoint where one of them alone is out', (t
 test('local has drills and no breaker: each failure is one call', async (t) => {
   const clock = new MovableClock();
   const raw = new ScriptedUpstream(clock);
-  for (const edge of [localEdge(raw, clock), await upstreamEdge(raw, clock, () => t.fail('it has none'))]) {
+  for (const edge of [localEdge(raw, clock), await upstreamEdge('vault', raw, clock, () => t.fail('it has none'))]) {
     t.false(hasBreakers(edge.upstream));
     t.is(edge.upstream, edge.drilled);
     raw.answer(UNREACHABLE);

@@ -230,6 +230,7 @@ export function makeResilientWorld(
   const clock = new MovableClock();
   const upstream = new ScriptedUpstream(clock);
   const edge = new ResilientUpstream(
+    'scripted',
     apart ? Object.assign(upstream, { endpoint: (kek: string) => kek }) : upstream,
     clock,
   );

@@ -51,10 +51,11 @@ export class ResilientUpstream implements Upstream, Breakers {
   readonly #lines = new Map<string, Line>();
   onBreaker: ((change: BreakerChange) => void) | undefined;
 
-  constructor(inner: Upstream, clock: UpstreamClock) {
+  /** `name`: what the configuration calls the upstream. */
+  constructor(name: string, inner: Upstream, clock: UpstreamClock) {
     this.#inner = inner;
     this.#clock = clock;
-    this.#rooms = new Rooms(clock);
+    this.#rooms = new Rooms(name, clock);
   }
 
   get type(): UpstreamType {

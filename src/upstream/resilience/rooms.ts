@@ -17,8 +17,10 @@ export class Rooms {
   };
 
   readonly #clock: UpstreamClock;
+  readonly #upstreamName: string;
 
-  constructor(clock: UpstreamClock) {
+  constructor(upstreamName: string, clock: UpstreamClock) {
+    this.#upstreamName = upstreamName;
     this.#clock = clock;
   }
 
@@ -29,19 +31,22 @@ export class Rooms {
   async run<T>(purpose: CallPurpose, signal: AbortSignal, call: () => Promise<T>): Promise<T> {
     const beganAtMs = this.#clock.bootMs();
     const inTime = (): Promise<T> => {
-      if (purpose === 'miss' && this.#clock.bootMs() - beganAtMs > MAX_WAIT_MS) throw tooMany();
+      if (purpose === 'miss' && this.#clock.bootMs() - beganAtMs > MAX_WAIT_MS) throw this.#full();
       return call();
     };
     try {
       return await this.#rooms[purpose].execute(inTime, signal);
     } catch (thrown) {
       if (thrown instanceof TaskCancelledError) throw new GivenUp();
-      throw thrown instanceof BulkheadRejectedError ? tooMany() : thrown;
+      throw thrown instanceof BulkheadRejectedError ? this.#full() : thrown;
     }
   }
-}
 
-function tooMany(): DekdError {
-  const text = 'too many calls wait for this upstream; try again later';
-  return new DekdError('QUOTA_EXCEEDED', text, { retryAfterMs: RETRY_MS });
+  #full(): DekdError {
+    const text = `upstream ${this.#upstreamName}: more calls wait for it than it answers in time; try again later`;
+    return new DekdError('QUOTA_EXCEEDED', text, {
+      metadata: { upstream: this.#upstreamName },
+      retryAfterMs: RETRY_MS,
+    });
+  }
 }

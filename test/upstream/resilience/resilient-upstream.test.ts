@@ -23,7 +23,7 @@ const context = { pairs: new Map(), encoded: Buffer.alloc(4) };
 class Scene {
   readonly clock = new MovableClock();
   readonly inner = new ScriptedUpstream(this.clock);
-  readonly edge = new ResilientUpstream(this.inner, this.clock);
+  readonly edge = new ResilientUpstream('scripted', this.inner, this.clock);
   readonly changes: BreakerChange[] = [];
   readonly heard: string[] = [];
 
@@ -95,7 +95,7 @@ test('it passes on what the upstream is, and describes and unwraps as it does', 
   t.true(inner.calls.at(-1)?.fresh);
   t.is((await edge.describe('a', { signal })).state, 'active');
   const other = { ...inner, type: 'pkcs11', allowsUnprovenOrigin: true, endpoint: () => 'e' } as unknown as Upstream;
-  const round = new ResilientUpstream(other, scene.clock);
+  const round = new ResilientUpstream('other', other, scene.clock);
   t.deepEqual([round.type, round.allowsUnprovenOrigin, round.endpoint('x')], ['pkcs11', true, 'e']);
   t.true(hasBreakers(round));
   t.false(hasBreakers(inner));

@@ -19,7 +19,7 @@ function hanging(): { call: () => Promise<string>; begun: () => number; end: () 
 }
 
 test('each purpose has a room of its own: misses that fill theirs delay nothing else', async (t) => {
-  const rooms = new Rooms(new MovableClock());
+  const rooms = new Rooms('vault', new MovableClock());
   const misses = hanging();
   const all = Array.from({ length: CALLS.miss.atOnce + CALLS.miss.waiting }, () =>
     rooms.run('miss', signal, misses.call),
@@ -35,7 +35,7 @@ test('each purpose has a room of its own: misses that fill theirs delay nothing 
 });
 
 test('one miss more than those that may wait is QUOTA_EXCEEDED at once, with a pause', async (t) => {
-  const rooms = new Rooms(new MovableClock());
+  const rooms = new Rooms('vault', new MovableClock());
   const misses = hanging();
   const all = Array.from({ length: CALLS.miss.atOnce + CALLS.miss.waiting }, () =>
     rooms.run('miss', signal, misses.call),
@@ -44,12 +44,14 @@ test('one miss more than those that may wait is QUOTA_EXCEEDED at once, with a p
   const error = await t.throwsAsync(rooms.run('miss', signal, misses.call), { instanceOf: DekdError });
   t.is(error.reason, 'QUOTA_EXCEEDED');
   t.is(error.retryAfterMs, 1_000);
+  t.true(error.message.startsWith('upstream vault: '));
+  t.deepEqual(error.metadata, { upstream: 'vault' });
   misses.end();
   await Promise.all(all);
 });
 
 test('refreshes of held DEKs all wait, however many there are', async (t) => {
-  const rooms = new Rooms(new MovableClock());
+  const rooms = new Rooms('vault', new MovableClock());
   const refreshes = hanging();
   const all = Array.from({ length: 5_000 }, () => rooms.run('refresh', signal, refreshes.call));
   await settled();
@@ -64,7 +66,7 @@ test('together they fit into what one child process takes', (t) => {
 });
 
 test('who gave up while waiting is not called, and its place goes to the next', async (t) => {
-  const rooms = new Rooms(new MovableClock());
+  const rooms = new Rooms('vault', new MovableClock());
   const misses = hanging();
   const all = Array.from({ length: CALLS.miss.atOnce }, () => rooms.run('miss', signal, misses.call));
   const control = new AbortController();
@@ -83,7 +85,7 @@ test('who gave up while waiting is not called, and its place goes to the next', 
 
 test('a miss that waited for over 3 s is not made any more; what is for a held DEK is', async (t) => {
   const clock = new MovableClock();
-  const rooms = new Rooms(clock);
+  const rooms = new Rooms('vault', clock);
   for (const purpose of ['miss', 'refresh'] as const) {
     const slow = hanging();
     const all = Array.from({ length: CALLS[purpose].atOnce }, () => rooms.run(purpose, signal, slow.call));
@@ -100,5 +102,8 @@ test('a miss that waited for over 3 s is not made any more; what is for a held D
 
 test('what a call throws is passed on as it is', async (t) => {
   const thrown = new Error('its own');
-  t.is(await t.throwsAsync(new Rooms(new MovableClock()).run('miss', signal, () => Promise.reject(thrown))), thrown);
+  t.is(
+    await t.throwsAsync(new Rooms('vault', new MovableClock()).run('miss', signal, () => Promise.reject(thrown))),
+    thrown,
+  );
 });

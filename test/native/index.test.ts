@@ -72,11 +72,22 @@ test('removing closes the gap, whatever lies behind it and over the end', (t) =>
   }
 });
 
-test('two indexes hash with different keys', (t) => {
-  const id = randomBytes(32);
-  const [one, other] = [createIndex(null), createIndex(null)];
-  for (const index of [one, other]) addToIndex(index, 5, handle, id);
-  t.notDeepEqual(one, other);
+test('all bytes of the longest block count, and no more than it can have are taken', (t) => {
+  const index = createIndex(null);
+  const longest = randomBytes(32 + 2 + 16_384);
+  t.true(addToIndex(index, 7, handle, longest));
+  t.is(findInIndex(index, longest, 0, longest.length), 7);
+  for (const at of [32, 5_000, longest.length - 3, longest.length - 1]) {
+    const altered = Buffer.from(longest);
+    altered[at]! ^= 1;
+    t.is(findInIndex(index, altered, 0, altered.length), -1);
+  }
+  const longer = Buffer.concat([longest, Buffer.alloc(1)]);
+  t.is(findInIndex(index, longer, 0, longer.length), -1);
+  t.is(
+    codeOf(() => addToIndex(index, 8, handle, longer)),
+    'ERR_INVALID_ARG',
+  );
 });
 
 test('arguments out of bounds', (t) => {

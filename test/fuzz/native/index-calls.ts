@@ -20,6 +20,8 @@ interface Held {
 }
 
 const MAX_PLACES = 1024;
+/** dek_id, length and the longest block. */
+const MAX_BYTES = 32 + 2 + 16_384;
 const held = new WeakMap<Model, Held>();
 
 function heldBy(model: Model): Held {
@@ -55,10 +57,12 @@ function add(model: Model): Case | undefined {
   if (key === undefined) return undefined;
   const mine = heldBy(model);
   const id = model.view(32 + model.length(), randomBytes(32));
+  const isLong = id.length > MAX_BYTES;
   const number = model.random.below(2 ** 20);
   return {
     args: [mine.index, number, key.handle, oddView(id, model)],
     roles: ['bytes', 'number', 'id', 'bytes'],
+    fails: isLong ? 'ERR_INVALID_ARG' : undefined,
     check: (isIn: boolean) => {
       expectEqual(isIn, mine.entries.length < (places(mine) / 4) * 3, 'addToIndex');
       if (isIn) mine.entries.push({ id: Buffer.from(id), number });

@@ -26,6 +26,13 @@ test('a key’s public facts, before and after it is used', async (t) => {
   t.true(Math.abs(Number(after.as_of.seconds) - Date.now() / 1_000) < 60);
 });
 
+test('a recipient whose origin is unproven is shown as one', async (t) => {
+  const api = await makeApi(t);
+  const [recipient] = api.keyrings.byName('orders')!.options.recipients;
+  Object.defineProperty(recipient!.kek.upstream, 'allowsUnprovenOrigin', { value: true });
+  t.true((await api.call('DescribeKey', { key: 'orders' })).recipients[0].origin_unproven);
+});
+
 test('every role of the key may ask; nobody else', async (t) => {
   const api = await makeApi(t);
   for (const uid of [USER, OPERATOR, CUSTODIAN, AUDITOR]) {

@@ -51,3 +51,28 @@ for (const [name, periodMs, down] of SCENES) {
     t.true(perMinute <= MOST_PER_MINUTE, `${perMinute}`);
   });
 }
+
+test('flapping puts no DEK off again and again: each has its turn within half a ttl of up-time', async (t) => {
+  const world = makeResilientWorld(t);
+  world.clock.randoms.splice(0, 1, ...seeded(5_000));
+  const setup = { partitionBy: ['tenant'], cache: { ttlMs: 5 * MINUTE, graceMs: 60 * MINUTE } };
+  const writer = world.peer(setup);
+  const messages: { pairs: { tenant: string }; ciphertext: Buffer }[] = [];
+  for (let tenant = 0; tenant < DEKS; tenant++) {
+    const pairs = { tenant: `t${tenant}` };
+    messages.push({ pairs, ciphertext: (await writer.seal(pairs)).ciphertext });
+  }
+  writer.world.keyrings.close();
+  const key = world.key(setup);
+  const load = new Load(key, messages);
+  const options = { everyMs: SECOND, encrypts: false };
+  await load.run(10 * SECOND, options);
+  world.upstream.answer(UNREACHABLE);
+  await load.run(6 * MINUTE, options);
+  const outMs = world.clock.bootMs();
+  flap(world, 5 * SECOND, UNREACHABLE);
+  await load.run(5 * MINUTE, options);
+  t.deepEqual(load.failed, []);
+  const verified = key.held.filter(({ verifiedAtMs }) => verifiedAtMs > outMs).length;
+  t.true(verified >= DEKS / 2, `${verified} of ${DEKS}`);
+});

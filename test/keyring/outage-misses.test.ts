@@ -115,6 +115,22 @@ test('held DEKs past ttl whose uses come all at once wait for their turn, 1 s at
   t.true(load.uses.every(({ grace, tookMs }) => grace === false && tookMs === 0));
 });
 
+test('a held DEK past ttl is refreshed for its use though the room of misses is full', async (t) => {
+  const world = makeResilientWorld(t);
+  const { key, others } = withKeys(world);
+  const load = await Load.of(key, 5);
+  await world.clock.advance(2 * TTL);
+  world.upstream.script({ operation: 'wrap', answer: { kind: 'ok', afterMs: 900 } });
+  const ended = misses(others, 2_000);
+  await settled();
+  t.true((ended.get('QUOTA_EXCEEDED') ?? 0) > 900);
+  await load.run(50, { everyMs: 50 });
+  t.deepEqual(
+    load.uses.map(({ grace, tookMs }) => [grace, tookMs]),
+    Array.from({ length: 10 }, () => [false, 0]),
+  );
+});
+
 test('an outage that ends lets misses through again, as many as there is room for', async (t) => {
   const world = makeResilientWorld(t);
   const { others } = withKeys(world);

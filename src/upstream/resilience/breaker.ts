@@ -4,7 +4,6 @@ import {
   ConsecutiveBreaker,
   circuitBreaker,
   handleWhenResult,
-  type IBackoffFactory,
 } from 'cockatiel';
 import type { UpstreamClock } from '../clock.ts';
 import { type FailureClass, UpstreamFailure } from '../failure.ts';
@@ -44,7 +43,8 @@ export class Breaker {
     const isFailure = (result: unknown): boolean => result instanceof UpstreamFailure && this.#counts(result);
     this.#policy = circuitBreaker(handleWhenResult(isFailure), {
       breaker: new ConsecutiveBreaker(FAILURES_TO_OPEN),
-      halfOpenAfter: this.#onlyForProbes(),
+      // At once, by a wall clock that may step back: what comes while it is open is only the probe, when its time has come on our own clock.
+      halfOpenAfter: Number.NEGATIVE_INFINITY,
     });
     this.#policy.onBreak(() => {
       this.#probeLater();
@@ -119,17 +119,5 @@ export class Breaker {
 
   #counts({ class: failureClass }: UpstreamFailure): boolean {
     return this.#settings.opens.includes(failureClass) || (this.#isProbing && failureClass === 'unreachable');
-  }
-
-  /** When it lets a call through while it is open: for a probe at once, and for nothing else ever. The wall clock, which may step, decides nothing. */
-  #onlyForProbes(): IBackoffFactory<unknown> {
-    const isProbing = (): boolean => this.#isProbing;
-    const backoff = {
-      get duration() {
-        return isProbing() ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-      },
-      next: () => backoff,
-    };
-    return backoff;
   }
 }

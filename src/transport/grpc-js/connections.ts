@@ -2,6 +2,9 @@ import type { Socket } from 'node:net';
 import type { Principal } from '../principal.ts';
 import type { ConnectionMemory } from '../request-memory.ts';
 import type { RefusedConnection, ServerOptions } from '../transport.ts';
+import { Refusals } from './refusals.ts';
+import type { Work } from './share.ts';
+import { UnsentAnswers } from './unsent-answers.ts';
 
 /** An idle connection costs some 100 KiB: so connections take 100 MiB at most, whoever opens them. */
 const MAX_CONNECTIONS = 1_024;
@@ -21,12 +24,16 @@ export interface Peer {
   readonly principal: Principal;
   /** Whether a rule named it at accept. */
   readonly known: boolean;
-  /** What its requests are held in. */
+  /** What its requests and answers are held in. */
   readonly memory: ConnectionMemory;
+  readonly answers: UnsentAnswers;
   readonly socket: Socket;
 }
 
-type Options = Pick<ServerOptions, 'peerCredentials' | 'admits' | 'onConnectionRefused' | 'requestMemory'>;
+interface Options extends Pick<ServerOptions, 'peerCredentials' | 'admits' | 'onConnectionRefused' | 'requestMemory'> {
+  /** Work of a uid that waited for its connection's answers to leave. */
+  readonly resume: (uid: number, held: readonly Work[]) => void;
+}
 
 /**
  * The open connections and who is at their other end. grpc-js tells a call nothing of its socket but `remoteAddress`, which a
@@ -39,6 +46,7 @@ export class Connections {
   readonly #byUid = new Map<number, Set<Socket>>();
   /** Peers that no rule names, and when they last called (or came), the longest idle first. */
   readonly #unknown = new Map<Peer, number>();
+  readonly #refusals: Refusals;
   readonly #nowMs: () => number;
   #lastId = 0;
   #refusalTold = Number.NEGATIVE_INFINITY;
@@ -46,9 +54,10 @@ export class Connections {
   constructor(options: Options, nowMs: () => number = () => performance.now()) {
     this.#options = options;
     this.#nowMs = nowMs;
+    this.#refusals = new Refusals(nowMs);
   }
 
-  /** Asks the kernel who is calling and names the connection. Undefined, with the socket destroyed, when the kernel does not tell, or there are too many. */
+  /** Asks the kernel who is calling and names the connection. Undefined, and the connection ends, when the kernel does not tell, or there are too many. */
   admit(socket: Socket): Peer | undefined {
     // A peer that goes away is no news, and an unheard 'error' event would end the process.
     socket.on('error', () => {});
@@ -57,12 +66,14 @@ export class Connections {
       socket.destroy();
       return undefined;
     }
-    const { admits, requestMemory } = this.#options;
-    const peer = { principal, known: admits(principal), memory: requestMemory.connection(principal.uid), socket };
+    const { admits, requestMemory, resume } = this.#options;
+    const memory = requestMemory.connection(principal.uid);
+    const answers = new UnsentAnswers(memory, (held) => resume(principal.uid, held));
+    const peer = { principal, known: admits(principal), memory, answers, socket };
     const excess = this.#excess(peer);
     if (excess !== undefined) {
       this.#tell(excess);
-      socket.destroy();
+      this.#refusals.refuse(socket, principal.uid);
       return undefined;
     }
     this.#add(socket, peer);
@@ -86,6 +97,7 @@ export class Connections {
 
   /** Ends when the last connection has closed. */
   async closed(): Promise<void> {
+    this.#refusals.close();
     await Promise.all([...this.#sockets].map((socket) => new Promise((resolve) => socket.once('close', resolve))));
   }
 

@@ -1,138 +1,247 @@
 import type { Socket } from 'node:net';
+import { Share, type Work } from './share.ts';
 
 /**
- * Calls that one uid may begin in one turn of the event loop: as many as one connection may have open, some 5 ms. node:http2 would take
+ * Streams that one uid may begin in one turn of the event loop: as many as one connection may have open. node:http2 would take
  * all that the kernel holds of every connection, thousands of calls, before anybody else has a turn.
  */
-const MAX_CALLS_A_TURN = 64;
+const MAX_STREAMS_A_TURN = 64;
+
+/**
+ * More begin in one turn on one connection only if the peer resets them at once: 64 may be open, and what is answered is answered when all
+ * that was read at a time is taken.
+ */
+const MAX_STREAMS_OF_A_CONNECTION = 2 * MAX_STREAMS_A_TURN;
+
+/** What is to be done with a stream. */
+export type Turn = 'now' | 'later' | 'never';
 
 /** Time that one uid's handlers may take in one turn until they return, whatever they do: a batch can cost as much as a thousand calls. */
 const MAX_HANDLER_MS_A_TURN = 5;
 
-/** A call whose request has come. */
-export interface Work {
-  run(): void;
-}
+/** Time that one uid may take in one turn while others call as well. */
+const CONTENDED_MS_A_TURN = 1;
 
-/** What one uid has had of the present turn. */
-export class Share {
-  readonly sockets = new Set<Socket>();
-  /** Calls whose turn has not come; no more than its connections have streams. */
-  waiting: Work[] = [];
-  begun = 0;
-  handlerMs = 0;
-  /** It has had some of this turn. */
-  active = false;
-}
+/** A uid that called within this time is one of those that share the thread. */
+const CONTENDER_MS = 100;
+
+/** What a uid owes it pays back at this rate: half of the time is its own, whoever else calls. */
+const PAY_BACK_RATE = 1 / 2;
+
+/** Weight of one turn in the mean of what a step costs. */
+const MEAN_WEIGHT = 1 / 16;
+
+/** A turn in which so much was spent outside of handlers is charged by what was read as well: node:http2 tells JavaScript little of it. */
+const LONG_TURN_MS = 0.5;
+/** What node:http2 takes for a byte at most, when it is no call. */
+const BYTE_MS = 2e-6;
+
+/** Nobody is charged more than so many times what it should have cost: the collector, or a busy machine, is nobody's fault. */
+const MAX_EXCESS = 4;
+
+/** Uids that are remembered before those are looked for that need not be. */
+const FEW_UIDS = 64;
 
 /**
- * Who has begun so many calls, or taken so much time, is not read from until all others had their turn, and what it has sent waits. The
- * price is a look at the clock before and after each handler.
+ * Shares the one thread between uids, in two ways.
+ *
+ * In each turn of the event loop, who has begun so many calls, or taken so much time, is not read from until all others had their turn, and
+ * what it has sent waits.
+ *
+ * While several uids call, each turn is charged to those who had it, and who owes more than a burst waits until it has paid back, and is then
+ * read from one connection after the other. So a uid that would keep the thread busy leaves it idle half of the time for another one, whose
+ * calls then mostly find it so. A uid that is alone never waits.
  */
 export class FairTurns {
+  readonly #nowMs: () => number;
   readonly #shares = new Map<number, Share>();
   #active: Share[] = [];
-  #stopped = new Set<Socket>();
-  /** Those that began calls in this turn. */
-  #served = new Set<Socket>();
+  /** Those that wait until they have paid back. */
+  readonly #paused = new Set<Share>();
+  #timer: NodeJS.Timeout | undefined;
+  #turnStartMs: number | undefined;
+  #paidMs = 0;
+  #contended = false;
+  /** Mean cost of a step, as turns of late show it. */
+  #stepMs = 0.02;
+  #over = false;
+
+  constructor(nowMs: () => number = () => performance.now()) {
+    this.#nowMs = nowMs;
+  }
 
   /** Once node:http2 reads from `socket`: bytes that anybody else has read it takes in a way that can end the process (see server.ts). */
   add(uid: number, socket: Socket): void {
-    const share = this.#shareOf(uid);
-    share.sockets.add(socket);
-    socket.once('close', () => {
-      share.sockets.delete(socket);
-      if (share.sockets.size === 0 && this.#shares.get(uid) === share) this.#shares.delete(uid);
-    });
+    this.#shareOf(uid).add(socket);
   }
 
-  /** At each call of `uid` on `socket`. */
-  begin(uid: number, socket: Socket): Share {
+  /** At each stream of `uid` on `socket`. 'later': in its turn (`wait`); 'never': the connection is misused. */
+  begin(uid: number, socket: Socket): Turn {
     const share = this.#shareOf(uid);
     this.#activate(share);
-    this.#served.add(socket);
-    // Once more at each multiple: node:http2 starts reading by itself when a write has ended.
-    if (++share.begun % MAX_CALLS_A_TURN === 0) this.#stop(share);
-    return share;
+    if (share.begin(socket) > MAX_STREAMS_OF_A_CONNECTION) return 'never';
+    const mayBegin = !share.waits && this.#mayWork(share);
+    if (mayBegin) share.steps++;
+    if (!mayBegin || share.begun >= MAX_STREAMS_A_TURN) share.stop();
+    return mayBegin ? 'now' : 'later';
   }
 
-  /** Runs `work` now, or in the uid's next turn when it has had its time in this one. */
-  run(share: Share, work: Work): void {
+  /** Has streams that `begin` refused, or that waited for something else, taken up in their turn. */
+  wait(uid: number, streams: readonly Work[]): void {
+    const share = this.#shareOf(uid);
     this.#activate(share);
-    if (share.waiting.length === 0 && share.handlerMs < MAX_HANDLER_MS_A_TURN) {
-      this.#work(share, work);
+    for (const stream of streams) share.addStream(stream);
+  }
+
+  /** Runs `request` now, or in the uid's next turn when it has had its time in this one. */
+  run(uid: number, request: Work): void {
+    const share = this.#shareOf(uid);
+    this.#activate(share);
+    if (!share.waits && this.#mayWork(share)) {
+      this.#work(share, request);
       return;
     }
-    share.waiting.push(work);
-    this.#stop(share);
+    share.addRequest(request);
+    share.stop();
+  }
+
+  /** Runs `request` in the uid's next turn. */
+  postpone(uid: number, request: Work): void {
+    const share = this.#shareOf(uid);
+    this.#activate(share);
+    share.addRequest(request);
+  }
+
+  /** Nobody waits any more: for the end of the server. */
+  end(): void {
+    this.#over = true;
+    this.#wake();
   }
 
   #shareOf(uid: number): Share {
     let share = this.#shares.get(uid);
     if (share === undefined) {
+      if (this.#shares.size >= FEW_UIDS) this.#forget();
       share = new Share();
       this.#shares.set(uid, share);
     }
     return share;
   }
 
+  #forget(): void {
+    for (const [uid, share] of this.#shares) if (share.forgettable) this.#shares.delete(uid);
+  }
+
   #activate(share: Share): void {
     if (share.active) return;
     share.active = true;
+    if (this.#active.push(share) > 1) return;
+    this.#turnStartMs ??= this.#nowMs();
     // Runs when each connection that had something to read was read once.
-    if (this.#active.push(share) === 1) setImmediate(() => this.#nextTurn());
+    setImmediate(() => this.#nextTurn());
+  }
+
+  #mayWork(share: Share): boolean {
+    if (this.#over) return true;
+    if (!this.#contended) return share.handlerMs < MAX_HANDLER_MS_A_TURN;
+    return !share.inDebt && share.handlerMs + share.steps * this.#stepMs < CONTENDED_MS_A_TURN;
   }
 
   #work(share: Share, work: Work): void {
-    const startMs = performance.now();
+    share.steps++;
+    const startMs = this.#nowMs();
     work.run();
-    share.handlerMs += performance.now() - startMs;
-    if (share.handlerMs >= MAX_HANDLER_MS_A_TURN) this.#stop(share);
-  }
-
-  #stop({ sockets }: Share): void {
-    for (const socket of sockets) {
-      handleOf(socket)?.readStop();
-      this.#stopped.add(socket);
-    }
+    share.handlerMs += this.#nowMs() - startMs;
+    if (!this.#mayWork(share)) share.stop();
   }
 
   #nextTurn(): void {
-    const [active, stopped, served] = [this.#active, this.#stopped, this.#served];
+    const nowMs = this.#nowMs();
+    this.#charge(nowMs);
+    const active = this.#active;
     this.#active = [];
-    this.#stopped = new Set();
-    this.#served = new Set();
-    for (const share of active) {
-      share.active = false;
-      share.begun = 0;
-      share.handlerMs = 0;
+    for (const share of active) share.beginTurn();
+    this.#turnStartMs = nowMs;
+    for (const share of active) this.#resume(share);
+    if (this.#active.length === 0) this.#turnStartMs = undefined;
+  }
+
+  /** Charges the turn to those who had it. */
+  #charge(nowMs: number): void {
+    this.#payBack(nowMs);
+    let restMs = nowMs - (this.#turnStartMs ?? nowMs);
+    let steps = 0;
+    for (const share of this.#active) {
+      restMs -= share.handlerMs;
+      steps += share.steps;
     }
-    for (const share of active) if (share.waiting.length > 0) this.#workOff(share);
-    const start = (socket: Socket): void => {
-      // Stopped again by what has waited.
-      if (!this.#stopped.has(socket)) handleOf(socket)?.readStart();
-    };
-    // libuv reads first what was started first: within one uid whoever was not served comes before those who were.
-    for (const socket of stopped) if (!served.has(socket)) start(socket);
-    for (const socket of stopped) if (served.has(socket)) start(socket);
+    restMs = Math.max(0, restMs);
+    const charged = restMs < LONG_TURN_MS ? this.#chargeSteps(restMs, steps) : this.#chargeLongTurn(restMs);
+    if (steps > 0) this.#stepMs += (Math.min(charged, MAX_EXCESS * this.#stepMs) - this.#stepMs) * MEAN_WEIGHT;
   }
 
-  #workOff(share: Share): void {
-    this.#activate(share);
-    const { waiting } = share;
-    let done = 0;
-    while (done < waiting.length && share.handlerMs < MAX_HANDLER_MS_A_TURN) this.#work(share, waiting[done++]!);
-    share.waiting = waiting.slice(done);
+  #chargeSteps(restMs: number, steps: number): number {
+    const stepMs = restMs / Math.max(1, steps);
+    if (this.#contended) for (const share of this.#active) share.charge(share.handlerMs + share.steps * stepMs);
+    return stepMs;
   }
-}
 
-/** What a socket's descriptor is read through. */
-export interface SocketHandle {
-  readStop(): void;
-  readStart(): void;
-}
+  /** By what the steps and the bytes of each uid should have cost. What it gives is a step's cost in this turn. */
+  #chargeLongTurn(restMs: number): number {
+    const due = new Map<Share, number>();
+    let sumMs = 0;
+    for (const share of this.#shares.values()) {
+      const bytes = share.readBytes();
+      if (bytes > 0) this.#activate(share);
+      const ms = share.steps * this.#stepMs + bytes * BYTE_MS;
+      if (ms > 0) due.set(share, ms);
+      sumMs += ms;
+    }
+    const scale = Math.min(MAX_EXCESS, restMs / sumMs);
+    if (this.#contended) for (const [share, ms] of due) share.charge(share.handlerMs + ms * scale);
+    return this.#stepMs * scale;
+  }
 
-/** node:http2 reads from the handle itself, so that pausing the socket would do nothing. Undefined when the socket is closed. */
-export function handleOf(socket: Socket): SocketHandle | undefined {
-  return (socket as Socket & { _handle?: SocketHandle | null })._handle ?? undefined;
+  #payBack(nowMs: number): void {
+    const paid = (nowMs - this.#paidMs) * PAY_BACK_RATE;
+    this.#paidMs = nowMs;
+    let contenders = 0;
+    for (const share of this.#shares.values()) {
+      share.payBack(paid);
+      if (share.active) share.seenMs = nowMs;
+      if (nowMs - share.seenMs < CONTENDER_MS) contenders++;
+    }
+    this.#contended = contenders > 1;
+  }
+
+  #resume(share: Share): void {
+    if (this.#contended && share.inDebt && !this.#over) {
+      this.#pause(share);
+      return;
+    }
+    if (share.waits) {
+      this.#activate(share);
+      share.takeUp(
+        () => this.#mayWork(share),
+        (work) => this.#work(share, work),
+      );
+    }
+    if (share.rests && !share.waits && this.#mayWork(share)) share.start();
+    if (share.rests) this.#activate(share);
+  }
+
+  #pause(share: Share): void {
+    share.narrow();
+    this.#paused.add(share);
+    this.#timer ??= setTimeout(() => this.#wake(), Math.ceil(share.excessMs / PAY_BACK_RATE)).unref();
+  }
+
+  #wake(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#payBack(this.#nowMs());
+    const paused = [...this.#paused];
+    this.#paused.clear();
+    for (const share of paused) this.#resume(share);
+  }
 }

@@ -2,27 +2,26 @@ import { checkMessage } from '../message-check.ts';
 import type { Table } from '../message-table.ts';
 import { MalformedMessage } from '../transport.ts';
 
-/** A request as it came: its bytes, and what they say or what is wrong with them. */
+/** A request as it came. It is read when its caller's turn has come: to check a long one is work, too. */
 export class IncomingMessage {
   /** What the decoded message has views into. */
   readonly bytes: Uint8Array;
-  readonly message: unknown;
-  readonly failure: MalformedMessage | undefined;
+  readonly #table: Table;
+  readonly #decode: (bytes: Buffer) => unknown;
 
-  private constructor(bytes: Uint8Array, message: unknown, failure: MalformedMessage | undefined) {
+  constructor(bytes: Buffer, table: Table, decode: (bytes: Buffer) => unknown) {
     this.bytes = bytes;
-    this.message = message;
-    this.failure = failure;
+    this.#table = table;
+    this.#decode = decode;
   }
 
-  /** Never throws: grpc-js would answer INTERNAL for what is the caller's fault. */
-  static read(bytes: Buffer, table: Table, decode: (bytes: Buffer) => unknown): IncomingMessage {
+  /** What the bytes say. Throws MalformedMessage when they say nothing. */
+  read(): unknown {
     try {
-      checkMessage(table, bytes);
-      return new IncomingMessage(bytes, decode(bytes), undefined);
+      checkMessage(this.#table, this.bytes);
+      return this.#decode(this.bytes as Buffer);
     } catch (thrown) {
-      const failure = thrown instanceof MalformedMessage ? thrown : new MalformedMessage('', 'can not be decoded');
-      return new IncomingMessage(bytes, undefined, failure);
+      throw thrown instanceof MalformedMessage ? thrown : new MalformedMessage('', 'can not be decoded');
     }
   }
 }

@@ -5,8 +5,15 @@ import type { ConnectionMemory } from '../request-memory.ts';
 /** Why a message is not read, as the text of the RESOURCE_EXHAUSTED that grpc-js makes of it. */
 export const NO_REQUEST_MEMORY = 'no memory is left for requests';
 
+/** Why a message is not read: its first byte says that it is compressed. */
+export const COMPRESSED = 'compressed';
+
 /** A gRPC frame: compressed or not, length, message (gRPC over HTTP/2, "Length-Prefixed-Message"). */
 const HEADER_BYTES = 5;
+
+/** Longer messages get memory as they come, four times as much each time: who announces much and sends nothing makes us touch nothing. */
+const FIRST_BYTES = 64 * 1024;
+const GROWTH = 4;
 
 /** What grpc-js 1.14's BaseServerInterceptingCall keeps to itself, and we need. */
 interface Internals {
@@ -21,15 +28,17 @@ export function streamOf(call: ServerInterceptingCallInterface): ServerHttp2Stre
 
 /**
  * Takes the place of grpc-js's StreamDecoder, which gathers whatever comes and tells nobody: this one takes a message's memory from the
- * budget once its length is known, copies what comes into one piece, and zeroes what it copied.
+ * budget once its length is known, copies what comes into one piece, and zeroes what it copied. What is compressed it refuses: a small
+ * message can become a large one, zlib keeps plaintexts that nobody can zero, and between processes of one machine nothing is gained.
  */
 export class MessageDecoder {
   readonly #memory: ConnectionMemory;
   readonly #maxMessageBytes: number;
   readonly #header = Buffer.alloc(HEADER_BYTES);
   #headerBytes = 0;
-  /** Header and message. */
+  /** Header and message, as far as there is memory for them. */
   #frame: Buffer | undefined;
+  #wholeBytes = 0;
   #frameBytes = 0;
   #takenBytes = 0;
   #closed = false;
@@ -50,13 +59,14 @@ export class MessageDecoder {
     return decoder;
   }
 
-  /** The frames that `data` completes. Throws when a message is too long or the budget has no room for it; then the call ends. */
+  /** The frames that `data` completes. Throws when a message is compressed, is too long, or the budget has no room for it; then the call ends. */
   write(data: Buffer): Buffer[] {
     const frames: Buffer[] = [];
     for (let at = 0; at < data.length && !this.#closed; ) {
       if (this.#frame === undefined) at += this.#readHeader(data, at);
-      if (this.#frame !== undefined) at += this.#readMessage(this.#frame, data, at);
-      if (this.#frame !== undefined && this.#frameBytes === this.#frame.length) {
+      if (this.#frame === undefined) continue;
+      at += this.#readMessage(data, at);
+      if (this.#frameBytes === this.#wholeBytes) {
         frames.push(this.#frame);
         this.#frame = undefined;
         this.#headerBytes = 0;
@@ -69,7 +79,7 @@ export class MessageDecoder {
   /** At the end of the call: gives the memory back; what still comes is dropped. */
   close(): void {
     this.#closed = true;
-    this.#frame?.fill(0);
+    this.#frame?.fill(0, 0, this.#frameBytes);
     this.#frame = undefined;
     this.#memory.release(this.#takenBytes);
     this.#takenBytes = 0;
@@ -83,18 +93,25 @@ export class MessageDecoder {
   }
 
   #begin(messageBytes: number): void {
+    if (this.#header[0] !== 0) throw this.#refusal(COMPRESSED);
     if (messageBytes > this.#maxMessageBytes) throw this.#refusal(`more than ${this.#maxMessageBytes} bytes`);
     const bytes = messageBytes + HEADER_BYTES;
-    // What is compressed may become as long as any.
-    const takenBytes = this.#header[0] === 0 ? bytes : this.#maxMessageBytes;
-    if (!this.#memory.take(takenBytes)) throw this.#refusal(NO_REQUEST_MEMORY);
-    this.#takenBytes += takenBytes;
-    this.#frame = Buffer.allocUnsafe(bytes);
+    if (!this.#memory.take(bytes)) throw this.#refusal(NO_REQUEST_MEMORY);
+    this.#takenBytes += bytes;
+    this.#wholeBytes = bytes;
+    this.#frame = Buffer.allocUnsafe(Math.min(bytes, FIRST_BYTES));
     this.#header.copy(this.#frame);
     this.#frameBytes = HEADER_BYTES;
   }
 
-  #readMessage(frame: Buffer, data: Buffer, at: number): number {
+  #readMessage(data: Buffer, at: number): number {
+    let frame = this.#frame!;
+    if (this.#frameBytes === frame.length && frame.length < this.#wholeBytes) {
+      this.#frame = Buffer.allocUnsafe(Math.min(this.#wholeBytes, frame.length * GROWTH));
+      frame.copy(this.#frame);
+      frame.fill(0);
+      frame = this.#frame;
+    }
     const read = data.copy(frame, this.#frameBytes, at);
     this.#frameBytes += read;
     return read;

@@ -20,12 +20,14 @@ import {
 } from '../transport.ts';
 import { AcceptPace } from './accept-pace.ts';
 import { Connections, type Peer } from './connections.ts';
-import { FairTurns, handleOf } from './fair-turns.ts';
+import { FairTurns } from './fair-turns.ts';
 import { Health } from './health.ts';
 import { IncomingMessage } from './incoming-message.ts';
 import { MessageDecoder } from './message-decoder.ts';
 import { OpenCalls } from './open-calls.ts';
 import { addReflection } from './reflection.ts';
+import { handleOf } from './share.ts';
+import { gateStreams } from './stream-gate.ts';
 import { type Route, type Status, UnaryCall } from './unary-call.ts';
 
 /** The transport on @grpc/grpc-js. */
@@ -35,14 +37,16 @@ export const createServer: CreateServer = (options) => new GrpcJsServer(options)
 const MAX_CONCURRENT_STREAMS = 64;
 
 /**
- * Megabytes of HTTP/2 state (headers, stream records, control frames) for one connection; grpc-js would have no limit at all. The streams
- * with the largest headers that node:http2 takes (64 KiB, 128 pairs: its defaults, which grpc-js does not let us set) need half.
+ * Megabytes that node:http2 may hold for one connection: what is above ends it, and every call on it. Its answers can be three quarters of
+ * three quarters of all request memory (72 MiB); headers, stream records and control frames take 4 MB, if 64 streams have the largest headers
+ * that node:http2 takes (64 KiB, 128 pairs: its defaults, which grpc-js does not let us set). grpc-js would have no limit at all.
  */
-const MAX_SESSION_MEMORY_MB = 8;
+const MAX_SESSION_MEMORY_MB = 96;
 
 /**
  * Streams that a client may reset at once, and steadily, before its connection is ended ("rapid reset", CVE-2023-44487): all that it
- * may have open, twice over. nghttp2's own 1,000 at once are a tenth of a second of everybody's time.
+ * may have open, twice over. nghttp2's own 1,000 at once are a tenth of a second of everybody's time. (It ends the connection when it has
+ * read all that it was handed; until then see stream-gate.ts.)
  */
 const RESET_BURST = 128;
 const RESETS_PER_SECOND = 64;
@@ -73,7 +77,7 @@ class GrpcJsServer implements TransportServer {
   #drained: Promise<void> | undefined;
 
   constructor(options: ServerOptions) {
-    this.#connections = new Connections(options);
+    this.#connections = new Connections({ ...options, resume: (uid, held) => this.#turns.wait(uid, held) });
     this.#open = new OpenCalls(options.tickMs ?? TICK_MS);
     this.#routes = routes(options, this.#open, this.#turns);
     this.#server = new Server({
@@ -90,6 +94,7 @@ class GrpcJsServer implements TransportServer {
     this.#health.addTo(this.#server);
     addReflection(this.#server, options.packageDefinition, serviceNames(options));
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    gateStreams(this.#server, this.#connections, this.#turns);
   }
 
   attach(socket: SocketServer): void {
@@ -107,6 +112,7 @@ class GrpcJsServer implements TransportServer {
 
   async #drain(timeoutMs: number): Promise<void> {
     const closed = this.#connections.closed();
+    this.#turns.end();
     // Sends GOAWAY on every connection, refuses new streams and closes each connection with its last stream.
     this.#server.tryShutdown(() => {});
     for (const connection of this.#waiting) connection.destroy();
@@ -122,11 +128,12 @@ class GrpcJsServer implements TransportServer {
   }
 
   #accept(connection: Socket): void {
-    const peer = this.#drained === undefined ? this.#connections.admit(connection) : undefined;
-    if (peer === undefined) {
+    if (this.#drained !== undefined) {
       connection.destroy();
       return;
     }
+    const peer = this.#connections.admit(connection);
+    if (peer === undefined) return;
     const delayMs = this.#pace.delayMs(peer.principal.uid);
     if (delayMs === 0) this.#serve(peer);
     else this.#serveLater(peer, delayMs);
@@ -134,6 +141,9 @@ class GrpcJsServer implements TransportServer {
 
   #serve({ principal: { uid }, socket }: Peer): void {
     if (socket.destroyed) return;
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => {
+      if (code?.startsWith('ERR_HTTP2_') === true) this.#pace.misused(uid);
+    });
     this.#injector.injectConnection(socket);
     this.#turns.add(uid, socket);
   }
@@ -157,12 +167,10 @@ class GrpcJsServer implements TransportServer {
   #intercept(path: string, base: ServerInterceptingCallInterface): ServerInterceptingCall {
     const peer = this.#connections.peer(base.getConnectionInfo().remoteAddress);
     if (peer === undefined) return refusedCall(base);
-    const { uid } = peer.principal;
     if (!peer.known) this.#connections.called(peer);
-    const share = this.#turns.begin(uid, peer.socket);
     const route = this.#routes.get(path);
     if (route === undefined) return this.#libraryCall(base, peer);
-    return new UnaryCall(base, route, peer, !this.#connections.admits(peer), share);
+    return new UnaryCall(base, route, peer, !this.#connections.admits(peer));
   }
 
   #libraryCall(base: ServerInterceptingCallInterface, { memory }: Peer): ServerInterceptingCall {
@@ -227,7 +235,7 @@ function checkedDefinition(definition: ServiceDefinition, tables: MessageTables)
     const decode = method.requestDeserialize;
     checked[name] = {
       ...method,
-      requestDeserialize: (bytes) => IncomingMessage.read(bytes, table, decode),
+      requestDeserialize: (bytes) => new IncomingMessage(bytes, table, decode),
       // An OutgoingMessage already, which stands in for the Buffer.
       responseSerialize: (message) => message as unknown as Buffer,
     };

@@ -1,7 +1,7 @@
 import { status as codes, Metadata, type StatusObject } from '@grpc/grpc-js';
 import { DekdError } from '../../errors.ts';
 import { MalformedMessage, type RpcStatus } from '../transport.ts';
-import { NO_REQUEST_MEMORY } from './message-decoder.ts';
+import { COMPRESSED, NO_REQUEST_MEMORY } from './message-decoder.ts';
 
 /** Most calls are over in less. */
 const ROOM_AGAIN_MS = 100;
@@ -22,21 +22,18 @@ export function libraryFailure(code: number, details: string, maxMessageBytes: n
       return new DekdError('DEADLINE_EXCEEDED', 'the deadline passed before the call was done');
     case codes.RESOURCE_EXHAUSTED:
       if (details === NO_REQUEST_MEMORY) return noRequestMemory();
+      if (details === COMPRESSED) return new DekdError('UNIMPLEMENTED', 'messages must not be compressed');
       return new DekdError('MESSAGE_TOO_LARGE', `a message has at most ${maxMessageBytes} bytes`, {
         metadata: { max_bytes: String(maxMessageBytes) },
       });
-    case codes.UNIMPLEMENTED:
-      // A compression that grpc-js does not know.
-      return new DekdError('UNIMPLEMENTED', details);
     default:
       if (details.startsWith('Invalid grpc-timeout'))
         return new MalformedMessage('grpc-timeout', 'is not a valid time-out');
-      if (details === 'Failed to decompress message') return new MalformedMessage('', 'can not be decompressed');
       return new DekdError('INTERNAL', 'internal error', { cause: new Error(details) });
   }
 }
 
-function noRequestMemory(): DekdError {
-  const text = 'your requests under way hold as much memory as they may now; send fewer, or smaller ones, at a time';
+export function noRequestMemory(): DekdError {
+  const text = 'your calls under way hold as much memory as they may now; send fewer, or smaller ones, at a time';
   return new DekdError('QUOTA_EXCEEDED', text, { retryAfterMs: ROOM_AGAIN_MS });
 }

@@ -5,12 +5,14 @@ import { DekdError } from '../../errors.ts';
 import type { Principal } from '../principal.ts';
 import { type Call, type Handler, MalformedMessage, type RpcStatus } from '../transport.ts';
 import type { Peer } from './connections.ts';
-import type { FairTurns, Share, Work } from './fair-turns.ts';
+import type { FairTurns } from './fair-turns.ts';
 import type { IncomingMessage } from './incoming-message.ts';
-import { MessageDecoder, streamOf } from './message-decoder.ts';
+import { COMPRESSED, MessageDecoder, streamOf } from './message-decoder.ts';
 import type { OpenCalls } from './open-calls.ts';
 import { OutgoingMessage } from './outgoing-message.ts';
-import { libraryFailure, toStatusObject } from './status.ts';
+import type { Work } from './share.ts';
+import { libraryFailure, noRequestMemory, toStatusObject } from './status.ts';
+import type { UnsentAnswers } from './unsent-answers.ts';
 
 /** What all calls of one RPC share. */
 export interface Route {
@@ -29,6 +31,9 @@ const REQUEST_ID_HEADER = 'x-dekd-request-id';
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/;
 
 const NO_METADATA = new Metadata();
+/** grpc-js would say that it takes gzip. */
+const IDENTITY = { 'grpc-accept-encoding': 'identity' };
+const PLAIN = Metadata.fromHttp2Headers(IDENTITY);
 const OK: Status = { code: 0, details: 'OK', metadata: null };
 
 /**
@@ -36,7 +41,7 @@ const OK: Status = { code: 0, details: 'OK', metadata: null };
  * grpc-js's own unary handler, which builds a Writable and five closures a call), the listener to the wire, and the handler's Call.
  *
  * What is zeroed: the request's bytes as they came (MessageDecoder) and as they were decoded, `wipeLater`, the serialised response and
- * its frame. Out of reach: node:http2's own buffers, and, of a compressed request, its compressed form.
+ * its frame. Out of reach: node:http2's own buffers.
  */
 export class UnaryCall extends ServerInterceptingCall implements Call, Work {
   readonly principal: Principal;
@@ -45,7 +50,7 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
   readonly #route: Route;
   readonly #decoder: MessageDecoder;
   readonly #denied: boolean;
-  readonly #share: Share;
+  readonly #answers: UnsentAnswers;
   /** When OpenCalls ends it: while it is received, and while its reply is unread. */
   dueTick: number;
   #metadata: Metadata = NO_METADATA;
@@ -56,6 +61,8 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
   #abort: AbortController | undefined;
   /** Why grpc-js ended the call; not set when the caller did. */
   #abortReason: Error | undefined;
+  /** Its answer's, until that has left. */
+  #answerBytes = 0;
   #running = false;
   /** All of the request has come. */
   #halfClosed = false;
@@ -68,14 +75,13 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
   constructor(
     base: ServerInterceptingCallInterface,
     route: Route,
-    { principal, memory }: Peer,
+    { principal, memory, answers }: Peer,
     denied: boolean,
-    share: Share,
   ) {
     super(base);
-    this.#share = share;
     this.principal = principal;
     this.#denied = denied;
+    this.#answers = answers;
     this.#decoder = MessageDecoder.install(base, memory, route.maxMessageBytes);
     this.dueTick = route.open.receiveBy;
     this.#base = base;
@@ -153,18 +159,19 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
   onReceiveHalfClose(): void {
     this.#halfClosed = true;
     if (this.#ended) return;
-    if (this.#request === undefined) this.#fail(new MalformedMessage('', 'is missing'));
-    else if (this.#request.failure !== undefined) this.#fail(this.#request.failure);
-    else {
-      this.dueTick = Number.POSITIVE_INFINITY;
-      this.#route.turns.run(this.#share, this);
-    }
+    this.dueTick = Number.POSITIVE_INFINITY;
+    const { turns } = this.#route;
+    if (this.#request !== undefined) turns.run(this.principal.uid, this);
+    // Most likely its reset is the next that comes: an answer would be work for nothing.
+    else turns.postpone(this.principal.uid, this);
   }
 
   /** grpc-js says so at the end of every call, and when the caller cancels or disappears. */
   onCancel(): void {
     this.#ended = true;
     this.#decoder.close();
+    this.#answers.remove(this.#answerBytes);
+    this.#answerBytes = 0;
     if (this.#halfClosed) this.#route.open.delete(this);
     else this.#closeLater();
     if (this.#running) this.#cancel();
@@ -183,15 +190,22 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
     stream.once('close', () => open.delete(this));
   }
 
-  /** The handler, when it is the caller's turn. */
+  /** Reads the request and runs the handler, when it is the caller's turn. */
   run(): void {
     // Cancelled, or out of time, meanwhile: its request is zeroed.
-    if (this.#ended || this.#request === undefined) return;
-    const { message } = this.#request;
+    if (this.#ended) return;
+    if (this.#request === undefined) {
+      this.#fail(new MalformedMessage('', 'is missing'));
+      return;
+    }
+    if (this.#answers.full) {
+      this.#answers.hold(this);
+      return;
+    }
     this.#running = true;
     let result: unknown;
     try {
-      result = this.#route.handler(message, this);
+      result = this.#route.handler(this.#request.read(), this);
     } catch (thrown) {
       this.#running = false;
       this.#fail(thrown);
@@ -223,13 +237,22 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
       this.#fail(thrown);
       return;
     }
+    this.#wipe();
+    // The request is gone, and its memory is the answer's.
+    this.#decoder.close();
+    if (this.#answers.add(outgoing.byteLength)) this.#send(outgoing);
+    else this.#fail(noRequestMemory());
+    outgoing.wipeBytes();
+  }
+
+  #send(outgoing: OutgoingMessage): void {
+    this.#answerBytes = outgoing.byteLength;
     this.#outgoing = outgoing;
     this.#sendRequestId();
+    this.#base.sendMetadata(PLAIN);
     this.#base.sendMessage(outgoing, () => outgoing.wipeFrame());
-    outgoing.wipeBytes();
     // Right behind the message, while the stream still holds it back: message and trailers leave in one write.
     if (!this.#ended) this.#end(OK);
-    this.#wipe();
   }
 
   #fail(thrown: unknown): void {
@@ -264,6 +287,8 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
     const failure = libraryFailure(status.code ?? 13, status.details ?? '', this.#route.maxMessageBytes);
     this.#abortReason = failure;
     this.#sendRequestId();
+    // Says which compression would be accepted (gRPC, "Compression").
+    if (status.details === COMPRESSED) this.#base.sendMetadata(PLAIN);
     this.#end(this.#status(failure));
   }
 
@@ -281,9 +306,7 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
   #sendRequestId(): void {
     const given = this.#givenRequestId();
     if (given === undefined) return;
-    const metadata = new Metadata();
-    metadata.set(REQUEST_ID_HEADER, given);
-    this.#base.sendMetadata(metadata);
+    this.#base.sendMetadata(Metadata.fromHttp2Headers({ ...IDENTITY, [REQUEST_ID_HEADER]: given }));
   }
 
   #wipe(): void {

@@ -19,3 +19,19 @@ test('who opens connections at the steady pace never waits, and uids that are go
   const pace = new AcceptPace(() => nowMs);
   for (let uid = 0; uid < 1_000; uid++, nowMs += 20) t.is(pace.delayMs(uid) + pace.delayMs(7), 0);
 });
+
+test('a connection that was ended for what it sent counts as ten; no connection waits longer than 10 s', (t) => {
+  let nowMs = 0;
+  const pace = new AcceptPace(() => nowMs);
+  for (let count = 0; count < 6; count++) {
+    t.is(pace.delayMs(1), 0);
+    pace.misused(1);
+  }
+  // 66 by now.
+  t.is(pace.delayMs(1), 60);
+  for (let count = 0; count < 1_000; count++) pace.misused(1);
+  t.is(pace.delayMs(1), 10_020);
+  t.is(pace.delayMs(2), 0);
+  nowMs += 12_000;
+  t.is(pace.delayMs(1), 0);
+});

@@ -1,0 +1,116 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
+import { connect as connectSocket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import test, { type ExecutionContext } from 'ava';
+import { RequestMemory } from '../../../src/transport/request-memory.ts';
+import { callHeaders, FLAG, FRAME, frame, integer, opening } from '../../chaos/http2-frames.ts';
+import { rawRequest, startServer } from './test-server.ts';
+
+const MIB = 2 ** 20;
+
+function session(t: ExecutionContext, path: string, settings = {}): ClientHttp2Session {
+  const opened = connectHttp2('http://localhost', { createConnection: () => connectSocket(path), settings });
+  opened.on('error', () => {});
+  t.teardown(() => opened.destroy());
+  return opened;
+}
+
+async function eventually(condition: () => boolean): Promise<boolean> {
+  for (let tries = 0; tries < 300 && !condition(); tries++) await delay(10);
+  return condition();
+}
+
+test('a connection that resets its streams at once is ended within what was read of it at once', async (t) => {
+  const { path, call } = await startServer(t, { Encrypt: () => ({ key: 'x' }) });
+  await call('Encrypt', {});
+  const target = '/rapid.Resets/Reset';
+  let made = 0;
+  const count = (message: unknown) => {
+    if ((message as { headers: Record<string, unknown> }).headers[':path'] === target) made++;
+  };
+  subscribe('http2.server.stream.created', count);
+  t.teardown(() => unsubscribe('http2.server.stream.created', count));
+  const socket = connectSocket(path);
+  socket.on('error', () => {});
+  socket.resume();
+  const block = callHeaders(target);
+  const streams = Array.from({ length: 400 }, (_, at) => [
+    frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, 2 * at + 1, block),
+    frame(FRAME.rstStream, FLAG.none, 2 * at + 1, integer(8)),
+  ]);
+  // Less than is read at a time: node:http2's own limit of resets would come into force after its end.
+  socket.write(Buffer.concat([opening(), ...streams.flat()]));
+  await new Promise((resolve) => socket.once('close', resolve));
+  t.true(made > 0 && made <= 129, `${made} streams were made`);
+  t.is((await call('Encrypt', {})).response?.['key'], 'x');
+});
+
+test('while answers do not leave, the calls of their connection wait, and others go on; then all are answered', async (t) => {
+  let handled = 0;
+  const ciphertext = Buffer.alloc(16 * 1024);
+  const { path, call } = await startServer(t, {
+    Encrypt: () => {
+      handled++;
+      return { ciphertext };
+    },
+    Decrypt: () => ({ key: 'x' }),
+  });
+  const http2 = session(t, path, { initialWindowSize: 0 });
+  const answers = Array.from({ length: 64 }, () => rawRequest(http2, 'Encrypt', {}, Buffer.alloc(5)));
+  t.true(await eventually(() => handled > 0));
+  await delay(50);
+  // 16 have 256 KiB.
+  t.is(handled, 16);
+  t.is((await call('Decrypt', {})).response?.['key'], 'x');
+  http2.settings({ initialWindowSize: MIB });
+  http2.setLocalWindowSize(8 * MIB);
+  t.deepEqual([...new Set((await Promise.all(answers)).map((received) => received['grpc-status']))], ['0']);
+  t.is(handled, 64);
+});
+
+test('a connection whose large answers wait to leave lives on, and takes further calls', async (t) => {
+  const ciphertext = Buffer.alloc(MIB);
+  let handled = 0;
+  const { path } = await startServer(t, {
+    Encrypt: async () => {
+      handled++;
+      // All at once, so that none waits for another's answer to leave.
+      await delay(100);
+      return { ciphertext };
+    },
+    Decrypt: () => ({ key: 'x' }),
+  });
+  const http2 = session(t, path, { initialWindowSize: 0 });
+  const answers = Array.from({ length: 24 }, () => rawRequest(http2, 'Encrypt', {}, Buffer.alloc(5)));
+  t.true(await eventually(() => handled === 24));
+  await delay(300);
+  const later = rawRequest(http2, 'Decrypt', {}, Buffer.alloc(5));
+  await delay(100);
+  http2.settings({ initialWindowSize: 2 * MIB });
+  http2.setLocalWindowSize(64 * MIB);
+  const codes = (await Promise.all([...answers, later])).map((received) => received['grpc-status']);
+  t.deepEqual([...new Set(codes)], ['0']);
+});
+
+test('answers for which there is no memory are QUOTA_EXCEEDED, and what has left is given back', async (t) => {
+  const requestMemory = new RequestMemory(4 * MIB);
+  const ciphertext = Buffer.alloc(MIB);
+  const { call } = await startServer(
+    t,
+    {
+      Encrypt: async () => {
+        await delay(100);
+        return { ciphertext };
+      },
+    },
+    { requestMemory },
+  );
+  await call('Encrypt', {});
+  const answers = await Promise.all(Array.from({ length: 8 }, () => call('Encrypt', {})));
+  const codes = answers.map(({ error }) => error?.code ?? 0);
+  t.deepEqual(new Set(codes), new Set([0, 8]));
+  t.is(answers.find(({ error }) => error?.code === 8)?.error?.metadata.get('grpc-retry-pushback-ms')[0], '100');
+  t.true(await eventually(() => requestMemory.takenBytes === 0));
+  t.is((await call('Encrypt', {})).error, undefined);
+});

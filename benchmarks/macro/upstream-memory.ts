@@ -2,24 +2,21 @@
  * What upstreams cost the agent's own memory: the compiled agent with a key on each of OpenBao, LocalStack, SoftHSM and a local keystore against the
  * same one with the keystore alone, after the same number of calls. Children have processes of their own and are counted apart.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient } from '../../test/helpers/client.ts';
+import { startAgent } from '../agent.ts';
 import { buildProgram, rssMib } from '../compiled.ts';
 import { type Service, startAws, startHsm, startVault } from '../counterparts.ts';
 import { type BenchmarkResult, median, row } from '../result.ts';
+import { stopServer } from './load.ts';
 
 const RUNS = 3;
 /** Encrypt, and Decrypt of what came out, over all keys. */
 const CALLS = 600;
 const REST_MS = 5_000;
-/** What bin/dekd gives to node. */
-const FLAGS = ['--disable-warning=ExperimentalWarning', '--disable-sigusr1', '--max-semi-space-size=4'];
-
 interface Memory {
   readonly agent: number;
   readonly children: number;
@@ -58,9 +55,7 @@ export async function run(): Promise<BenchmarkResult> {
 async function measure(program: string, name: string, services: ReadonlyMap<string, Service>): Promise<Memory> {
   const place = join(program, name);
   mkdirSync(place);
-  const file = join(place, 'dekd.yaml');
-  writeFileSync(file, configuration(place, services));
-  const agent = await started([...FLAGS, join(program, 'dist', 'src', 'cli', 'dekd.js'), '--config', file]);
+  const agent = await startAgent(program, place, services);
   const client = createClient(join(place, 'agent.sock'), 'dekd.v1.KeyAgent');
   const keys = ['store', ...services.keys()];
   for (let call = 0; call < CALLS; call++) {
@@ -72,9 +67,7 @@ async function measure(program: string, name: string, services: ReadonlyMap<stri
   await sleep(REST_MS);
   const children = childrenOf(agent.pid!).map(rssMib);
   const memory = { agent: rssMib(agent.pid!), children: children.reduce((a, b) => a + b, 0), count: children.length };
-  const ended = once(agent, 'exit');
-  agent.kill('SIGTERM');
-  await ended;
+  await stopServer(agent);
   return memory;
 }
 
@@ -89,38 +82,4 @@ function childrenOf(pid: number): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && parentOf(name) === pid)
     .map(Number);
-}
-
-async function started(args: readonly string[]): Promise<ChildProcess> {
-  const agent = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-  let written = '';
-  await new Promise<void>((resolve, reject) => {
-    agent.stderr.on('data', (chunk: Buffer) => {
-      written += chunk;
-      if (written.includes('"event":"ready"')) resolve();
-    });
-    agent.once('exit', (code) => reject(new Error(`dekd ended with ${code}: ${written}`)));
-  });
-  return agent;
-}
-
-/** JSON is YAML. Everything but names and places is the default. */
-function configuration(place: string, services: ReadonlyMap<string, Service>): string {
-  const store = { type: 'local', directory: join(place, 'keystore'), root_key: { development: true } };
-  const key = (upstream: string, kek: string) => ({
-    recipients: [{ upstream, kek, role: 'authority' }],
-    allow: [{ uid: process.getuid?.(), roles: ['user'] }],
-  });
-  return JSON.stringify({
-    profile: 'development',
-    listen: {
-      agent: { path: join(place, 'agent.sock'), mode: '0600' },
-      admin: { path: join(place, 'admin.sock'), mode: '0600' },
-    },
-    upstreams: { store, ...Object.fromEntries([...services].map(([name, { settings }]) => [name, settings])) },
-    keys: {
-      store: key('store', 'local:store'),
-      ...Object.fromEntries([...services].map(([name, { kek }]) => [name, key(name, kek)])),
-    },
-  });
 }

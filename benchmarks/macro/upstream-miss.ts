@@ -2,9 +2,10 @@
  * What a miss costs over the same call made by the vendor's client in the process that needs the key: an unwrap through a child process, compiled
  * as it is published, against @aws-sdk/client-kms, pkcs11js and Node's own HTTP in this one, to the real services on loopback. Call by call in turn,
  * never two at once, so that nothing but the way differs. On loopback OpenBao and SoftHSM answer in a fraction of a millisecond, which no service
- * behind a network does: those rows are for information, and beside SoftHSM stands one that takes 2 ms for a decryption, in both ways.
+ * behind a network does: those rows are for information, and beside SoftHSM stands one that takes 2 ms for a decryption, in both ways. So are those of
+ * a caller's whole Decrypt over the agent's socket, each of a DEK that is not held (cache mode `none`): to the call they add gRPC and the keyring.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -14,19 +15,23 @@ import { encodePairs } from '../../src/crypto/context.ts';
 import type { ChildUpstreamOptions, ProviderFacts } from '../../src/upstream/child/child-provider.ts';
 import type { ChildUpstream } from '../../src/upstream/child/child-upstream.ts';
 import type { WrappedDek } from '../../src/upstream/provider.ts';
-import { compileModules } from '../compiled.ts';
+import { createClient } from '../../test/helpers/client.ts';
+import { startAgent } from '../agent.ts';
+import { buildProgram, compileModules } from '../compiled.ts';
 import {
   type Aws,
   CREDENTIALS,
   type Hsm,
   PIN,
   REGION,
+  type Service,
   startAws,
   startHsm,
   startVault,
   type Vault,
 } from '../counterparts.ts';
 import { type BenchmarkResult, median, type Row, row } from '../result.ts';
+import { stopServer } from './load.ts';
 
 const CALLS = 400;
 const WARM_UP = 50;
@@ -46,7 +51,10 @@ type InProcess = (wrapped: WrappedDek) => Promise<unknown>;
 export async function run(): Promise<BenchmarkResult> {
   const directory = mkdtempSync(join(tmpdir(), 'dekd-bench-'));
   try {
+    const program = join(directory, 'program');
+    mkdirSync(program);
     compileModules(directory);
+    buildProgram(program);
     const bench = await Bench.load(directory);
     const rows = [...(await bench.aws()), ...(await bench.vault()), ...(await bench.hsm())];
     return { name: 'a miss : the same call in process, p50', rows };
@@ -83,7 +91,7 @@ class Bench {
         region: REGION,
         aliases: [],
       });
-      return [await this.#compare('aws-kms (LocalStack)', upstream, service.kek, inProcessAws(service), BOUND)];
+      return await this.#compare('aws-kms (LocalStack)', service, upstream, inProcessAws(service), BOUND);
     } finally {
       await service.stop();
     }
@@ -95,7 +103,7 @@ class Bench {
     try {
       const options = { type: 'vault-transit', addresses, login: { method: 'token', file: login.token.file } };
       const upstream = await this.#open('vault-transit', 'vaultTransit', options);
-      return [await this.#compare('vault-transit (OpenBao)', upstream, service.kek, inProcessVault(service), '')];
+      return await this.#compare('vault-transit (OpenBao)', service, upstream, inProcessVault(service), '');
     } finally {
       await service.stop();
     }
@@ -119,9 +127,8 @@ class Bench {
         ['pkcs11 (SoftHSM, 2 ms a decryption)', ['C_Decrypt network'], BOUND],
       ] as const) {
         softHsm.control(...control);
-        rows.push(
-          await this.#compare(name, await this.#open('pkcs11', 'pkcs11', options), service.kek, inProcess, bound),
-        );
+        const upstream = await this.#open('pkcs11', 'pkcs11', options);
+        rows.push(...(await this.#compare(name, service, upstream, inProcess, bound)));
       }
       return rows;
     } finally {
@@ -140,26 +147,47 @@ class Bench {
 
   async #compare(
     name: string,
+    service: Service,
     upstream: ChildUpstream<ChildUpstreamOptions>,
-    kek: string,
     inProcess: InProcess,
     bound: string,
-  ): Promise<Row> {
+  ): Promise<Row[]> {
     const dek = this.#native.createKey('dek');
-    const wrapped = await upstream.wrap(kek, dek, CONTEXT, { signal: SIGNAL });
-    const times = { child: [] as number[], inProcess: [] as number[] };
-    for (let call = 0; call < WARM_UP + CALLS; call++) {
-      const child = await timed(async () =>
-        this.#native.freeKey(await upstream.unwrap(kek, wrapped, CONTEXT, { signal: SIGNAL })),
-      );
-      const here = await timed(() => inProcess(wrapped));
-      if (call < WARM_UP) continue;
-      times.child.push(child);
-      times.inProcess.push(here);
-    }
+    const wrapped = await upstream.wrap(service.kek, dek, CONTEXT, { signal: SIGNAL });
+    this.#native.freeKey(dek);
+    const here = () => inProcess(wrapped);
+    const unwrap = await inTurn(async () => {
+      this.#native.freeKey(await upstream.unwrap(service.kek, wrapped, CONTEXT, { signal: SIGNAL }));
+    }, here);
     await upstream.close();
-    return row(name, median(times.child), median(times.inProcess), 'ms', bound);
+    const decrypt = await this.#decrypt(service, here);
+    return [row(name, ...unwrap, 'ms', bound), row(`${name}: a caller's whole Decrypt`, ...decrypt, 'ms')];
   }
+
+  async #decrypt(service: Service, here: () => Promise<unknown>): Promise<[number, number]> {
+    const place = mkdtempSync(join(this.#directory, 'agent-'));
+    const agent = await startAgent(join(this.#directory, 'program'), place, new Map([['one', service]]), {
+      mode: 'none',
+    });
+    const client = createClient(join(place, 'agent.sock'), 'dekd.v1.KeyAgent');
+    const { message } = await client.call('Encrypt', { key: 'one', plaintext: Buffer.alloc(256) });
+    const medians = await inTurn(() => client.call('Decrypt', { ciphertext: message.ciphertext }), here);
+    client.close();
+    await stopServer(agent);
+    return medians;
+  }
+}
+
+/** Medians of two ways, call by call in turn. */
+async function inTurn(one: () => Promise<unknown>, other: () => Promise<unknown>): Promise<[number, number]> {
+  const times: [number[], number[]] = [[], []];
+  for (let call = 0; call < WARM_UP + CALLS; call++) {
+    const pair = [await timed(one), await timed(other)] as const;
+    if (call < WARM_UP) continue;
+    times[0].push(pair[0]);
+    times[1].push(pair[1]);
+  }
+  return [median(times[0]), median(times[1])];
 }
 
 function inProcessAws({ endpoint, arn }: Aws): InProcess {

@@ -123,16 +123,7 @@ export class Kek {
       const failure = UpstreamFailure.from(thrown);
       if (isOutage(failure.class)) return this.#note(failure);
     }
-    this.answers();
-  }
-
-  /** The upstream answers again; what it says of this KEK the next call tells. */
-  answers(): void {
-    if (!this.outage) return;
-    const atMs = this.#clock.bootMs();
-    this.#health = { ...this.#health, state: 'unknown', atMs, sinceMs: atMs, condition: undefined };
-    this.#patienceMs = 0;
-    this.onRecovery?.();
+    this.#answers();
   }
 
   async #attempt<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
@@ -154,6 +145,15 @@ export class Kek {
       this.#note(failure);
       throw failure;
     }
+  }
+
+  /** The upstream answers again; what it says of this KEK the next call tells. */
+  #answers(): void {
+    if (!this.outage) return;
+    const atMs = this.#clock.bootMs();
+    this.#health = { ...this.#health, state: 'unknown', atMs, sinceMs: atMs, condition: undefined };
+    this.#patienceMs = 0;
+    this.onRecovery?.();
   }
 
   /** A refusal of its own says more than an outage that another KEK met. */

@@ -6,7 +6,7 @@ import type { Dek, DekRecipient, RefreshProblem } from './dek.ts';
 import type { KeyringEvents } from './events.ts';
 import type { Kek } from './kek.ts';
 import { MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
-import type { Refusals } from './refusals.ts';
+import { counts, type Refusals } from './refusals.ts';
 import type { Room } from './room.ts';
 import { withDeadline } from './timing.ts';
 import { type UnwrapOutcome, type Unwrapping, unwrap } from './unwrap.ts';
@@ -121,7 +121,10 @@ export class Refresher {
     return result.kind === 'invalid' ? unwrappedOnce(dek) : undefined;
   }
 
-  /** One attempt at these recipients; re-arms the DEK when one of them opens it. Reports nothing. */
+  /**
+   * One attempt at these recipients; re-arms the DEK when one of them opens it whose word counts: a standby's does not while an authority answers,
+   * or what it says would hide what the authority would. Reports nothing.
+   */
   async ask(dek: Dek, recipients: readonly DekRecipient[], fresh: boolean): Promise<UnwrapOutcome | undefined> {
     const result = await this.#ask(dek, recipients, { purpose: 'background', fresh });
     return result instanceof DekdError ? undefined : result;
@@ -141,7 +144,8 @@ export class Refresher {
         if (result.kind === 'opened') freeKey(result.handle);
         return result;
       });
-      if (outcome.kind === 'opened') dek.verified(startedAtMs, outcome.by.role, this.#clock);
+      const vouches = recipients === dek.recipients || (outcome.kind === 'opened' && counts(dek, outcome.by.kek));
+      if (outcome.kind === 'opened' && vouches) dek.verified(startedAtMs, outcome.by.role, this.#clock);
       return outcome;
     } catch (thrown) {
       return DekdError.from(thrown);

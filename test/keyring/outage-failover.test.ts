@@ -76,6 +76,27 @@ test('an authority that refuses after its outage: the standby is not asked, and 
   t.deepEqual([...new Set(load.failed.map(({ reason }) => reason))], ['KEY_DISABLED']);
 });
 
+test('a standby that goes and comes back again and again keeps no DEK from being asked about at its authority', async (t) => {
+  const { world, key } = worldOf(t);
+  const load = await Load.of(key, 1);
+  const spare = world.kek('spare');
+  const flap = async (): Promise<void> => {
+    world.upstream.script({ kek: SPARE, operation: 'describe', answer: UNREACHABLE, times: 6 });
+    for (let count = 0; count < 2; count++) {
+      await world.outcome(spare.describe(new AbortController().signal).catch(() => undefined));
+    }
+    t.not(spare.broken, undefined);
+    while (spare.broken !== undefined) await load.run(SECOND / 2);
+    await load.run(SECOND);
+  };
+  await flap();
+  world.upstream.script({ kek: MAIN, answer: refused('kek', 'disabled') });
+  const revokedAtMs = world.clock.bootMs();
+  while (key.held.length > 0 && world.clock.bootMs() < revokedAtMs + 2 * TTL) await flap();
+  t.is(key.held.length, 0);
+  t.true(world.clock.bootMs() - revokedAtMs <= TTL + 10 * SECOND, `${world.clock.bootMs() - revokedAtMs}`);
+});
+
 test('both out: grace, and past it UNAVAILABLE at once; the standby that comes back first serves', async (t) => {
   const { world, key } = worldOf(t);
   const load = await Load.of(key, 10);

@@ -289,7 +289,7 @@ test('1,000 concurrent first Decrypts of one cold DEK are one call at OpenBao; i
   const { message } = await agent.admin.call('GetStatus', {});
   const { coalesced, decrypt_misses: misses, unwraps } = message.keys[0].counters;
   t.deepEqual([Number(unwraps), Number(misses) - Number(coalesced)], [1, 1]);
-  t.true(Number(coalesced) >= 100, `${coalesced} waited for it`);
+  t.true(Number(coalesced) >= 50, `${coalesced} waited for it`);
   t.log(`${coalesced} waited for one call`);
 
   // Each item of a batch that misses pays: two calls for a new DEK.

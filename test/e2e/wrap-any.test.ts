@@ -130,10 +130,10 @@ test('any: what is encrypted while the authority is dead gets it by Rewrap; then
 
   alone(setUp, AUTHORITY);
   const withAuthority = await startAgent(t, place);
-  t.is(await decrypt(withAuthority, rewrapped, 'new'), 'of new');
+  t.is(await eventually(() => decrypt(withAuthority, rewrapped, 'new')), 'of new');
   await withAuthority.stop();
   await bao.kill();
   alone(setUp, STANDBY);
   const withStandby = await startAgent(t, place);
-  t.is(await decrypt(withStandby, rewrapped, 'new'), 'of new');
+  t.is(await eventually(() => decrypt(withStandby, rewrapped, 'new')), 'of new');
 });

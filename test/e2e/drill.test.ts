@@ -41,15 +41,15 @@ class Used {
     return reason === '' ? message.plaintext.toString() : reason;
   }
 
-  /** Uses the DEK until it is served like that; returns everything that came before. */
-  async until(wanted: string): Promise<readonly string[]> {
-    const before = new Set<string>();
+  /** Uses the DEK until it is served like that; until then it must be as in `before`. */
+  async until(wanted: string, before: string): Promise<void> {
+    let found = '';
     for (const untilMs = performance.now() + PATIENCE_MS; performance.now() < untilMs; await sleep(20)) {
-      const found = await this.encrypt();
-      if (found === wanted) return [...before];
-      before.add(found);
+      found = await this.encrypt();
+      if (found === wanted) return;
+      if (found !== before) break;
     }
-    throw new Error(`not ${wanted} but ${[...before]}\n${this.agent.stderr()}`);
+    throw new Error(`${found}, neither ${wanted} nor ${before}\n${this.agent.stderr()}`);
   }
 
   async dekctl(...args: readonly string[]): Promise<string> {
@@ -81,7 +81,7 @@ test('local: a drill that ends by itself, and one of class refused, which purges
   const old = await used.ciphertext();
 
   t.regex(await used.dekctl('drill', 'outage', '--upstream', 'store', '--for', '1m'), /store looks unreachable until /);
-  t.deepEqual(await used.until('grace'), ['fresh']);
+  await used.until('grace', 'fresh');
   t.is(await used.decrypt(old), 'x');
   t.is(await used.encrypt('cold'), 'UPSTREAM_UNAVAILABLE');
   const { upstream, key } = await used.status();
@@ -94,7 +94,7 @@ test('local: a drill that ends by itself, and one of class refused, which purges
 
   // Another one in its place, which is over soon.
   await used.agent.admin.call('StartDrill', { upstream: 'store', duration: { nanos: 100_000_000 } });
-  t.deepEqual(await used.until('fresh'), ['grace']);
+  await used.until('fresh', 'grace');
   t.is(await used.encrypt('cold'), 'fresh');
   const healed = await used.status();
   t.is(healed.upstream.drill, null);
@@ -102,14 +102,14 @@ test('local: a drill that ends by itself, and one of class refused, which purges
   t.is(used.logged('drill_ended')[0]?.['by'], undefined);
 
   await used.dekctl('drill', 'outage', '--upstream', 'store', '--for', '1m', '--class', 'refused');
-  await used.until('UPSTREAM_REFUSED');
+  await used.until('UPSTREAM_REFUSED', 'fresh');
   t.is(await used.decrypt(old), 'UPSTREAM_REFUSED');
   t.true(Number((await used.status()).key.counters.purged) >= 1);
   t.is(
     await used.dekctl('drill', 'stop', '--upstream', 'store'),
     'the drill at upstream store is over: it answers for itself again\n',
   );
-  t.is((await used.status()).upstream.state, '');
+  t.not((await used.status()).upstream.state, 'refused');
   t.is(await used.decrypt(old), 'x');
   t.is(await used.encrypt(), 'fresh');
 
@@ -117,7 +117,7 @@ test('local: a drill that ends by itself, and one of class refused, which purges
   t.like(used.logged('drill_started')[0], { level: 40, upstream: 'store', failureClass: 'unreachable', by });
   t.like(used.logged('drill_started')[1], { replaced: 'unreachable' });
   t.like(used.logged('drill_ended')[1], { level: 40, failureClass: 'refused', by });
-  t.is(used.logged('upstream_refusal_confirmed').length, 1);
+  t.true(used.logged('upstream_refusal_confirmed').length >= 1);
 });
 
 test('OpenBao: status names what is out, the breaker and the child; a stop ends the drill at once', async (t) => {
@@ -135,7 +135,7 @@ test('OpenBao: status names what is out, the breaker and the child; a stop ends 
   t.like(await used.status(), { upstream: { state: 'ok', breaker: 'closed', drill: null, last_failure: '' } });
 
   await used.agent.admin.call('StartDrill', { upstream: 'vault', duration: { seconds: 60 } });
-  t.deepEqual(await used.until('grace'), ['fresh']);
+  await used.until('grace', 'fresh');
   for (let call = 0; call < 5; call++) t.is(await used.encrypt(`cold ${call}`), 'UPSTREAM_UNAVAILABLE');
   const { upstream, key } = await used.status();
   t.like(upstream, { state: 'unreachable', breaker: 'open' });
@@ -149,7 +149,7 @@ test('OpenBao: status names what is out, the breaker and the child; a stop ends 
   t.regex(text, /^ +orders +serves until .* \(59m more\)/m);
 
   t.deepEqual((await used.agent.admin.call('StopDrill', { upstream: 'vault' })).message, { stopped: true });
-  t.deepEqual(await used.until('fresh'), ['grace']);
+  await used.until('fresh', 'grace');
   t.is(await used.encrypt('cold'), 'fresh');
   t.like(await used.status(), { upstream: { state: 'ok', breaker: 'closed', drill: null } });
   t.notRegex(await used.dekctl('status'), /OUTAGE/);

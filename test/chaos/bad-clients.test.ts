@@ -10,7 +10,10 @@ import { type Experience, residentBytes, startBadClient, startGoodClient } from 
 
 const WHY = 'two clients of different users';
 const GOOD_UID = 65_531;
-const BAD_UID = 65_530;
+const FIRST_BAD_UID = 65_000;
+const NAMES = Object.keys(ATTACKS);
+/** Of each attack: what the agent holds against one must not hold back the next. */
+const BAD_UIDS = NAMES.map((_, at) => FIRST_BAD_UID + at);
 const BUILD_UP_MS = 300;
 const CALLS_MS = 1_200;
 const MIB = 2 ** 20;
@@ -22,7 +25,7 @@ const MIB = 2 ** 20;
 const MAX_RESIDENT_BYTES = 700 * MIB;
 
 async function startAgentForAll(t: ExecutionContext): Promise<{ place: Place; agent: Agent }> {
-  const allow = [GOOD_UID, BAD_UID].map((uid) => ({ uid, roles: ['user'] }));
+  const allow = [GOOD_UID, ...BAD_UIDS].map((uid) => ({ uid, roles: ['user'] }));
   const place = makePlace(t, { keys: { default: keyConfig('default', { allow }) } });
   chmodSync(place.directory, 0o755);
   place.configure({
@@ -47,9 +50,19 @@ function report(
 }
 
 const CASES = [
-  { who: 'another user', badUid: BAD_UID, promise: "a client's calls", newConnections: true },
+  {
+    who: 'another user',
+    badUid: (at: number) => FIRST_BAD_UID + at,
+    promise: "a client's calls",
+    newConnections: true,
+  },
   // They share what a uid may have of connections: new ones may wait or be refused.
-  { who: 'the same user', badUid: GOOD_UID, promise: 'calls on a connection that is open', newConnections: false },
+  {
+    who: 'the same user',
+    badUid: () => GOOD_UID,
+    promise: 'calls on a connection that is open',
+    newConnections: false,
+  },
 ];
 
 for (const { who, badUid, promise, newConnections } of CASES) {
@@ -61,8 +74,8 @@ for (const { who, badUid, promise, newConnections } of CASES) {
     const good = await startGoodClient(GOOD_UID, place.agentSocket);
     t.teardown(good.end);
     report(t, 'quiet', agent.pid, await good.experience(wish));
-    for (const attack of Object.keys(ATTACKS)) {
-      const endAttack = await startBadClient(badUid, place.agentSocket, attack);
+    for (const [at, attack] of NAMES.entries()) {
+      const endAttack = await startBadClient(badUid(at), place.agentSocket, attack);
       await sleep(BUILD_UP_MS);
       const experienced = await good.experience(wish);
       await endAttack();

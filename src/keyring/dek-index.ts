@@ -16,7 +16,7 @@ export class DekIndex {
     return this.#deks.length - this.#freeNumbers.length;
   }
 
-  /** The DEK whose dek_id and verified block an envelope carries, byte for byte. */
+  /** The DEK whose dek_id and verified block an envelope carries: by their keyed hash, under which other bytes pass with a chance of 2^-64. */
   find({ bytes, sealedOffset }: Envelope): Dek | undefined {
     const number = native.findInIndex(this.#table, bytes, DEK_ID_OFFSET, sealedOffset);
     return number < 0 ? undefined : this.#deks[number];

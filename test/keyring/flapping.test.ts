@@ -6,7 +6,7 @@ import { MINUTE, makeResilientWorld, SECOND, type World } from './world.ts';
 const DEKS = 20;
 const TTL = 10 * SECOND;
 /** Without any failure it is 20 DEKs every 8.5 s: 141. */
-const MOST_PER_MINUTE = 200;
+const MOST_PER_MINUTE = 250;
 const UP: Answer = { kind: 'ok', afterMs: 20 };
 
 /** Answers with one and the other in turn, each for `forMs`. */

@@ -195,7 +195,7 @@ test('behind an open breaker: no attempt, and what comes late changes nothing', 
   };
   const slow = kek.unwrap(wrapped, context, new AbortController().signal);
   world.upstream.answer(UNREACHABLE);
-  for (let count = 0; count < 2; count++) await wrap(world, kek);
+  for (let count = 0; count < 5; count++) await wrap(world, kek);
   t.is(kek.broken?.class, 'unreachable');
   const { calls } = kek;
   t.is(await wrap(world, kek), 'unreachable');
@@ -219,7 +219,7 @@ test('a KEK that refuses stays so when another one’s outage opens the breaker'
   world.upstream.answer(refused('kek', 'disabled'));
   await wrap(world, kek);
   world.upstream.answer(UNREACHABLE);
-  for (let count = 0; count < 2; count++) await wrap(world, world.kek('other'));
+  for (let count = 0; count < 5; count++) await wrap(world, world.kek('other'));
   t.not(kek.broken, undefined);
   t.deepEqual([kek.health.state, kek.health.condition], ['refused', 'disabled']);
 });

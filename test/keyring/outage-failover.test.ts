@@ -81,8 +81,8 @@ test('a standby that goes and comes back again and again keeps no DEK from being
   const load = await Load.of(key, 1);
   const spare = world.kek('spare');
   const flap = async (): Promise<void> => {
-    world.upstream.script({ kek: SPARE, operation: 'describe', answer: UNREACHABLE, times: 6 });
-    for (let count = 0; count < 2; count++) {
+    world.upstream.script({ kek: SPARE, operation: 'describe', answer: UNREACHABLE, times: 15 });
+    for (let count = 0; count < 5; count++) {
       await world.outcome(spare.describe(new AbortController().signal).catch(() => undefined));
     }
     t.not(spare.broken, undefined);
@@ -133,7 +133,7 @@ test('KEKs at one endpoint share its breaker; at endpoints of their own they do 
     const key = world.key({ partitionBy: ['tenant'] });
     world.kek('spare');
     world.upstream.answer(UNREACHABLE);
-    for (let tenant = 0; tenant < 3; tenant++) await world.reason(() => key.encrypt({ tenant: `t${tenant}` }));
+    for (let tenant = 0; tenant < 5; tenant++) await world.reason(() => key.encrypt({ tenant: `t${tenant}` }));
     t.not(world.kek('main').broken, undefined);
     t.is(world.kek('spare').broken === undefined, apart);
     t.is(world.kek('spare').outage, !apart);

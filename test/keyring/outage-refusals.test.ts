@@ -94,10 +94,10 @@ test('while the breaker is closed the confirming call goes through', async (t) =
   const key = world.key({ cache: { ttlMs: TTL } });
   const { dek } = await key.seal();
   plain(t, key.encrypt());
-  // Four failures in a row, one less than it takes to open; the next answer is the refusal.
+  // Four calls in a row, with their retries: one less than it takes to open. The next answer is the refusal.
   world.upstream.answer(DISABLED);
-  world.upstream.script({ answer: UNREACHABLE, times: 4 });
-  await world.clock.advance(TTL);
+  world.upstream.script({ answer: UNREACHABLE, times: 12 });
+  await world.clock.advance(2 * TTL);
   t.is(dek.place, 'gone');
   t.is(world.edge.breaker, 'closed');
   t.is(world.upstream.calls.filter(({ fresh }) => fresh).length, 1);

@@ -128,8 +128,9 @@ export class ResilientUpstream implements Upstream, Breakers {
     const once = (timeOutMs: number): Promise<T> =>
       attempt({ clock, signal, timeOutMs, discard }, call).catch(classify);
     const { own, endpoint } = this.#line(kek);
-    const guarded = (timeOutMs: number): Promise<T> => own.run(kek, () => endpoint.run(kek, () => once(timeOutMs)));
-    return this.#rooms.run(purpose, signal, () => retrying(clock, signal, guarded));
+    // A call counts once, however often it was tried: many that one broken connection, or one ended child, takes with it succeed at a retry.
+    const guarded = (): Promise<T> => own.run(kek, () => endpoint.run(kek, () => retrying(clock, signal, once)));
+    return this.#rooms.run(purpose, signal, guarded);
   }
 
   #line(kek: string): Line {

@@ -1,12 +1,6 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
-import { createKey, freeKey, openArena } from '../../../../src/crypto/native.ts';
-import { ChildUpstream } from '../../../../src/upstream/child/child-upstream.ts';
-import type { Handover } from '../../../../src/upstream/child/handover.ts';
-import { vaultTransit } from '../../../../src/upstream/vault-transit/options.ts';
-import { open } from '../../../../src/upstream/vault-transit/provider.ts';
-import { live } from '../../../contract/upstream-context.ts';
 import { fails } from '../../../contract/upstream-contract.ts';
 import { type OpenBao, requireOpenBao } from '../../../counterparts/openbao/start.ts';
 import { DECRYPTED, ENCRYPTED, json, startFakeVault } from '../fake-vault.ts';
@@ -89,7 +83,10 @@ real('AppRole: wrong and revoked secret ids are unauthenticated', async (t, { ba
   const wrong = { ...login, secretIdFile: secretFile(t, 'no-such-secret') };
   const first = await openProvider(t, { addresses: [bao.address], login: wrong });
   const failure = await fails(t, first.wrap(kek, DEK, CONTEXT, call()), 'unauthenticated');
-  t.regex(failure?.message ?? '', /^login at auth\/approle\/login: HTTP 400 .*: invalid role or secret ID; it is not tried again for 4 minutes/);
+  t.regex(
+    failure?.message ?? '',
+    /^login at auth\/approle\/login: HTTP 400 .*: invalid role or secret ID; it is not tried again for 4 minutes/,
+  );
   const elsewhere = await openProvider(t, { addresses: [bao.address], login: { ...login, mount: 'nowhere' } });
   await fails(t, elsewhere.wrap(kek, DEK, CONTEXT, call()), 'unauthenticated');
 
@@ -317,130 +314,3 @@ test('through a proxy no token is sent, and its dead token is unauthenticated', 
   await provider.close();
   t.is(proxy.seen.length, 2);
 });
-
-/** A Vault that logs in for tokens of an hour, and a count of what it was asked. */
-async function countingVault(t: ExecutionContext) {
-  let logins = 0;
-  const vault = await startFakeVault(t, ({ path }, response) => {
-    if (path.endsWith('/login')) {
-      json(response, 200, { auth: { client_token: `s.${++logins}`, lease_duration: 3600, renewable: true } });
-    } else if (path.endsWith('/lookup-self')) json(response, 200, { data: { ttl: 3600, renewable: true } });
-    else json(response, 200, path.includes('decrypt') ? DECRYPTED : ENCRYPTED);
-  });
-  const asked = (end: string) => vault.seen.filter(({ path }) => path.endsWith(end));
-  return { address: vault.address, asked };
-}
-
-test('AppRole: one login serves one child process after the other', async (t) => {
-  openArena({ size: 1 << 20, lock: 'best-effort' });
-  const { address, asked } = await countingVault(t);
-  const files = { roleIdFile: secretFile(t, 'role'), secretIdFile: secretFile(t, 'secret') };
-  const options = { type: 'vault-transit', addresses: [address], login: { method: 'approle', ...files } } as const;
-  const upstream = await ChildUpstream.open({
-    facts: vaultTransit,
-    options: { ...options, maxCalls: 1, warmChild: false },
-    onWarning: () => undefined,
-  });
-  const dek = createKey('dek');
-  const children = new Set<number>();
-  for (let made = 0; made < 4; made++) {
-    const wrapped = upstream.wrap('vault-transit:transit/keys/orders', dek, CONTEXT, live());
-    for (const pid of upstream.pids) children.add(pid);
-    await wrapped;
-    // Its last one ends before the next one begins, so that it has handed over.
-    while (upstream.pids.length > 0) await sleep(5);
-  }
-  freeKey(dek);
-  t.is(children.size, 4);
-  t.is(asked('/login').length, 1);
-  t.is(asked('/revoke-self').length, 0);
-  await upstream.close();
-});
-
-test('what was handed over: a living token is used, a dead one is not, and the last child revokes it', async (t) => {
-  const { address, asked } = await countingVault(t);
-  const login = { method: 'approle', roleIdFile: secretFile(t, 'r'), secretIdFile: secretFile(t, 's') } as const;
-  const handover = memory();
-  const next = () => open({ type: 'vault-transit', addresses: [address], login }, {}, handover);
-  const kek = 'vault-transit:transit/keys/orders';
-  const first = await next();
-  await first.wrap(kek, DEK, CONTEXT, call());
-  await first.close(true);
-  const second = await next();
-  await second.wrap(kek, DEK, CONTEXT, call());
-  t.is(asked('/login').length, 1);
-  await second.wrap(kek, DEK, CONTEXT, call({ fresh: true }));
-  t.is(asked('/login').length, 2, 'a confirming call logs in anew');
-  await second.close(true);
-  handover.write({ held: { token: 's.2', expiresAtMs: 1, firstTtlMs: 1 } });
-  const third = await next();
-  await third.wrap(kek, DEK, CONTEXT, call());
-  t.is(asked('/login').length, 3, 'what has expired is not tried');
-  await third.close(true);
-  t.is(asked('/revoke-self').length, 0);
-  await (await next()).close();
-  t.deepEqual(
-    asked('/revoke-self').map(({ token }) => token),
-    ['s.3'],
-  );
-});
-
-test('AppRole: a refused login is not tried again, by no child, before its files change', async (t) => {
-  const vault = await startFakeVault(t, ({ path, body }, response) => {
-    if (!path.endsWith('/login')) json(response, 200, ENCRYPTED);
-    else if (!body.includes('right')) json(response, 400, { errors: ['invalid role or secret ID'] });
-    else json(response, 200, { auth: { client_token: 's.x', lease_duration: 3600, renewable: true } });
-  });
-  const login = { method: 'approle', roleIdFile: secretFile(t, 'r'), secretIdFile: secretFile(t, 'wrong') } as const;
-  const handover = memory();
-  const wrap = async (fresh = false) => {
-    const provider = await open({ type: 'vault-transit', addresses: [vault.address], login }, {}, handover);
-    t.teardown(() => provider.close(true));
-    for (let calls = 0; calls < 2; calls++) {
-      await provider.wrap('vault-transit:transit/keys/orders', DEK, CONTEXT, call({ fresh }));
-    }
-  };
-  const logins = () => vault.seen.filter(({ path }) => path.endsWith('/login')).length;
-  for (const fresh of [false, true, false]) {
-    const failure = await fails(t, wrap(fresh), 'unauthenticated');
-    t.regex(failure?.message ?? '', /invalid role or secret ID; it is not tried again for 4 minutes/);
-  }
-  t.is(logins(), 1);
-  writeFileSync(login.secretIdFile, 'wrong-too');
-  await fails(t, wrap(), 'unauthenticated');
-  t.is(logins(), 2);
-  writeFileSync(login.secretIdFile, 'right');
-  await wrap();
-  t.is(logins(), 3);
-});
-
-test('a token in a file is looked up once for all children, and another one in the file again', async (t) => {
-  const { address, asked } = await countingVault(t);
-  const login = { method: 'token', file: secretFile(t, 's.one') } as const;
-  const handover = memory();
-  const next = async () => {
-    const provider = await open({ type: 'vault-transit', addresses: [address], login }, {}, handover);
-    await provider.wrap('vault-transit:transit/keys/orders', DEK, CONTEXT, call());
-    // The lookup goes on beside the call.
-    for (const until = Date.now() + 5_000; handover.read() === undefined && Date.now() < until; ) await sleep(5);
-    await provider.close(true);
-  };
-  await next();
-  await next();
-  t.is(asked('/lookup-self').length, 1);
-  writeFileSync(login.file, 's.two');
-  await next();
-  t.is(asked('/lookup-self').length, 2);
-  t.is(asked('/revoke-self').length, 0);
-});
-
-/** In this process, and as JSON like the real one. */
-function memory(): Handover {
-  let note: string | undefined;
-  return {
-    read: () => (note === undefined ? undefined : JSON.parse(note)),
-    write: (value) => {
-      note = JSON.stringify(value);
-    },
-  };
-}

@@ -87,6 +87,7 @@ for (const [name, answer] of Object.entries(OUTAGES)) {
         () => key.decrypt(unknown.ciphertext, { tenant: 'other' }),
       ]) {
         const calls = world.upstream.count();
+        const { unwraps } = key.ring.counters;
         const outcome = await world.outcome(call());
         t.is('error' in outcome && outcome.error.reason, REASONS[name]!);
         t.is(outcome.tookMs, 0);
@@ -94,6 +95,7 @@ for (const [name, answer] of Object.entries(OUTAGES)) {
           'error' in outcome && outcome.error.retryAfterMs! >= SECOND && outcome.error.retryAfterMs! <= 5 * SECOND,
         );
         t.is(world.upstream.count(), calls);
+        t.is(key.ring.counters.unwraps, unwraps);
       }
     };
     await refuses(2);
@@ -120,6 +122,16 @@ for (const [name, answer] of Object.entries(OUTAGES)) {
     t.false((await world.value(key.encrypt({ tenant: 't0' }))).grace);
   });
 }
+
+test('a machine that slept in an outage serves in grace at once, before the next probe', async (t) => {
+  const { world, key, load: loading } = worldWith(t, { graceMs: 120 * MINUTE }, 1);
+  const load = await loading;
+  world.upstream.answer(HANG);
+  await load.run(5 * MINUTE, { everyMs: SECOND });
+  t.not(world.kek('main').broken, undefined);
+  world.clock.suspend(60 * MINUTE);
+  t.true(plain(t, key.encrypt({ tenant: 't0' })).grace);
+});
 
 test('a single failure, before any breaker opens, is probed too, though nothing is held', async (t) => {
   const { world, key } = worldWith(t, {});

@@ -19,7 +19,8 @@ export interface DekCounts {
 export type Corpus = Readonly<Record<'busy' | 'idle' | 'brief' | 'cold', readonly Sealed[]>>;
 
 const AT_ONCE = 16;
-const RESOURCE_EXHAUSTED = 8;
+const MAX_TRIES = 20;
+const UNAVAILABLE = 14;
 
 /** What another agent on the same upstreams encrypted, each message under a DEK of its own; that agent is gone. */
 export async function makeCorpus(t: Teardown, { place }: OutageWorld, counts: DekCounts): Promise<Corpus> {
@@ -50,14 +51,14 @@ export async function makeCorpus(t: Teardown, { place }: OutageWorld, counts: De
   return corpus;
 }
 
+/** On a busy machine an upstream may take longer than an attempt. */
 async function encrypt(client: DekdClient, key: string, tenant: string): Promise<Sealed> {
   const plaintext = Buffer.from(`${key} ${tenant}`);
-  for (;;) {
+  for (let tries = 0; ; tries++) {
     const request = { key, plaintext, encryption_context: { tenant } };
     const { code, text, message } = await client.outcome('Encrypt', request);
     if (code === 0) return { key, tenant, ciphertext: message.ciphertext, plaintext };
-    // So many new DEKs may be too fast for the quota.
-    if (code !== RESOURCE_EXHAUSTED) throw new Error(`${code} ${text}`);
-    await sleep(100);
+    if (code !== UNAVAILABLE || tries === MAX_TRIES) throw new Error(`${code} ${text}`);
+    await sleep(1_000);
   }
 }

@@ -22,8 +22,12 @@ const SERVICE = PROTOS['dekd.v1.KeyAgent'] as ServiceDefinition;
 const CONNECTIONS = 8;
 const DEADLINE_MS = 10_000;
 const TICK_MS = 1;
-const WARMING = 32;
-const RESOURCE_EXHAUSTED = 8;
+/** More at once would only make all of them late. */
+const MAX_UNDER_WAY = 500;
+const MAX_BEHIND_MS = 50;
+const WARMING = 16;
+const MAX_TRIES = 20;
+const UNAVAILABLE = 14;
 /** Answers of Encrypt that Decrypt draws from, and how often. */
 const OWN = 256;
 const OWN_EVERY = 10;
@@ -38,6 +42,7 @@ const clients = Array.from(
   () => new Client(`unix:${plan.socket}`, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 }),
 );
 let turn = 0;
+let underWay = 0;
 
 interface Answer {
   readonly ciphertext: Buffer;
@@ -51,7 +56,9 @@ function call(rpc: 'Encrypt' | 'Decrypt', request: object, done: Done): void {
   const { path, requestSerialize, responseDeserialize } = SERVICE[rpc] as MethodDefinition<object, object>;
   const client = clients[turn++ % CONNECTIONS]!;
   const options = { deadline: Date.now() + DEADLINE_MS };
+  underWay++;
   client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, options, (error, answer) => {
+    underWay--;
     if (error === null) done(undefined, answer as Answer);
     else done({ code: error.code, text: `${rpc}: ${(error as ServiceError).details}` });
   });
@@ -127,10 +134,12 @@ class Caller {
   readonly #own: Sealed[] = [];
   /** The DEK that encrypted last for a partition: an Encrypt that fails is one with it. */
   readonly #encrypting = new Map<string, number>();
-  #begunMs = 0;
   #sent = 0;
   #idleSent = 0;
   #busyTurn = 0;
+  /** When the next call, and the next one with an idle DEK, is due. */
+  #nextMs = 0;
+  #nextIdleMs = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(name: string, stream: Stream) {
@@ -143,9 +152,8 @@ class Caller {
   }
 
   start(): void {
-    this.#begunMs = nowMs();
-    this.#sent = 0;
-    this.#idleSent = 0;
+    this.#nextMs = nowMs();
+    this.#nextIdleMs = this.#nextMs;
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
@@ -154,15 +162,16 @@ class Caller {
   }
 
   #tick(): void {
-    const elapsedMs = nowMs() - this.#begunMs;
     const { callsPerSecond, idle, idleEveryMs, partitions } = this.#stream;
-    for (const due = Math.floor((elapsedMs * callsPerSecond) / 1000); this.#sent < due; this.#sent++) {
+    this.#nextMs = sendDue(this.#nextMs, 1000 / callsPerSecond, () => {
       if (this.#sent % 2 === 0 && partitions.length > 0) this.#encrypt();
       else this.#decrypt(this.#draw());
-    }
-    for (const due = Math.floor((elapsedMs * idle.length) / idleEveryMs); this.#idleSent < due; this.#idleSent++) {
-      this.#decrypt(idle[this.#idleSent % idle.length]!, true);
-    }
+      this.#sent++;
+    });
+    if (idle.length === 0) return;
+    this.#nextIdleMs = sendDue(this.#nextIdleMs, idleEveryMs / idle.length, () => {
+      this.#decrypt(idle[this.#idleSent++ % idle.length]!, true);
+    });
   }
 
   #draw(): Sealed {
@@ -196,6 +205,14 @@ class Caller {
   }
 }
 
+/** Sends what is due since `nextMs`, one each `everyMs`, and returns when the next one is. Who is late on a busy machine leaves calls out. */
+function sendDue(nextMs: number, everyMs: number, send: () => void): number {
+  const now = nowMs();
+  let next = Math.max(nextMs, now - MAX_BEHIND_MS);
+  for (; next <= now && underWay < MAX_UNDER_WAY; next += everyMs) send();
+  return next;
+}
+
 const records = new Records();
 const callers = new Map(Object.entries(plan.streams).map(([name, stream]) => [name, new Caller(name, stream)]));
 
@@ -223,18 +240,18 @@ async function warm(): Promise<void> {
   const all = [...callers].flatMap(([name, caller]) => (cold.has(name) ? [] : caller.sealed)).values();
   await Promise.all(
     Array.from({ length: WARMING }, async () => {
-      for (const sealed of all) await patiently(sealed);
+      for (const sealed of all) await opened(sealed);
     }),
   );
 }
 
-/** Who asks for a thousand DEKs at once may hear that this is too fast. */
-async function patiently(sealed: Sealed): Promise<void> {
-  for (;;) {
+/** On a busy machine an upstream may take longer than an attempt. */
+async function opened(sealed: Sealed): Promise<void> {
+  for (let tries = 0; ; tries++) {
     const problem = await new Promise<Problem | undefined>((resolve) => decrypt(sealed, resolve));
     if (problem === undefined) return;
-    if (problem.code !== RESOURCE_EXHAUSTED) throw new Error(`${problem.code} ${problem.text}`);
-    await sleep(100);
+    if (problem.code !== UNAVAILABLE || tries === MAX_TRIES) throw new Error(`${problem.code} ${problem.text}`);
+    await sleep(1_000);
   }
 }
 

@@ -26,6 +26,7 @@ const PARTITIONS = 2;
 /** Long enough for the slowest way to the news: a probe each 5 s, a throttle's pause of up to 30 s more. */
 const BACK_TIMEOUT_MS = 45_000;
 const SETTLING_MS = 2_000;
+const LAST_LINES = 30;
 
 /** All faults, one after the other, each in all upstreams at once, under load. */
 export async function runOutages(t: Teardown, options: OutageOptions): Promise<OutageReport> {
@@ -155,7 +156,10 @@ class Run {
       }
       if (awaited.every((name) => back[name] !== undefined)) return back;
     }
-    throw new Error(`${fault.name}: the agent did not find its upstreams again: ${JSON.stringify(back)}`);
+    const log = this.#agent.stderr().split('\n').slice(-LAST_LINES).join('\n');
+    throw new Error(
+      `${fault.name}: only ${Object.keys(back).join(', ')} were found again; the agent's last words:\n${log}`,
+    );
   }
 
   async #sample(): Promise<Sample> {

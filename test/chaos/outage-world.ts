@@ -84,7 +84,14 @@ export async function startOutageWorld(t: Teardown, ages: Ages): Promise<OutageW
       pin: { file: pinFile(hsm.softHsm) },
     },
   };
-  place.configure({ upstreams, keys: keyConfigs(keks, ages), memory: { lock: 'best-effort', size: '2MiB' } });
+  const plenty = { rate: 10_000, burst: 100_000 };
+  place.configure({
+    upstreams,
+    keys: keyConfigs(keks, ages),
+    memory: { lock: 'best-effort', size: '2MiB' },
+    // A thousand DEKs at once are a start, and no quota is tried here.
+    limits: { upstream_calls: { per_principal: plenty, per_key: plenty } },
+  });
   return { vault, localstack, moto, hsm, throttlingAws, place };
 }
 
@@ -144,7 +151,8 @@ async function startAws(
 
 async function makeAwsKek(endpoint: string): Promise<string> {
   const admin = adminClient(endpoint, REGION);
-  const { KeyMetadata } = await admin.send(new CreateKeyCommand({}));
+  // moto tells no usage of a key that was made without one.
+  const { KeyMetadata } = await admin.send(new CreateKeyCommand({ KeyUsage: 'ENCRYPT_DECRYPT' }));
   admin.destroy();
   return `aws-kms:${KeyMetadata!.Arn}`;
 }

@@ -3,9 +3,9 @@ import type { Handover } from '../../child/handover.ts';
 import { UpstreamFailure } from '../../failure.ts';
 import type { Cluster, Send } from '../cluster.ts';
 import { failureOf, isPermissionDenied, parseJson } from '../errors.ts';
-import type { HttpAnswer } from '../http.ts';
 import type { VaultTransitOptions } from '../options.ts';
-import { type Held, type Left, type LoginRefusal, monotonicMs, parseLeft, TOKEN } from './left.ts';
+import { issuedToken, type Lease, leaseOf } from './lease.ts';
+import { type Held, type Left, type LoginRefusal, monotonicMs, parseLeft } from './left.ts';
 import { credential, loginRequest } from './methods.ts';
 
 /** A login outlives the call that asked for it, so that one that is slower than an attempt still ends. */
@@ -22,11 +22,6 @@ const RENEWAL_POINT = 2 / 3;
 const SHORTEST_TIMER_MS = 1_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const MAX_ANSWER_BYTES = 65_536;
-
-interface Lease {
-  readonly ttlMs: number;
-  readonly renewable: boolean;
-}
 
 /**
  * The token of an upstream's children: logged in when it is first needed, renewed before it expires, handed over to the next child, and revoked when
@@ -258,21 +253,6 @@ export class Session {
   #bounded(): AbortSignal {
     return AbortSignal.any([this.#ending.signal, AbortSignal.timeout(LOGIN_MS)]);
   }
-}
-
-function issuedToken(answer: HttpAnswer): { token: string; lease: Lease } | undefined {
-  const auth = parseJson(answer.body)?.['auth'];
-  answer.body.fill(0);
-  const lease = leaseOf(auth, 'lease_duration');
-  const token = (auth as { client_token?: unknown } | null | undefined)?.client_token;
-  return lease !== undefined && typeof token === 'string' && TOKEN.test(token) ? { token, lease } : undefined;
-}
-
-function leaseOf(value: unknown, field: 'ttl' | 'lease_duration'): Lease | undefined {
-  if (typeof value !== 'object' || value === null) return undefined;
-  const { [field]: seconds, renewable } = value as Record<string, unknown>;
-  if (typeof seconds !== 'number' || !Number.isSafeInteger(seconds) || seconds < 0) return undefined;
-  return { ttlMs: seconds * 1000, renewable: renewable === true };
 }
 
 /** The promise, for as long as the signal allows; it goes on without whoever waited. */

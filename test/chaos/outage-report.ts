@@ -25,6 +25,8 @@ export interface FaultReport {
 export interface OutageReport {
   readonly calm: Latencies;
   readonly calmViolations: readonly string[];
+  /** Hits in all faults together. */
+  readonly outages: Latencies;
   readonly faults: readonly FaultReport[];
 }
 

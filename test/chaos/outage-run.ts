@@ -71,6 +71,8 @@ class Run {
   readonly #agent: Agent;
   readonly #load: Load;
   readonly #options: OutageOptions;
+  /** What was called in each fault. */
+  readonly #windows: Calls[] = [];
 
   constructor(world: OutageWorld, agent: Agent, load: Load, options: OutageOptions) {
     this.#world = world;
@@ -97,7 +99,7 @@ class Run {
       faults.push(report);
       this.#options.log(describe(report));
     }
-    return { calm: calmLatencies, calmViolations, faults };
+    return { calm: calmLatencies, calmViolations, outages: latencies(this.#windows, isHit), faults };
   }
 
   async #suffer(fault: Fault): Promise<FaultReport> {
@@ -113,6 +115,7 @@ class Run {
     await end();
     const endedMs = Date.now();
     const calls = await this.#load.take();
+    this.#windows.push(calls);
     const backMs = await this.#back(fault, endedMs);
     await sleep(Math.max(0, Math.max(...Object.values(backMs)) + this.#options.ttlMs - Date.now()) + SETTLING_MS);
     const later = await this.#load.take();

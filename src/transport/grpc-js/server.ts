@@ -23,10 +23,11 @@ import { Connections, type Peer } from './connections.ts';
 import { FairTurns } from './fair-turns.ts';
 import { Health } from './health.ts';
 import { IncomingMessage } from './incoming-message.ts';
-import { MessageDecoder } from './message-decoder.ts';
+import { COMPRESSED, MessageDecoder } from './message-decoder.ts';
 import { OpenCalls } from './open-calls.ts';
 import { addReflection } from './reflection.ts';
 import { handleOf } from './share.ts';
+import { NOT_COMPRESSED } from './status.ts';
 import { gateStreams } from './stream-gate.ts';
 import { type Route, type Status, UnaryCall } from './unary-call.ts';
 
@@ -60,6 +61,9 @@ const TICK_MS = 1_000;
 const LAST_WORDS_MS = 100;
 
 const SHUTTING_DOWN: Status = { code: codes.UNAVAILABLE, details: 'the server is shutting down', metadata: null };
+
+/** To health checks and reflection; all other calls have details (UnaryCall). */
+const UNCOMPRESSED_ONLY: Status = { code: codes.UNIMPLEMENTED, details: NOT_COMPRESSED, metadata: null };
 
 class GrpcJsServer implements TransportServer {
   readonly #server: Server;
@@ -176,6 +180,8 @@ class GrpcJsServer implements TransportServer {
   #libraryCall(base: ServerInterceptingCallInterface, { memory }: Peer): ServerInterceptingCall {
     this.#libraryCalls.add(base);
     const decoder = MessageDecoder.install(base, memory, MAX_LIBRARY_MESSAGE_BYTES);
+    const { sendStatus } = base;
+    base.sendStatus = (status) => sendStatus.call(base, status.details === COMPRESSED ? UNCOMPRESSED_ONLY : status);
     const onCancel = () => {
       this.#libraryCalls.delete(base);
       decoder.close();

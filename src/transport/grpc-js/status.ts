@@ -6,6 +6,9 @@ import { COMPRESSED, NO_REQUEST_MEMORY } from './message-decoder.ts';
 /** Most calls are over in less. */
 const ROOM_AGAIN_MS = 100;
 
+/** To who compresses a message. */
+export const NOT_COMPRESSED = 'messages must not be compressed';
+
 /** A status as grpc-js takes it. */
 export function toStatusObject(status: RpcStatus): StatusObject {
   const metadata = new Metadata();
@@ -22,7 +25,7 @@ export function libraryFailure(code: number, details: string, maxMessageBytes: n
       return new DekdError('DEADLINE_EXCEEDED', 'the deadline passed before the call was done');
     case codes.RESOURCE_EXHAUSTED:
       if (details === NO_REQUEST_MEMORY) return noRequestMemory();
-      if (details === COMPRESSED) return new DekdError('UNIMPLEMENTED', 'messages must not be compressed');
+      if (details === COMPRESSED) return new DekdError('UNIMPLEMENTED', NOT_COMPRESSED);
       return new DekdError('MESSAGE_TOO_LARGE', `a message has at most ${maxMessageBytes} bytes`, {
         metadata: { max_bytes: String(maxMessageBytes) },
       });

@@ -181,6 +181,9 @@ test('a compressed message is UNIMPLEMENTED, whatever it is compressed with; eve
     t.is(received['grpc-message'], 'messages%20must%20not%20be%20compressed');
     t.is(received['grpc-accept-encoding'], 'identity');
   }
+  const check = { ':path': '/grpc.health.v1.Health/Check', 'grpc-encoding': 'gzip' };
+  const health = await rawRequest(http2, 'Encrypt', check, Buffer.of(1, 0, 0, 0, 0));
+  t.deepEqual([health['grpc-status'], health['grpc-message']], ['12', 'messages%20must%20not%20be%20compressed']);
   // Declared, and not made use of.
   const plain = await rawRequest(
     http2,

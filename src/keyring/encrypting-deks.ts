@@ -72,6 +72,11 @@ export class EncryptingDeks {
     return this.#deks.get(partition);
   }
 
+  /** As `current`, but no use of it. */
+  peek(partition: string): Dek | undefined {
+    return this.#deks.peek(partition);
+  }
+
   all(): IterableIterator<Dek> {
     return this.#deks.values() as IterableIterator<Dek>;
   }

@@ -41,6 +41,7 @@ export class Keyrings {
       clock,
       {
         all,
+        encrypting: (keyName, partition) => this.#rings.get(keyName)?.encrypting.peek(partition),
         purge: (dek) => this.#purge(dek),
         refreshSoon: (dek) => refresher.enqueue(dek),
         ask: (dek, recipients, fresh) => refresher.ask(dek, recipients, fresh),

@@ -25,9 +25,14 @@ export interface Refusal extends Refused {
   readonly decided: Promise<void>;
 }
 
+/** What a refusal is about or is not: a DEK that is held, or one that a ciphertext brings. */
+export type RefusalSubject = Pick<Dek, 'keyName' | 'partitionKey' | 'recipients'>;
+
 /** What refusals need of the keyrings. */
 export interface HeldDeks {
   all(): Iterable<Dek>;
+  /** The DEK that encrypts for a partition. */
+  encrypting(keyName: string, partitionKey: string): Dek | undefined;
   /** Zeroes a DEK because of a refusal. */
   purge(dek: Dek): void;
   /** Asks the upstream about a DEK soon, in the background. */
@@ -42,6 +47,8 @@ export interface HeldDeks {
  */
 export class Refusals {
   readonly #open = new Map<string, Refusal>();
+  /** When (CLOCK_BOOTTIME) all held DEKs were last looked through after a KEK's refusal of one that is not held. */
+  readonly #lookedThroughAtMs = new WeakMap<Kek, number>();
   readonly #clock: Clock;
   readonly #held: HeldDeks;
   readonly #events: KeyringEvents;
@@ -89,20 +96,13 @@ export class Refusals {
    * KEK. One that was asked about a moment ago has answered already.
    */
   followUp(refused: Refused): void {
-    let witness: Dek | undefined;
-    for (const dek of this.#held.all()) {
-      if (!dek.isAuthority(refused.kek)) continue;
-      witness ??= dek;
-      if (!covers(refused, dek)) continue;
-      witness = dek;
-      break;
-    }
+    const witness = this.#witness(refused);
     if (witness === undefined || this.#clock.bootMs() - witness.verifiedAtMs < CONFIRM_AFTER_MS) return;
     this.#held.refreshSoon(witness);
   }
 
-  /** The unsettled refusal that would purge the DEK. */
-  covering(dek: Dek): Refusal | undefined {
+  /** The unsettled refusal that would purge the DEK, or does not let it come through another recipient than the one that refused. */
+  covering(dek: RefusalSubject): Refusal | undefined {
     if (this.#open.size === 0) return undefined;
     for (const refusal of this.#open.values()) if (covers(refusal, dek)) return refusal;
     return undefined;
@@ -126,8 +126,9 @@ export class Refusals {
     let pauseMs = CONFIRM_AFTER_MS + this.#clock.random() * CONFIRM_JITTER_MS;
     for (;;) {
       await new Promise<void>((resolve) => this.#clock.after(pauseMs, resolve));
-      const dek = reporter.place === 'gone' ? this.#anyCovered(refusal) : reporter;
-      if (dek === undefined || this.#closed) return;
+      if (this.#closed) return;
+      // One that is gone will do: to ask takes its block, and what was refused must not come back by a miss.
+      const dek = reporter.place === 'gone' ? (this.#anyCovered(refusal) ?? reporter) : reporter;
       const recipients = dek.recipients.filter((one) => one.kek === refusal.kek && sameVersion(refusal, one));
       const outcome = await this.#held.ask(dek, recipients, true);
       if (outcome?.kind === 'refused') return this.#execute(refusal, outcome.failure.scope);
@@ -155,6 +156,23 @@ export class Refusals {
     this.#events.refusalConfirmed(refusal, doomed.length);
   }
 
+  /** Forged blocks can have any number of misses refused: all DEKs are looked through once a second for a KEK. */
+  #witness(refused: Refused): Dek | undefined {
+    const { kek, keyName, partitionKey, scope } = refused;
+    const encrypting = scope === 'access' ? this.#held.encrypting(keyName, partitionKey) : undefined;
+    if (encrypting?.isAuthority(kek) === true) return encrypting;
+    const nowMs = this.#clock.bootMs();
+    if (nowMs - (this.#lookedThroughAtMs.get(kek) ?? Number.NEGATIVE_INFINITY) < CONFIRM_AFTER_MS) return undefined;
+    this.#lookedThroughAtMs.set(kek, nowMs);
+    let witness: Dek | undefined;
+    for (const dek of this.#held.all()) {
+      if (!dek.isAuthority(kek)) continue;
+      if (covers(refused, dek)) return dek;
+      witness ??= dek;
+    }
+    return witness;
+  }
+
   #anyCovered(refusal: Refusal): Dek | undefined {
     for (const dek of this.#held.all()) if (covers(refusal, dek)) return dek;
     return undefined;
@@ -166,7 +184,7 @@ function nameOf({ kek, scope, kekVersion, keyName, partitionKey }: Refused): str
   return JSON.stringify([kek.upstreamName, kek.uri, scope, ...reach]);
 }
 
-function covers(refusal: Refused, dek: Dek): boolean {
+function covers(refusal: Refused, dek: RefusalSubject): boolean {
   if (!counts(dek, refusal.kek)) return false;
   switch (refusal.scope) {
     case 'kek':
@@ -183,7 +201,9 @@ function sameVersion(refusal: Refused, recipient: DekRecipient): boolean {
 }
 
 /** Whether this KEK's refusal, or its end, kills the DEK: an authority's does, a standby's while no authority answers or there is none. */
-export function counts(dek: Dek, kek: Kek): boolean {
-  if (dek.isAuthority(kek)) return true;
-  return dek.uses(kek) && dek.recipients.every((one) => one.role !== 'authority' || one.kek.outage);
+export function counts({ recipients }: Pick<Dek, 'recipients'>, kek: Kek): boolean {
+  if (recipients.some((one) => one.kek === kek && one.role === 'authority')) return true;
+  return (
+    recipients.some((one) => one.kek === kek) && recipients.every((one) => one.role !== 'authority' || one.kek.outage)
+  );
 }

@@ -1,4 +1,7 @@
 import test from 'ava';
+import type { KeyringEvents } from '../../src/keyring/events.ts';
+import { partitionKey } from '../../src/keyring/partition.ts';
+import { Refusals } from '../../src/keyring/refusals.ts';
 import { HANG, OK, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
 import { attempt, makeWorld, plain, SECOND, TTL, uriOf } from './world.ts';
 
@@ -322,3 +325,54 @@ test('only the confirming call asks for a new connection and a fresh credential'
   // The last one: what the refusal was met with, once or twice, came before it.
   t.deepEqual(asked.indexOf(true), asked.length - 1);
 });
+
+test('any number of refused misses look through the held DEKs once a second; who encrypts for their partition is asked about all the same', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({ partitionBy: ['tenant'] });
+  for (const tenant of ['b', 'a']) await key.seal({ tenant });
+  await world.clock.advance(2 * SECOND);
+  let looks = 0;
+  const asked: string[] = [];
+  const refusals = new Refusals(
+    world.clock,
+    {
+      all: () => {
+        looks++;
+        return key.ring.all();
+      },
+      encrypting: (_, partition) => key.ring.encrypting.peek(partition),
+      purge: () => t.fail(),
+      refreshSoon: ({ partition }) => asked.push(partition.get('tenant')!),
+      ask: async () => undefined,
+    },
+    quietEvents,
+  );
+  const refuse = (tenant: string): void =>
+    refusals.followUp({
+      kek: world.kek('main'),
+      scope: 'access',
+      kekVersion: '1',
+      keyName: 'orders',
+      partitionKey: partitionKey(new Map([['tenant', tenant]])),
+    });
+  for (let miss = 0; miss < 100; miss++) refuse(`forged ${miss}`);
+  t.is(looks, 1);
+  t.deepEqual(asked, ['a'], 'any of that KEK');
+  refuse('b');
+  t.is(looks, 1);
+  t.deepEqual(asked, ['a', 'b']);
+  await world.clock.advance(SECOND);
+  refuse('forged');
+  t.is(looks, 2);
+});
+
+const quietEvents: KeyringEvents = {
+  outage: () => undefined,
+  recovery: () => undefined,
+  refusalSeen: () => undefined,
+  refusalPending: () => undefined,
+  refusalConfirmed: () => undefined,
+  refusalWithdrawn: () => undefined,
+  rotationFailed: () => undefined,
+  clockStepped: () => undefined,
+};

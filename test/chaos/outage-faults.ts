@@ -32,7 +32,8 @@ const CKR_SESSION_COUNT = 0xb1;
 
 /** In the order in which they come: after a kill LocalStack and moto have no keys any more, and what has no key refuses. */
 export const FAULTS: readonly Fault[] = [
-  { name: 'stopped', partial: [], lost: [], begin: stop },
+  // A new child may answer before it is found and stopped.
+  { name: 'stopped', partial: ['hsm'], lost: [], begin: stop },
   { name: 'slow', partial: [], lost: [], begin: slow },
   { name: 'reset', partial: [], lost: [], begin: reset },
   { name: 'flapping', partial: ['vault', 'localstack', 'moto', 'hsm'], lost: [], begin: flap },

@@ -111,6 +111,7 @@ export function judgeCalm(calls: Calls, sinceMs: (key: string) => number): Viola
 
 /** Streams of calls: of the keys with the long grace, of those with the short one, and for DEKs that are not cached. */
 export const MAIN = 'main';
+export const SHORT = 'short';
 export const COLD = 'cold';
 
 export interface Call {

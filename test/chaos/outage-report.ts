@@ -7,7 +7,10 @@ export interface FaultReport {
   readonly fault: Fault;
   /** Everything that contradicts what is promised. */
   readonly violations: readonly string[];
-  /** Of answers with a cached DEK. */
+  /** Upstreams that left a call unanswered before or after the fault, as on a busy machine: there nothing is promised, and nothing was judged. */
+  readonly silent: readonly UpstreamName[];
+  /** Of answers with a cached DEK that is in use: just before the fault, and in it. */
+  readonly calm: Latencies;
   readonly hits: Latencies;
   /** The same from the end of the fault until its upstream had been back for one ttl. */
   readonly healing: Latencies;
@@ -23,9 +26,8 @@ export interface FaultReport {
 }
 
 export interface OutageReport {
+  /** Hits before all faults together, and in all of them. */
   readonly calm: Latencies;
-  readonly calmViolations: readonly string[];
-  /** Hits in all faults together. */
   readonly outages: Latencies;
   readonly faults: readonly FaultReport[];
 }
@@ -35,11 +37,13 @@ export function told({ count, medianMs, p99Ms, maxMs }: Latencies): string {
 }
 
 export function describe(report: FaultReport): string {
-  const { fault, violations, backAfterMs, callsPerSecond, unwraps } = report;
+  const { fault, violations, silent, backAfterMs, callsPerSecond, unwraps } = report;
   return [
     `${fault.name}: ${callsPerSecond} calls/s, ${unwraps} unwraps; hits: ${told(report.hits)}; ${report.inGrace} in grace`,
+    `hits just before: ${told(report.calm)}`,
     `UNAVAILABLE past grace: ${told(report.past)}; not cached: ${told(report.cold)}`,
     `known to be back after ${JSON.stringify(backAfterMs)} ms; hits until one ttl later: ${told(report.healing)}`,
+    ...silent.map((name) => `NOT JUDGED: ${name}, which left a call unanswered without a fault`),
     ...violations.map((violation) => `WRONG: ${violation}`),
   ].join('\n  ');
 }

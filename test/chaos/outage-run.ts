@@ -3,13 +3,23 @@ import { type Agent, startAgent } from '../helpers/agent-process.ts';
 import type { Teardown } from '../helpers/place.ts';
 import { type DekCounts, makeCorpus } from './outage-corpus.ts';
 import { FAULTS, type Fault } from './outage-faults.ts';
-import { type Call, COLD, judgeCalm, judgeWindow, latencies, MAIN, type Rules, type Sample } from './outage-judge.ts';
+import {
+  type Call,
+  COLD,
+  judgeCalm,
+  judgeWindow,
+  latencies,
+  MAIN,
+  type Rules,
+  type Sample,
+  SHORT,
+} from './outage-judge.ts';
 import { type Calls, type Load, SERVED_IN_GRACE, startLoad } from './outage-load.ts';
-import { describe, type FaultReport, type OutageReport, told } from './outage-report.ts';
+import { describe, type FaultReport, type OutageReport } from './outage-report.ts';
 import { BRIEF, type OutageWorld, startOutageWorld, UPSTREAMS, type UpstreamName } from './outage-world.ts';
 
 export interface OutageOptions extends Rules {
-  /** How long each fault lasts, in milliseconds, and how long there is none before them. */
+  /** How long each fault lasts, in milliseconds, and how long there is none before each. */
   readonly windowMs: number;
   readonly calmMs: number;
   readonly callsPerSecond: number;
@@ -17,6 +27,15 @@ export interface OutageOptions extends Rules {
   /** Each idle DEK is used once in so long. */
   readonly idleEveryMs: number;
   readonly log: (line: string) => void;
+}
+
+/** Upstreams by when they were back, and the calls that had failed by then. */
+type Back = Partial<Record<UpstreamName, { readonly atMs: number; readonly failures: string }>>;
+
+/** Calls without a fault; `silent`: upstreams that left one unanswered all the same, as on a busy machine. Nothing is promised of these. */
+interface Rest {
+  readonly calls: Calls;
+  readonly silent: readonly UpstreamName[];
 }
 
 /** Calls of the keys with the short grace, and for DEKs that are not cached: enough for a percentile, beside what is measured. */
@@ -47,7 +66,7 @@ export async function runOutages(t: Teardown, options: OutageOptions): Promise<O
         idle: corpus.idle,
         idleEveryMs: options.idleEveryMs,
       },
-      brief: {
+      [SHORT]: {
         callsPerSecond: BRIEF_CALLS_PER_SECOND,
         partitions: partitions(BRIEF),
         busy: corpus.brief,
@@ -71,8 +90,9 @@ class Run {
   readonly #agent: Agent;
   readonly #load: Load;
   readonly #options: OutageOptions;
-  /** What was called in each fault. */
+  /** What was called in each fault, and before each. */
   readonly #windows: Calls[] = [];
+  readonly #calms: Calls[] = [];
 
   constructor(world: OutageWorld, agent: Agent, load: Load, options: OutageOptions) {
     this.#world = world;
@@ -84,25 +104,30 @@ class Run {
   async all(): Promise<OutageReport> {
     await this.#load.warm();
     await this.#load.start(MAIN);
-    await this.#load.start('brief');
+    await this.#load.start(SHORT);
     // The first calls of a process are its slowest.
     await sleep(SETTLING_MS);
-    await this.#load.take();
-    await sleep(this.#options.calmMs);
-    const calm = await this.#load.take();
-    const calmViolations = judgeCalm(calm, () => 0).lines;
-    const calmLatencies = latencies([calm], isHit);
-    this.#options.log(`calm: ${told(calmLatencies)}; ${calmViolations.join('; ')}`);
     const faults: FaultReport[] = [];
     for (const fault of FAULTS) {
-      const report = await this.#suffer(fault);
+      const report = await this.#suffer(fault, await this.#rest());
       faults.push(report);
       this.#options.log(describe(report));
     }
-    return { calm: calmLatencies, calmViolations, outages: latencies(this.#windows, isHit), faults };
+    return { calm: latencies(this.#calms, isHit), outages: latencies(this.#windows, isHit), faults };
   }
 
-  async #suffer(fault: Fault): Promise<FaultReport> {
+  /** The same load without a fault. A machine is not as busy all the time: each fault is compared with what came just before it. */
+  async #rest(): Promise<Rest> {
+    await this.#load.take();
+    const before = await this.#failures();
+    await sleep(this.#options.calmMs);
+    const calls = await this.#load.take();
+    this.#calms.push(calls);
+    const after = await this.#failures();
+    return { calls, silent: UPSTREAMS.filter((name) => after[name] !== before[name]) };
+  }
+
+  async #suffer(fault: Fault, rest: Rest): Promise<FaultReport> {
     const { windowMs } = this.#options;
     const before = await this.#sample();
     const end = await fault.begin(this.#world, { agentPid: this.#agent.pid, windowMs });
@@ -116,17 +141,24 @@ class Run {
     const endedMs = Date.now();
     const calls = await this.#load.take();
     this.#windows.push(calls);
-    const backMs = await this.#back(fault, endedMs);
-    await sleep(Math.max(0, Math.max(...Object.values(backMs)) + this.#options.ttlMs - Date.now()) + SETTLING_MS);
+    const back = await this.#back(fault, endedMs);
+    const lastMs = Math.max(...Object.values(back).map(({ atMs }) => atMs));
+    await sleep(Math.max(0, lastMs + this.#options.ttlMs - Date.now()) + SETTLING_MS);
     const later = await this.#load.take();
-    const sinceMs = (key: string): number => {
-      const at = backMs[upstreamOf(key)];
-      return at === undefined ? Number.POSITIVE_INFINITY : at + this.#options.ttlMs;
-    };
+    const failures = await this.#failures();
+    const silent = UPSTREAMS.filter((name) => back[name] !== undefined && failures[name] !== back[name].failures);
     const isWhole = (key: string): boolean => !fault.partial.includes(upstreamOf(key));
+    const healedMs = (key: string): number =>
+      (back[upstreamOf(key)]?.atMs ?? Number.POSITIVE_INFINITY) + this.#options.ttlMs;
+    const unless = (quiet: readonly UpstreamName[], sinceMs: (key: string) => number) => (key: string) =>
+      quiet.includes(upstreamOf(key)) ? Number.POSITIVE_INFINITY : sinceMs(key);
     const violations = [
+      ...judgeCalm(
+        rest.calls,
+        unless(rest.silent, () => 0),
+      ).lines,
       ...judgeWindow(calls, { before, after, isWhole, begunMs }, this.#options).lines,
-      ...judgeCalm(later, sinceMs).lines,
+      ...judgeCalm(later, unless(silent, healedMs)).lines,
       ...unfelt(isWhole, after, calls, begunMs + this.#options.ttlMs),
     ];
     const sent = latencies([calls], ({ sentMs }) => sentMs >= begunMs && sentMs < after.askedMs).count;
@@ -135,33 +167,45 @@ class Run {
     return {
       fault,
       violations,
+      silent: [...rest.silent, ...silent],
+      calm: latencies([rest.calls], isHit),
       hits: latencies([calls], isHit),
-      healing: latencies([later], (call) => isHit(call) && call.sentMs < sinceMs(call.dek.key)),
+      healing: latencies([later], (call) => isHit(call) && call.sentMs < healedMs(call.dek.key)),
       inGrace: latencies([calls], ({ dek, outcome }) => dek.stream === MAIN && outcome === SERVED_IN_GRACE).count,
-      past: unavailable('brief'),
+      past: unavailable(SHORT),
       cold: unavailable(COLD),
-      backAfterMs: Object.fromEntries(Object.entries(backMs).map(([name, ms]) => [name, Math.round(ms - endedMs)])),
+      backAfterMs: Object.fromEntries(
+        Object.entries(back).map(([name, { atMs }]) => [name, Math.round(atMs - endedMs)]),
+      ),
       callsPerSecond: Math.round((sent * 1000) / (after.askedMs - begunMs)),
       unwraps: after.unwraps - before.unwraps,
     };
   }
 
-  /** When the agent knew of each upstream that it is back. */
-  async #back(fault: Fault, endedMs: number): Promise<Partial<Record<UpstreamName, number>>> {
-    const back: Partial<Record<UpstreamName, number>> = {};
+  /** When the agent knew of each upstream that it is back, and how many calls at it had failed by then. */
+  async #back(fault: Fault, endedMs: number): Promise<Back> {
+    const back: Back = {};
     const awaited = UPSTREAMS.filter((name) => !fault.lost.includes(name));
     for (const until = Date.now() + BACK_TIMEOUT_MS; Date.now() < until; await sleep(100)) {
       const { message } = await this.#agent.admin.call('GetStatus', { max_deks: 1 });
-      for (const { upstream, state, as_of, since } of message.upstreams) {
-        const isBack = state === 'ok' && milliseconds(as_of) > endedMs;
-        if (isBack && awaited.includes(upstream))
-          back[upstream as UpstreamName] ??= Math.max(endedMs, milliseconds(since));
+      for (const { upstream, state, as_of, since, failures } of message.upstreams) {
+        const name = upstream as UpstreamName;
+        const isBack = state === 'ok' && milliseconds(as_of) > endedMs && awaited.includes(name);
+        if (isBack) back[name] ??= { atMs: Math.max(endedMs, milliseconds(since)), failures };
       }
       if (awaited.every((name) => back[name] !== undefined)) return back;
     }
     const log = this.#agent.stderr().split('\n').slice(-LAST_LINES).join('\n');
     throw new Error(
       `${fault.name}: only ${Object.keys(back).join(', ')} were found again; the agent's last words:\n${log}`,
+    );
+  }
+
+  /** By upstream, calls that got no answer. */
+  async #failures(): Promise<Record<string, string>> {
+    const { message } = await this.#agent.admin.call('GetStatus', { max_deks: 1 });
+    return Object.fromEntries(
+      message.upstreams.map(({ upstream, failures }: { upstream: string; failures: string }) => [upstream, failures]),
     );
   }
 

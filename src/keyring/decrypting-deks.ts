@@ -9,6 +9,7 @@ import { tooMany } from './failures.ts';
 import type { KeyOptions } from './options.ts';
 import { drop, type Shared } from './shared.ts';
 import { useOnce, type Waiter, waitFor } from './single-flight.ts';
+import { spareable } from './spareable.ts';
 
 /** Unwraps under way for one key; a ciphertext is a request to spend money. */
 const MAX_LOADS = 1_000;
@@ -32,10 +33,8 @@ export class DecryptingDeks {
     this.#loads = new DekLoads(shared.clock, (dek) => this.add(dek));
     this.#deks = new LRUCache({
       max: options.cache.maxDeks,
-      dispose: (dek, _key, reason) => {
-        if (dek.place !== 'decrypting') return;
-        if (reason === 'evict') counters.evicted++;
-        drop(shared, dek);
+      dispose: (dek) => {
+        if (dek.place === 'decrypting') drop(shared, dek);
       },
     });
   }
@@ -53,12 +52,20 @@ export class DecryptingDeks {
     this.#deks.get(dek);
   }
 
-  /** Takes a DEK into the cache; zeroes it when the process holds the same one already, perhaps with another block. */
+  /**
+   * Takes a DEK into the cache; zeroes it when the process holds the same one already, perhaps with another block, and when all that it could push
+   * out are out of reach of their upstreams.
+   */
   add(dek: Dek): void {
     const known = this.#shared.index.byId(dek.id);
     if (known !== undefined && known !== dek) {
       if (known.keyName === dek.keyName) known.accepts(dek.block);
       dek.free();
+      return;
+    }
+    if (this.#deks.size >= this.#options.cache.maxDeks && !this.#spare()) {
+      this.#counters.evicted++;
+      drop(this.#shared, dek);
       return;
     }
     dek.place = 'decrypting';
@@ -70,9 +77,16 @@ export class DecryptingDeks {
     this.#deks.delete(dek);
   }
 
-  /** Zeroes a DEK that nobody could use yet, else the one that was used longest ago; false when there is none. */
+  /** Zeroes a DEK that nobody could use yet, else the one used longest ago of those that an upstream could bring back; false when there is none. */
   evict(): boolean {
-    return this.#loads.evict() || this.#deks.pop() !== undefined;
+    return this.#loads.evict() || this.#spare();
+  }
+
+  /** The same when no upstream could bring it back. */
+  evictForGood(): boolean {
+    if (this.#deks.pop() === undefined) return false;
+    this.#counters.evicted++;
+    return true;
   }
 
   /** Zeroes what is loaded and not cached yet; the unwraps under way are the Underway's to stop. */
@@ -103,6 +117,13 @@ export class DecryptingDeks {
     } finally {
       this.#loads.leave(load);
     }
+  }
+
+  #spare(): boolean {
+    const dek = spareable(this.#deks, this.#shared.clock.bootMs());
+    if (dek === undefined) return false;
+    this.#counters.evicted++;
+    return this.#deks.delete(dek);
   }
 
   /** What it throws at once only the caller hears that would have started the load, and none that would have joined it. */

@@ -35,7 +35,7 @@ export class Keyrings {
     const all = (): Iterable<Dek> => this.#index.values();
     const room = new Room({
       decrypting: () => this.#evictDecrypting(),
-      encrypting: (share) => this.#evictEncrypting(share),
+      overShare: (share) => this.#evictEncrypting(share) || this.#evictForGood(share),
     });
     const refusals: Refusals = new Refusals(
       clock,
@@ -173,10 +173,19 @@ export class Keyrings {
     ring.remove(dek);
   }
 
-  /** The key with the most decrypting DEKs gives one up. */
+  /** The key with the most decrypting DEKs gives one up that could be had again. */
   #evictDecrypting(): boolean {
-    const richestFirst = [...this.#rings.values()].sort((a, b) => b.decrypting.size - a.decrypting.size);
-    return richestFirst.some((ring) => ring.decrypting.evict());
+    return this.#byDecrypting().some((ring) => ring.decrypting.evict());
+  }
+
+  #evictForGood(share: number): boolean {
+    const [richest] = this.#byDecrypting();
+    return richest !== undefined && richest.decrypting.size > share && richest.decrypting.evictForGood();
+  }
+
+  /** Who has most comes first. */
+  #byDecrypting(): Keyring[] {
+    return [...this.#rings.values()].sort((a, b) => b.decrypting.size - a.decrypting.size);
   }
 
   #evictEncrypting(share: number): boolean {

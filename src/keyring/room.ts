@@ -8,15 +8,18 @@ const REFRESH_SLOTS = 4;
 
 /** Who can make way when secret memory is full. */
 export interface Evictions {
-  /** Zeroes the DEK that can best be spared, one that only decrypts; false when there is none. */
+  /** Zeroes the DEK that can best be spared, one that only decrypts and that an upstream could bring back; false when there is none. */
   decrypting(): boolean;
-  /** Zeroes an encrypting DEK of the key that has most of them, if that is more than `share`; false when no key has. */
-  encrypting(share: number): boolean;
+  /**
+   * Zeroes an encrypting DEK of the key that has most of them, if that is more than `share`, else a decrypting one likewise, though no upstream could bring it
+   * back; false when no key has.
+   */
+  overShare(share: number): boolean;
 }
 
 /**
  * Secret memory for DEKs on their way: slots are promised before an upstream is asked, so that concurrent misses do not count on the same
- * ones. When both tiers are full, decrypting DEKs make way, then encrypting ones of whoever has more than its share. `mayEvict` false
+ * ones. When both tiers are full, decrypting DEKs make way, then those of whoever has more than its share. `mayEvict` false
  * = the upstream is out, so that what made way could be neither replaced nor loaded again.
  */
 export class Room {
@@ -47,7 +50,7 @@ export class Room {
 
   /** For the first DEK of a partition, of a key that has `share` of them: one key's partitions must not stop another key. */
   async holdForNew<T>(slots: number, share: number, mayEvict: boolean, work: () => Promise<T>): Promise<T> {
-    const makeWay = (): boolean => this.#evict.decrypting() || this.#evict.encrypting(share + 1);
+    const makeWay = (): boolean => this.#evict.decrypting() || this.#evict.overShare(share + 1);
     while (mayEvict && this.#free() < slots + SPARE_SLOTS && makeWay());
     return this.#hold(slots, SPARE_SLOTS, work);
   }

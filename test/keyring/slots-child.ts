@@ -4,7 +4,7 @@ import { parseEnvelope } from '../../src/crypto/envelope.ts';
 import { arenaStatus, createKey, freeKey, openArena, type SlotHandle, seal } from '../../src/crypto/native.ts';
 import type { Dek } from '../../src/keyring/dek.ts';
 import { HANG, OK, OTHER_KEY, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
-import { MINUTE, SECOND, type TestKey, TTL, World, waiterOf } from './world.ts';
+import { type KeySetup, MINUTE, SECOND, type TestKey, TTL, uriOf, World, waiterOf } from './world.ts';
 
 const PAGE = 4_096;
 const world = new World();
@@ -19,8 +19,11 @@ function isStale(dek: Dek): boolean {
   }
 }
 
-async function messages(count: number): Promise<{ ciphertext: Buffer; pairs: { tenant: string } }[]> {
-  const writer = world.peer({ partitionBy: ['tenant'], cache: { maxPartitions: 1 } });
+async function messages(
+  count: number,
+  setup: KeySetup = {},
+): Promise<{ ciphertext: Buffer; pairs: { tenant: string } }[]> {
+  const writer = world.peer({ ...setup, partitionBy: ['tenant'], cache: { maxPartitions: 1 } });
   const all = [];
   for (let at = 0; at < count; at++) {
     const pairs = { tenant: `t${at}` };
@@ -241,6 +244,24 @@ const scenes: Record<string, () => Promise<unknown>> = {
       fits: arenaStatus().slotsUsed <= arenaStatus().slots,
     };
   },
+  /** A key whose upstream is out fills the arena: another key's misses push none of its DEKs out, and its first partition one or two. */
+  outage: async () => {
+    const setup = { name: 'other', recipients: [['other', 'authority']] } satisfies KeySetup;
+    const all = await messages(60);
+    const others = await messages(30, setup);
+    const key = world.key({ partitionBy: ['tenant'] });
+    const other = world.key(setup);
+    await readAll(key, all);
+    world.upstream.answer(UNREACHABLE, { kek: uriOf('main') });
+    await world.reason(() => key.encrypt({ tenant: 'new' }));
+    const held = key.held.length;
+    const read = [];
+    for (const { ciphertext, pairs } of others) read.push(await world.reason(() => other.decrypt(ciphertext, pairs)));
+    const lost = held - key.held.length;
+    const first = await world.reason(() => other.encrypt());
+    const lostToFirst = held - key.held.length;
+    return { isFull: held > 20 && held < 60, read: [...new Set(read)], lost, first, lostToFirst: lostToFirst <= 2 };
+  },
   /** Nothing left to evict: an error of its own, not an outage, and held DEKs serve. */
   exhausted: async () => {
     const all = await messages(1);
@@ -275,7 +296,7 @@ const scenes: Record<string, () => Promise<unknown>> = {
 
 const scene = process.argv[2]!;
 openArena({
-  size: ['room', 'share', 'exhausted'].includes(scene) ? 3 * PAGE : 64 * PAGE,
+  size: ['room', 'share', 'outage', 'exhausted'].includes(scene) ? 3 * PAGE : 64 * PAGE,
   lock: 'best-effort',
   maxSealed: 0,
 });

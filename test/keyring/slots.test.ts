@@ -74,6 +74,13 @@ test.serial('one key’s partitions stop neither another key’s first DEK nor a
 });
 
 test.serial(
+  'a key in an outage that fills the arena keeps its DEKs from others’ misses, and stops no first partition',
+  (t) => {
+    t.deepEqual(play('outage'), { isFull: true, read: ['none'], lost: 0, first: 'none', lostToFirst: true });
+  },
+);
+
+test.serial(
   'a flush zeroes what is held and lingers; what was under way is had afresh, and nothing stays behind',
   (t) => {
     t.deepEqual(play('flush'), {

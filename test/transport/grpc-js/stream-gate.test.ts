@@ -21,6 +21,21 @@ async function eventually(condition: () => boolean): Promise<boolean> {
   return condition();
 }
 
+/** Answers `calls` calls with a MiB each, all at once: none waits for another's answer to leave. */
+function together(calls: number): () => Promise<object> {
+  let begun = 0;
+  let release = () => {};
+  const all = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const ciphertext = Buffer.alloc(MIB);
+  return async () => {
+    if (++begun === calls) release();
+    await all;
+    return { ciphertext };
+  };
+}
+
 test('a connection that resets its streams at once is ended within what was read of it at once', async (t) => {
   const { path, call } = await startServer(t, { Encrypt: () => ({ key: 'x' }) });
   await call('Encrypt', {});
@@ -58,9 +73,9 @@ test('while answers do not leave, the calls of their connection wait, and others
   });
   const http2 = session(t, path, { initialWindowSize: 0 });
   const answers = Array.from({ length: 64 }, () => rawRequest(http2, 'Encrypt', {}, Buffer.alloc(5)));
-  t.true(await eventually(() => handled > 0));
-  await delay(50);
   // 16 have 256 KiB.
+  t.true(await eventually(() => handled === 16));
+  await delay(50);
   t.is(handled, 16);
   t.is((await call('Decrypt', {})).response?.['key'], 'x');
   http2.settings({ initialWindowSize: MIB });
@@ -70,21 +85,13 @@ test('while answers do not leave, the calls of their connection wait, and others
 });
 
 test('a connection whose large answers wait to leave lives on, and takes further calls', async (t) => {
-  const ciphertext = Buffer.alloc(MIB);
-  let handled = 0;
-  const { path } = await startServer(t, {
-    Encrypt: async () => {
-      handled++;
-      // All at once, so that none waits for another's answer to leave.
-      await delay(100);
-      return { ciphertext };
-    },
-    Decrypt: () => ({ key: 'x' }),
-  });
+  const { path } = await startServer(t, { Encrypt: together(24), Decrypt: () => ({ key: 'x' }) });
   const http2 = session(t, path, { initialWindowSize: 0 });
-  const answers = Array.from({ length: 24 }, () => rawRequest(http2, 'Encrypt', {}, Buffer.alloc(5)));
-  t.true(await eventually(() => handled === 24));
-  await delay(300);
+  let answered = 0;
+  const answers = Array.from({ length: 24 }, () =>
+    rawRequest(http2, 'Encrypt', {}, Buffer.alloc(5), () => void answered++),
+  );
+  t.true(await eventually(() => answered === 24));
   const later = rawRequest(http2, 'Decrypt', {}, Buffer.alloc(5));
   await delay(100);
   http2.settings({ initialWindowSize: 2 * MIB });
@@ -95,22 +102,12 @@ test('a connection whose large answers wait to leave lives on, and takes further
 
 test('answers for which there is no memory are QUOTA_EXCEEDED, and what has left is given back', async (t) => {
   const requestMemory = new RequestMemory(4 * MIB);
-  const ciphertext = Buffer.alloc(MIB);
-  const { call } = await startServer(
-    t,
-    {
-      Encrypt: async () => {
-        await delay(100);
-        return { ciphertext };
-      },
-    },
-    { requestMemory },
-  );
-  await call('Encrypt', {});
+  const { call } = await startServer(t, { Encrypt: together(8), Decrypt: () => ({ key: 'x' }) }, { requestMemory });
+  await call('Decrypt', {});
   const answers = await Promise.all(Array.from({ length: 8 }, () => call('Encrypt', {})));
   const codes = answers.map(({ error }) => error?.code ?? 0);
   t.deepEqual(new Set(codes), new Set([0, 8]));
   t.is(answers.find(({ error }) => error?.code === 8)?.error?.metadata.get('grpc-retry-pushback-ms')[0], '100');
   t.true(await eventually(() => requestMemory.takenBytes === 0));
-  t.is((await call('Encrypt', {})).error, undefined);
+  t.is((await call('Decrypt', {})).error, undefined);
 });

@@ -191,12 +191,13 @@ function invoke(
   return { call: call!, answer };
 }
 
-/** Sends bytes as the body of an RPC, without a gRPC client's help. Ends with the stream; gives headers and trailers in one. */
+/** Sends bytes as the body of an RPC, without a gRPC client's help. Ends with the stream; gives headers and trailers in one. `onResponse`: at the headers. */
 export async function rawRequest(
   http2: ClientHttp2Session,
   name: string,
   headers: Record<string, string>,
   body: Buffer,
+  onResponse: () => void = () => {},
 ): Promise<Record<string, unknown>> {
   const stream = http2.request({
     ':method': 'POST',
@@ -205,7 +206,10 @@ export async function rawRequest(
     ...headers,
   });
   const received: Record<string, unknown> = {};
-  stream.on('response', (found) => Object.assign(received, found));
+  stream.on('response', (found) => {
+    Object.assign(received, found);
+    onResponse();
+  });
   stream.on('trailers', (found) => Object.assign(received, found));
   stream.on('error', () => {});
   stream.resume();

@@ -31,7 +31,7 @@ class Scene {
   }
 
   /** The class with which a call at `kek` ends; `open` = it was not made. */
-  async call(thrown?: unknown, kek = 'main'): Promise<string> {
+  async call(thrown?: Error, kek = 'main'): Promise<string> {
     let made = false;
     try {
       await this.breaker.run(kek, async () => {
@@ -45,7 +45,7 @@ class Scene {
     }
   }
 
-  async fail(times: number, thrown: unknown = failure('unreachable')): Promise<void> {
+  async fail(times: number, thrown: Error = failure('unreachable')): Promise<void> {
     for (let count = 0; count < times; count++) await this.call(thrown);
   }
 }

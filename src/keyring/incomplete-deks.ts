@@ -3,12 +3,24 @@ import type { Dek } from './dek.ts';
 import type { Kek } from './kek.ts';
 import { PROBE_INTERVAL_MS } from './options.ts';
 
+/** A KEK that is no more out and still does not wrap is left alone for a ttl, then for twice as long, up to this share of `rotate_after`. */
+const MAX_PAUSE_SHARE = 0.1;
+
+/** Of a KEK that DEKs lack: no replacement is made for its sake before `untilMs` (CLOCK_BOOTTIME), nor while one is being made. */
+interface Pause {
+  readonly ms: number;
+  readonly untilMs: number;
+  readonly isTried: boolean;
+}
+
 /**
  * One key's encrypting DEKs that are not wrapped for all its recipients (`wrap: any`). What they encrypt opens only with the others, so each is
- * replaced when all are back, spread over half a ttl; what it encrypted until then gets its missing recipients by Rewrap.
+ * replaced when all are back, spread over half a ttl; what it encrypted until then gets its missing recipients by Rewrap. That a KEK can be described does not
+ * say that it wraps: while replacements lack it again, one of them at a time is tried, and ever more rarely.
  */
 export class IncompleteDeks {
   readonly #missing = new Map<Dek, readonly Kek[]>();
+  readonly #pauses = new Map<Kek, Pause>();
   readonly #clock: Clock;
   readonly #replace: (dek: Dek) => Promise<void>;
 
@@ -18,7 +30,13 @@ export class IncompleteDeks {
     this.#replace = replace;
   }
 
+  /** A DEK that was made, and what it lacks. */
   add(dek: Dek, missing: readonly Kek[]): void {
+    const { cache, recipients } = dek.options;
+    for (const { kek } of recipients) {
+      if (!missing.includes(kek)) this.#pauses.delete(kek);
+      else if (!this.#pauses.has(kek)) this.#pauses.set(kek, { ms: cache.ttlMs / 2, untilMs: 0, isTried: false });
+    }
     if (missing.length === 0) return;
     this.#missing.set(dek, missing);
     this.#lookLater(dek, missing);
@@ -37,14 +55,39 @@ export class IncompleteDeks {
   #lookLater(dek: Dek, missing: readonly Kek[]): void {
     this.#clock.after(PROBE_INTERVAL_MS, () => {
       if (this.#isOver(dek)) return;
-      if (missing.some(({ outage }) => outage)) {
-        this.#lookLater(dek, missing);
-        return;
-      }
+      if (!this.#mayTry(missing)) return this.#lookLater(dek, missing);
       this.#clock.after(this.#clock.random() * (dek.options.cache.ttlMs / 2), () => {
-        if (!this.#isOver(dek)) void this.#replace(dek).finally(() => this.#lookLater(dek, missing));
+        if (this.#isOver(dek)) return;
+        if (!this.#mayTry(missing)) return this.#lookLater(dek, missing);
+        void this.#try(dek, missing).finally(() => this.#lookLater(dek, missing));
       });
     });
+  }
+
+  #mayTry(missing: readonly Kek[]): boolean {
+    const nowMs = this.#clock.bootMs();
+    return missing.every((kek) => {
+      const pause = this.#pauses.get(kek);
+      return !kek.outage && (pause === undefined || (!pause.isTried && nowMs >= pause.untilMs));
+    });
+  }
+
+  async #try(dek: Dek, missing: readonly Kek[]): Promise<void> {
+    for (const kek of missing) this.#change(kek, { isTried: true });
+    await this.#replace(dek);
+    // Those that its successor has are forgotten; without a successor nothing is known.
+    const isReplaced = dek.place !== 'encrypting';
+    const { ttlMs, rotateAfterMs } = dek.options.cache;
+    for (const kek of missing) {
+      const doubledMs = 2 * (this.#pauses.get(kek)?.ms ?? 0);
+      const ms = Math.min(doubledMs, Math.max(ttlMs, rotateAfterMs * MAX_PAUSE_SHARE));
+      this.#change(kek, { isTried: false, ...(isReplaced && { ms, untilMs: this.#clock.bootMs() + ms }) });
+    }
+  }
+
+  #change(kek: Kek, change: Partial<Pause>): void {
+    const pause = this.#pauses.get(kek);
+    if (pause !== undefined) this.#pauses.set(kek, { ...pause, ...change });
   }
 
   #isOver(dek: Dek): boolean {

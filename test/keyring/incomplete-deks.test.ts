@@ -1,6 +1,7 @@
 import test from 'ava';
 import { OK, UNREACHABLE } from '../fakes/scripted-upstream.ts';
-import { MINUTE, makeWorld, SECOND, TTL, uriOf } from './world.ts';
+import { Load } from './load.ts';
+import { HOUR, MINUTE, makeResilientWorld, makeWorld, SECOND, TTL, uriOf } from './world.ts';
 
 const ANY = {
   recipients: [
@@ -57,4 +58,47 @@ test('one that could not be replaced is tried again; one that was purged is not'
   await world.clock.advance(TTL);
   t.is(dek.place, 'decrypting');
   t.is(key.ring.counters.rotations, 1);
+});
+
+for (const [name, operation] of [
+  ['wrap', 'wrap'],
+  ['prove its wraps', 'unwrap'],
+] as const) {
+  test(`a KEK that is described and does not ${name}: one replacement at a time is tried, ever more rarely, until it is back`, async (t) => {
+    const world = makeResilientWorld(t, { apart: true });
+    const key = world.key(ANY);
+    const spare = uriOf('spare');
+    world.upstream.answer(UNREACHABLE, { kek: spare, operation });
+    const partitions = 8;
+    const load = await Load.of(key, partitions);
+    const made = (): number => key.ring.counters.deks_created - partitions;
+    await load.run(HOUR, { everyMs: MINUTE });
+    t.false(world.kek('spare').outage, 'it can be described');
+    t.true(made() >= 3 && made() <= 6, `${made()} in the first hour`);
+    await load.run(11 * HOUR, { everyMs: 2 * MINUTE });
+    t.true(made() <= 12, `${made()} in half a day`);
+    t.is(key.ring.encrypting.missingRecipients().get(world.kek('spare')), partitions);
+    world.upstream.answer(OK);
+    const before = made();
+    // A tenth of rotate_after, half a ttl for the first, and as long for the others.
+    await load.run(0.1 * 24 * HOUR + TTL + MINUTE, { everyMs: MINUTE });
+    t.deepEqual(load.failed, []);
+    t.is(made() - before, partitions);
+    t.is(key.ring.encrypting.missingRecipients().size, 0);
+  });
+}
+
+test('a new partition that gets what others lack ends their pause', async (t) => {
+  const world = makeResilientWorld(t, { apart: true });
+  const key = world.key(ANY);
+  world.upstream.answer(UNREACHABLE, { kek: uriOf('spare'), operation: 'wrap' });
+  await key.seal({ tenant: 'a' });
+  for (let minute = 0; minute < 4 * 60; minute++) {
+    await world.clock.advance(MINUTE);
+    await key.seal({ tenant: 'a' });
+  }
+  world.upstream.answer(OK);
+  await key.seal({ tenant: 'b' });
+  await world.clock.advance(TTL / 2 + 10 * SECOND);
+  t.is(key.ring.encrypting.missingRecipients().size, 0);
 });

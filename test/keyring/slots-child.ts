@@ -244,23 +244,30 @@ const scenes: Record<string, () => Promise<unknown>> = {
       fits: arenaStatus().slotsUsed <= arenaStatus().slots,
     };
   },
-  /** A key whose upstream is out fills the arena: another key's misses push none of its DEKs out, and its first partition one or two. */
+  /** A key whose upstream is out fills the arena: another key's misses push none of its DEKs out, its new partitions few. */
   outage: async () => {
     const setup = { name: 'other', recipients: [['other', 'authority']] } satisfies KeySetup;
     const all = await messages(60);
     const others = await messages(30, setup);
     const key = world.key({ partitionBy: ['tenant'] });
-    const other = world.key(setup);
+    const other = world.key({ ...setup, partitionBy: ['tenant'] });
     await readAll(key, all);
     world.upstream.answer(UNREACHABLE, { kek: uriOf('main') });
     await world.reason(() => key.encrypt({ tenant: 'new' }));
     const held = key.held.length;
+    const first = [];
+    for (const tenant of ['a', 'b', 'c']) first.push(await world.reason(() => other.encrypt({ tenant })));
+    const lostToFirst = held - key.held.length;
     const read = [];
     for (const { ciphertext, pairs } of others) read.push(await world.reason(() => other.decrypt(ciphertext, pairs)));
-    const lost = held - key.held.length;
-    const first = await world.reason(() => other.encrypt());
-    const lostToFirst = held - key.held.length;
-    return { isFull: held > 20 && held < 60, read: [...new Set(read)], lost, first, lostToFirst: lostToFirst <= 2 };
+    const lostToReads = held - lostToFirst - key.held.length;
+    return {
+      isFull: held > 20 && held < 60,
+      first: [...new Set(first)],
+      lostToFirst,
+      read: [...new Set(read)],
+      lostToReads,
+    };
   },
   /** Nothing left to evict: an error of its own, not an outage, and held DEKs serve. */
   exhausted: async () => {

@@ -29,10 +29,11 @@ export function installation(name: string): string | undefined {
   return existsSync(join(directory, 'installed')) ? directory : undefined;
 }
 
+/** DEKD_TEST_WITHOUT: the one that a machine of CI can't have. */
 export function missing(t: ExecutionContext, name: string): void {
   const message = `NOT RUN: "${t.title}" needs ${name}; install it with: test/counterparts/${name}/install.sh`;
   process.stderr.write(`\n${message}\n\n`);
-  if (process.env['CI'] === 'true') t.fail(message);
+  if (process.env['CI'] === 'true' && process.env['DEKD_TEST_WITHOUT'] !== name) t.fail(message);
   else t.pass(message);
 }
 

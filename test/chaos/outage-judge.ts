@@ -1,14 +1,11 @@
 import { type Calls, PROBLEM, type Problem, SERVED_IN_GRACE, type UsedDek } from './outage-load.ts';
 import { BRIEF } from './outage-world.ts';
 
-/**
- * When each DEK was last verified, as the agent's status told at one moment: between `fromMs` and `toMs`, for the question and the answer take
- * their time. By dek_id.
- */
+/** When each DEK was last verified, by dek_id, as the agent's status told between two moments. */
 export interface Sample {
   readonly askedMs: number;
   readonly answeredMs: number;
-  readonly verified: ReadonlyMap<string, { readonly fromMs: number; readonly toMs: number }>;
+  readonly verified: ReadonlyMap<string, number>;
   /** Since the start: unwraps that upstreams were asked for. */
   readonly unwraps: number;
 }
@@ -28,7 +25,7 @@ export interface Rules {
   readonly briefGraceMs: number;
 }
 
-/** Two processes' clocks and a rounded duration do not agree better. */
+/** The clocks of two processes, in whole milliseconds, do not agree better. */
 const CLOCKS_MS = 10;
 const UNAVAILABLE = 14;
 const SHOWN = 5;
@@ -70,16 +67,15 @@ export function judgeWindow(calls: Calls, { before, after, isWhole, begunMs }: W
     // Before or between the two questions nothing is known; and what is not cached has nothing to serve with.
     const known = before.verified.get(dek.id);
     if (wrong !== undefined || known === undefined || sentMs < before.answeredMs || receivedMs > after.askedMs) return;
-    const from = known.fromMs;
     // One that is not there any more was let go because its grace was over.
-    const to = after.verified.get(dek.id)?.toMs ?? (isWhole(dek.key) ? begunMs : after.answeredMs);
+    const to = after.verified.get(dek.id) ?? (isWhole(dek.key) ? begunMs : after.answeredMs);
     const { ttlMs } = rules;
     const lifeMs = ttlMs + (dek.key.endsWith(BRIEF) ? rules.briefGraceMs : rules.graceMs);
     const check = (what: string, byMs: number): void => {
       if (byMs > CLOCKS_MS) violations.add(what, `${dek.key}, by ${Math.round(byMs)} ms`);
     };
-    if (problem !== undefined) return check('UNAVAILABLE before its grace was over', from + lifeMs - receivedMs);
-    if (outcome === SERVED_IN_GRACE) check('in grace before ttl', from + ttlMs - receivedMs);
+    if (problem !== undefined) return check('UNAVAILABLE before its grace was over', known + lifeMs - receivedMs);
+    if (outcome === SERVED_IN_GRACE) check('in grace before ttl', known + ttlMs - receivedMs);
     else check('past ttl and not said to be in grace', sentMs - to - ttlMs);
     check('served past grace', sentMs - to - lifeMs);
   });

@@ -23,6 +23,8 @@ export interface FaultReport {
   /** That were made, and that upstreams were asked in it. */
   readonly callsPerSecond: number;
   readonly unwraps: number;
+  /** How late the load was with its own calls, 99th percentile, in milliseconds: it is in each latency. */
+  readonly loadLateMs: number;
 }
 
 export interface OutageReport {
@@ -40,7 +42,7 @@ export function describe(report: FaultReport): string {
   const { fault, violations, silent, backAfterMs, callsPerSecond, unwraps } = report;
   return [
     `${fault.name}: ${callsPerSecond} calls/s, ${unwraps} unwraps; hits: ${told(report.hits)}; ${report.inGrace} in grace`,
-    `hits just before: ${told(report.calm)}`,
+    `hits just before: ${told(report.calm)}; the load itself late: p99 ${report.loadLateMs.toFixed(1)} ms`,
     `UNAVAILABLE past grace: ${told(report.past)}; not cached: ${told(report.cold)}`,
     `known to be back after ${JSON.stringify(backAfterMs)} ms; hits until one ttl later: ${told(report.healing)}`,
     ...silent.map((name) => `NOT JUDGED: ${name}, which left a call unanswered without a fault`),

@@ -179,6 +179,7 @@ class Run {
       ),
       callsPerSecond: Math.round((sent * 1000) / (after.askedMs - begunMs)),
       unwraps: after.unwraps - before.unwraps,
+      loadLateMs: calls.lateMs,
     };
   }
 
@@ -213,13 +214,13 @@ class Run {
     const askedMs = Date.now();
     const { message } = await this.#agent.admin.call('GetStatus', { max_deks: 10_000 });
     const answeredMs = Date.now();
-    const verified = new Map<string, { fromMs: number; toMs: number }>();
+    const asOfMs = milliseconds(message.as_of);
+    const verified = new Map<string, number>();
     let unwraps = 0;
     for (const { deks, counters } of message.keys) {
       unwraps += Number(counters.unwraps);
       for (const { dek_id, verification_age: age } of deks) {
-        const ageMs = milliseconds(age);
-        verified.set(dek_id, { fromMs: askedMs - ageMs, toMs: answeredMs - ageMs });
+        verified.set(dek_id, asOfMs - milliseconds(age));
       }
     }
     return { askedMs, answeredMs, verified, unwraps };
@@ -228,7 +229,7 @@ class Run {
 
 /** That the fault was one: no DEK of an upstream that it hits wholly was verified in it. */
 function unfelt(isWhole: (key: string) => boolean, after: Sample, { deks }: Calls, fromMs: number): string[] {
-  const verified = deks.filter(({ id, key }) => isWhole(key) && (after.verified.get(id)?.fromMs ?? 0) > fromMs);
+  const verified = deks.filter(({ id, key }) => isWhole(key) && (after.verified.get(id) ?? 0) > fromMs);
   if (verified.length === 0) return [];
   return [`${verified.length} DEKs were verified in the fault, e.g. of key ${verified[0]!.key}: it was none`];
 }

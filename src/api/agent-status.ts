@@ -32,6 +32,9 @@ export function agentStatus(request: GetStatusRequest, call: Call, parts: Parts)
   const visible = policy.visibleKeys(call.principal).flatMap((name) => keyrings.byName(name) ?? []);
   const page = new DekPage(request.max_deks, request.page_token, bytesForDeks(visible), keyrings);
   const tellsNames = mayHearNames(call, parts);
+  const keks = policy.administers(call.principal)
+    ? keyrings.keks()
+    : [...new Set(visible.flatMap(({ options }) => namedKeks(options).map(({ kek }) => kek)))];
   return {
     version: administration.version,
     node_version: process.version,
@@ -40,13 +43,14 @@ export function agentStatus(request: GetStatusRequest, call: Call, parts: Parts)
     as_of: timestamp(systemClock.wallMs()),
     memory: memoryStatus(administration.memory()),
     upstreams: shownUpstreams(call, visible, parts).map((upstream) => ({
-      ...upstreamStatus(upstream, keyrings.keks()),
+      ...upstreamStatus(upstream, keks),
       warnings: tellsNames ? upstream.warnings : [],
     })),
     keys: visible.map((keyring) => keyStatus(keyring, page)),
     warnings: [...administration.warnings, ...(tellsNames ? administration.configurationWarnings : [])],
     next_page_token: page.nextToken,
-    revocations: administration.revocations && revocationsStatus(administration.revocations),
+    // How many there are, when they change and their text's hash tell of other keys, too.
+    revocations: tellsNames && administration.revocations ? revocationsStatus(administration.revocations) : undefined,
   };
 }
 
@@ -94,7 +98,7 @@ function mayHearNames({ principal }: Call, { policy }: Parts): boolean {
   return policy.administers(principal) || policy.seesEveryKey(principal);
 }
 
-/** Of the upstream's KEKs the worst state, since an operator looks for what is wrong, and the latest failure. */
+/** Of the upstream's KEKs, as far as the caller may see their keys, the worst state, since an operator looks for what is wrong, and the latest failure. */
 function upstreamStatus({ name, type, breaker, drill, childPids }: UpstreamFacts, keks: readonly Kek[]): object {
   const mine = keks.filter((kek) => kek.upstreamName === name);
   const called = mine.filter((kek) => kek.health.state !== 'unknown');

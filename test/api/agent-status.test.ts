@@ -161,6 +161,28 @@ test('upstreams are those of the caller’s keys; a rule of `admin` opens all, a
   ]);
 });
 
+test('an upstream’s calls and failures are those of KEKs of visible keys; all for a rule of `admin`', async (t) => {
+  const api = await makeApi(t);
+  await api.call('Encrypt', { key: 'orders' });
+  const shown = async (uid: number) => {
+    const [store] = (await api.call('GetStatus', {}, makeCall(uid))).upstreams;
+    return [store.calls, store.state];
+  };
+  const seen = await shown(AUDITOR);
+  t.deepEqual(await shown(CUSTODIAN), seen);
+  await api.call('Encrypt', { key: 'hidden' }, makeCall(5000));
+  t.deepEqual(await shown(AUDITOR), seen);
+  t.true(Number((await shown(CUSTODIAN))[0]) > Number(seen[0]));
+});
+
+test('the file of revocations is shown to whom it may tell of any key', async (t) => {
+  const api = await makeApi(t);
+  const facts = { file: '/etc/dekd/revocations.yaml', entries: 1, changedAt: 0, sha256: 'ab', lookedAt: 0 };
+  Object.defineProperty(api.administration, 'revocations', { value: facts });
+  t.is((await api.call('GetStatus', {}, makeCall(AUDITOR))).revocations, null);
+  t.like((await api.call('GetStatus', {}, makeCall(CUSTODIAN))).revocations, { entries: 1, sha256: 'ab' });
+});
+
 test('with thousands of keys the answer still fits into the 4 MiB that clients take, and its pages go on', (t) => {
   const kek = { upstreamName: 'store', uri: `local:${'x'.repeat(100)}`, health: { state: 'ok', atMs: 0, sinceMs: 0 } };
   const deks = Array.from({ length: 5_000 }, (_, index) => ({

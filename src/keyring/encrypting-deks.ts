@@ -57,6 +57,7 @@ export class EncryptingDeks {
     this.#deks = new LRUCache({
       max: options.cache.maxPartitions,
       dispose: (dek, _key, reason) => {
+        this.#incomplete.remove(dek);
         if (dek.place !== 'encrypting') return;
         if (reason === 'evict') counters.evicted++;
         drop(shared, dek);
@@ -82,7 +83,7 @@ export class EncryptingDeks {
   }
 
   /** KEKs that DEKs of this key lack (`wrap: any`), and how many lack each. */
-  missingRecipients(): Map<Kek, number> {
+  missingRecipients(): ReadonlyMap<Kek, number> {
     return this.#incomplete.counts();
   }
 
@@ -174,7 +175,7 @@ export class EncryptingDeks {
 
   /** Zeroes the DEK whose partition was used longest ago; false when there is none. */
   evictOldest(): boolean {
-    const oldest = [...this.#deks.rkeys()][0];
+    const [oldest] = this.#deks.rkeys();
     return oldest !== undefined && this.#deks.delete(oldest);
   }
 

@@ -20,6 +20,7 @@ interface Pause {
  */
 export class IncompleteDeks {
   readonly #missing = new Map<Dek, readonly Kek[]>();
+  readonly #counts = new Map<Kek, number>();
   readonly #pauses = new Map<Kek, Pause>();
   readonly #clock: Clock;
   readonly #replace: (dek: Dek) => Promise<void>;
@@ -39,25 +40,33 @@ export class IncompleteDeks {
     }
     if (missing.length === 0) return;
     this.#missing.set(dek, missing);
+    for (const kek of missing) this.#counts.set(kek, (this.#counts.get(kek) ?? 0) + 1);
     this.#lookLater(dek, missing);
   }
 
-  /** How many DEKs lack each KEK. */
-  counts(): Map<Kek, number> {
-    const counts = new Map<Kek, number>();
-    for (const [{ place }, keks] of this.#missing) {
-      if (place !== 'encrypting') continue;
-      for (const kek of keks) counts.set(kek, (counts.get(kek) ?? 0) + 1);
+  /** One that encrypts no more. */
+  remove(dek: Dek): void {
+    const missing = this.#missing.get(dek);
+    if (missing === undefined) return;
+    this.#missing.delete(dek);
+    for (const kek of missing) {
+      const count = this.#counts.get(kek)! - 1;
+      if (count > 0) this.#counts.set(kek, count);
+      else this.#counts.delete(kek);
     }
-    return counts;
+  }
+
+  /** How many DEKs lack each KEK. */
+  counts(): ReadonlyMap<Kek, number> {
+    return this.#counts;
   }
 
   #lookLater(dek: Dek, missing: readonly Kek[]): void {
     this.#clock.after(PROBE_INTERVAL_MS, () => {
-      if (this.#isOver(dek)) return;
+      if (!this.#missing.has(dek)) return;
       if (!this.#mayTry(missing)) return this.#lookLater(dek, missing);
       this.#clock.after(this.#clock.random() * (dek.options.cache.ttlMs / 2), () => {
-        if (this.#isOver(dek)) return;
+        if (!this.#missing.has(dek)) return;
         if (!this.#mayTry(missing)) return this.#lookLater(dek, missing);
         void this.#try(dek, missing).finally(() => this.#lookLater(dek, missing));
       });
@@ -76,7 +85,7 @@ export class IncompleteDeks {
     for (const kek of missing) this.#change(kek, { isTried: true });
     await this.#replace(dek);
     // Those that its successor has are forgotten; without a successor nothing is known.
-    const isReplaced = dek.place !== 'encrypting';
+    const isReplaced = !this.#missing.has(dek);
     const { ttlMs, rotateAfterMs } = dek.options.cache;
     for (const kek of missing) {
       const doubledMs = 2 * (this.#pauses.get(kek)?.ms ?? 0);
@@ -88,11 +97,5 @@ export class IncompleteDeks {
   #change(kek: Kek, change: Partial<Pause>): void {
     const pause = this.#pauses.get(kek);
     if (pause !== undefined) this.#pauses.set(kek, { ...pause, ...change });
-  }
-
-  #isOver(dek: Dek): boolean {
-    if (dek.place === 'encrypting') return false;
-    this.#missing.delete(dek);
-    return true;
   }
 }

@@ -134,9 +134,7 @@ export class Fuzzer {
     let message: unknown;
     let result: unknown;
     try {
-      const incoming = this.#world.decode(input.rpc, input.bytes);
-      if (incoming.failure !== undefined) throw incoming.failure;
-      message = incoming.message;
+      message = this.#world.decode(input.rpc, input.bytes);
       result = this.#world.handle(input.rpc, message);
     } catch (thrown) {
       finish(this.#judge.refusal(thrown), thrown);
@@ -197,11 +195,9 @@ export class Fuzzer {
   }
 
   async #outcomeOf(rpc: string, bytes: Buffer): Promise<Outcome> {
-    const { message, failure } = this.#world.decode(rpc, bytes);
-    if (failure !== undefined) return this.#judge.refusal(failure);
     let answer: unknown;
     try {
-      answer = await this.#world.handle(rpc, message);
+      answer = await this.#world.handle(rpc, this.#world.decode(rpc, bytes));
     } catch (thrown) {
       return this.#judge.refusal(thrown);
     }
@@ -213,7 +209,7 @@ export class Fuzzer {
   async #samplesOpen(): Promise<void> {
     for (const [{ key }, bytes] of this.#unchanged) {
       if (key === 'hidden') continue;
-      const { message } = this.#world.decode('Decrypt', bytes);
+      const message = this.#world.decode('Decrypt', bytes);
       this.#judge.decrypted(message, await this.#world.handle('Decrypt', message));
     }
   }

@@ -65,7 +65,7 @@ export class World {
   readonly #handlers: ReturnType<typeof agentHandlers>;
   readonly #definition: ServiceDefinition;
   readonly #tables: MessageTables;
-  readonly #decoders = new Map<string, (bytes: Buffer) => IncomingMessage>();
+  readonly #decoders = new Map<string, (bytes: Buffer) => unknown>();
   readonly #keyrings: Keyrings;
   readonly #toStatus: ReturnType<typeof rpcErrors>;
 
@@ -93,12 +93,13 @@ export class World {
     return this.#method(rpc).requestSerialize(request);
   }
 
-  decode(rpc: string, bytes: Buffer): IncomingMessage {
+  /** What the bytes say. Throws what is thrown when they say nothing. */
+  decode(rpc: string, bytes: Buffer): unknown {
     const known = this.#decoders.get(rpc);
     if (known !== undefined) return known(bytes);
     const { requestDeserialize } = this.#method(rpc);
     const table = this.#tables.of(this.#method(rpc).requestType as Parameters<MessageTables['of']>[0]);
-    const decoder = (message: Buffer): IncomingMessage => IncomingMessage.read(message, table, requestDeserialize);
+    const decoder = (message: Buffer): unknown => new IncomingMessage(message, table, requestDeserialize).read();
     this.#decoders.set(rpc, decoder);
     return decoder(bytes);
   }

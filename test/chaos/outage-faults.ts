@@ -26,7 +26,7 @@ const SLOW_MS = 2_000;
 /** A new child needs longer to open. */
 const WATCH_MS = 20;
 /** Each kill doubles the agent's pause before the next child. */
-const KILL_MS = 1_500;
+const KILL_MS = 2_500;
 const CKR_DEVICE_REMOVED = 0x32;
 const CKR_SESSION_COUNT = 0xb1;
 

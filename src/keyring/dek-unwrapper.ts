@@ -99,11 +99,18 @@ export class DekUnwrapper {
     const counters = this.#counters;
     const startedAtMs = clock.bootMs();
     const mayEvict = !recipients.every(({ kek }) => kek.failedRecently(startedAtMs));
-    const outcome = await room.holdForLoad(mayEvict, () => {
+    let spent = recipients;
+    const outcome = await room.holdForLoad(mayEvict, async () => {
       const task = { recipients, dekId, block, context, counters };
-      return withDeadline(clock, MISS_MS, (signal) => unwrap({ ...task, signal }));
+      try {
+        const result = await withDeadline(clock, MISS_MS, (signal) => unwrap({ ...task, signal }));
+        spent = asked(recipients, result);
+        return result;
+      } finally {
+        // Who waited in vain for our own room pays as well, or would come again at once and keep others out of it.
+        for (const { kek } of spent) charge.spend(kek);
+      }
     });
-    for (const { kek } of asked(recipients, outcome)) charge.spend(kek);
     return { outcome, recipients, startedAtMs };
   }
 

@@ -1,7 +1,7 @@
 import { DekdError, type Reason } from '../errors.ts';
 import type { FailureClass, KekCondition, UpstreamFailure } from '../upstream/failure.ts';
 import type { KekState } from '../upstream/provider.ts';
-import { PROBE_INTERVAL_MS } from './options.ts';
+import { MAX_THROTTLE_MS, PROBE_INTERVAL_MS } from './options.ts';
 
 const UNAVAILABLE: Record<Exclude<FailureClass, 'refused' | 'invalid'>, { reason: Reason; what: string }> = {
   unreachable: { reason: 'UPSTREAM_UNAVAILABLE', what: 'cannot be reached' },
@@ -36,7 +36,8 @@ export function fromUpstream(keyName: string, upstreamName: string, failure: Ups
   return new DekdError(reason, `key ${keyName}: upstream ${upstreamName} ${what} and no usable DEK is in memory`, {
     cause: failure,
     metadata,
-    retryAfterMs: failure.retryAfterMs ?? PROBE_INTERVAL_MS,
+    // No longer than dekd itself leaves it alone.
+    retryAfterMs: Math.min(failure.retryAfterMs ?? PROBE_INTERVAL_MS, MAX_THROTTLE_MS),
   });
 }
 

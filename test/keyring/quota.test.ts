@@ -1,6 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import test, { type ExecutionContext } from 'ava';
 import { parseEnvelope } from '../../src/crypto/envelope.ts';
+import { DekdError } from '../../src/errors.ts';
 import { CallDeks } from '../../src/keyring/call-deks.ts';
 import type { Dek } from '../../src/keyring/dek.ts';
 import { OK, refused, THROTTLED, UNAUTHENTICATED, UNREACHABLE } from '../fakes/scripted-upstream.ts';
@@ -67,6 +68,19 @@ test('10,000 unknown blocks of one caller cost its quota and not a call more; an
     await reasons(world, 12, () => decrypt(key, forge(ciphertext))),
     times({ INVALID_CIPHERTEXT: 10, QUOTA_EXCEEDED: 2 }),
   );
+});
+
+test('a miss that finds no room on its way to the upstream is paid for, or its caller would keep others out of it', async (t) => {
+  const world = paidWorld(t);
+  const key = world.key(TENANTS);
+  const ciphertext = await foreign(world);
+  const full = new DekdError('QUOTA_EXCEEDED', 'no room');
+  world.upstream.answer({ kind: 'throw', thrown: full });
+  const calls = world.upstream.count();
+  await reasons(world, 100, () => decrypt(key, forge(ciphertext)));
+  t.is(world.upstream.count(), calls + 20);
+  world.upstream.answer(OK);
+  t.is(await world.reason(() => decrypt(key, ciphertext, 1001)), 'none');
 });
 
 test('a new DEK costs its wraps and the unwraps that prove them', async (t) => {

@@ -20,6 +20,8 @@ const DRAIN_MS = 3_000;
 const EXIT_MS = 1_500;
 /** Its keys all fit into the key channel at once. */
 const MAX_CALLS_UNDERWAY = 128;
+/** What a caller should wait for whom there was no room: a call takes a second at most. */
+const RETRY_MS = 1_000;
 const MAX_WARNING_LENGTH = 500;
 
 interface Call {
@@ -130,11 +132,11 @@ export class ChildProcess {
     return this.#exited.promise;
   }
 
-  /** Resolves to what `read` makes of the answer; what it throws is the child's fault and ends it. Rejects with UpstreamFailure and DekdError. */
+  /** Resolves to what `read` makes of the answer; what it throws is the child's fault and ends it. Rejects with UpstreamFailure and DekdError (QUOTA_EXCEEDED: too many at once). */
   call<T>(request: CallRequest, { signal, dek }: CallOptions, read: ReadAnswer<T>): Promise<T> {
     if (!this.isReady) return Promise.reject(this.#gone());
     if (this.#calls.size >= MAX_CALLS_UNDERWAY) {
-      return Promise.reject(new UpstreamFailure('throttled', `${MAX_CALLS_UNDERWAY} calls are under way`));
+      return Promise.reject(full());
     }
     const id = this.#lastId + 1;
     try {
@@ -328,6 +330,13 @@ export class ChildProcess {
     this.#timers.add(timer);
     return timer;
   }
+}
+
+/** Our own shortage, which says nothing about the upstream. */
+function full(): DekdError {
+  return new DekdError('QUOTA_EXCEEDED', `${MAX_CALLS_UNDERWAY} calls are under way at one upstream; try again later`, {
+    retryAfterMs: RETRY_MS,
+  });
 }
 
 function refusal(problem: string): DekdError {

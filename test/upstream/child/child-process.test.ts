@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import test from 'ava';
 import { dekId } from '../../../src/crypto/native.ts';
+import { DekdError } from '../../../src/errors.ts';
 import { UpstreamFailure } from '../../../src/upstream/failure.ts';
 import { live } from '../../contract/upstream-context.ts';
 import { fails } from '../../contract/upstream-contract.ts';
@@ -112,10 +113,11 @@ test.serial('128 calls are under way at once, and no more', async (t) => {
   const wrapped = await world.wrap(dek, 'slow');
   const calls = Array.from({ length: 129 }, () => world.unwrap(wrapped, 'slow').catch((error: unknown) => error));
   const answers = await Promise.all(calls);
-  const failures = answers.filter((answer) => answer instanceof UpstreamFailure);
+  const failures = answers.filter((answer) => answer instanceof DekdError);
   t.deepEqual(
-    failures.map((failure) => failure.class),
-    ['throttled'],
+    failures.map(({ reason, retryAfterMs }) => [reason, retryAfterMs]),
+    [['QUOTA_EXCEEDED', 1_000]],
+    'our own shortage, and no failure of the upstream',
   );
   t.true(answers.every((answer) => answer instanceof Error || dekId(dek).equals(answer as Buffer)));
   await world.use();

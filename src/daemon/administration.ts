@@ -69,7 +69,7 @@ export class DaemonAdministration implements Administration {
     this.#lifecycle = new KeyLifecycle(parts.follower, parts.upstreams);
     this.#drills = new Drills({
       upstreams: new Map([...parts.edges].map(([name, { drilled }]) => [name, drilled])),
-      onOver: (upstream) => this.#forgetRefusals(upstream),
+      onOver: (upstream, startedAtMs) => this.#forgetRefusals(upstream, startedAtMs),
       clock: systemClock,
       logger: parts.logger,
     });
@@ -227,9 +227,10 @@ export class DaemonAdministration implements Administration {
   }
 
   /** What was refused in a drill says nothing any more. */
-  #forgetRefusals(upstream: string): void {
+  #forgetRefusals(upstream: string, sinceMs: number): void {
     const { keyrings } = this.#parts;
     keyrings.forgetAnswers();
+    keyrings.forgetRefusals(upstream, sinceMs);
     for (const kek of keyrings.keks()) if (kek.upstreamName === upstream) kek.stands(kek.standing);
   }
 

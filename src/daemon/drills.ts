@@ -8,8 +8,8 @@ import type { Drill, DrillClass, DrilledUpstream } from '../upstream/drill.ts';
 export interface DrillParts {
   /** By the names of the configuration. */
   readonly upstreams: ReadonlyMap<string, DrilledUpstream>;
-  /** Called when an upstream answers for itself again: what was refused in the drill says nothing any more. */
-  readonly onOver: (upstream: string) => void;
+  /** Called when a drill is over, or a `refused` one replaced: what was refused in it, since that moment of CLOCK_BOOTTIME, says nothing any more. */
+  readonly onOver: (upstream: string, startedAtMs: number) => void;
   readonly clock: Pick<Clock, 'bootMs' | 'wallMs'>;
   readonly logger: Logger;
 }
@@ -21,8 +21,7 @@ export class Drills {
   constructor(parts: DrillParts) {
     this.#parts = parts;
     for (const [upstream, drilled] of parts.upstreams) {
-      drilled.onEnd = ({ failureClass }) =>
-        this.#over(upstream, { failureClass }, 'a drill is over: its time has come');
+      drilled.onEnd = (drill) => this.#over(upstream, drill, {}, 'a drill is over: its time has come');
     }
   }
 
@@ -36,6 +35,7 @@ export class Drills {
   start(upstream: string, failureClass: DrillClass, durationMs: number, by: string): DrillFacts {
     const drilled = this.#drilled(upstream);
     const replaced = drilled.drill;
+    if (replaced?.failureClass === 'refused') this.#parts.onOver(upstream, replaced.startedAtMs);
     const facts = this.#facts(drilled.start({ failureClass, durationMs }));
     const fields = { upstream, failureClass, endsAt: new Date(facts.endsAt).toISOString(), by };
     const text = 'a drill: the upstream is made to fail';
@@ -55,13 +55,13 @@ export class Drills {
     const drilled = this.#drilled(upstream);
     const { drill } = drilled;
     if (drill === undefined || !drilled.stop()) return false;
-    this.#over(upstream, { failureClass: drill.failureClass, by }, 'a drill was stopped');
+    this.#over(upstream, drill, { by }, 'a drill was stopped');
     return true;
   }
 
-  #over(upstream: string, fields: object, text: string): void {
-    this.#parts.onOver(upstream);
-    this.#parts.logger.warn({ event: EVENTS.drillEnded, upstream, ...fields }, text);
+  #over(upstream: string, { failureClass, startedAtMs }: Drill, fields: object, text: string): void {
+    this.#parts.onOver(upstream, startedAtMs);
+    this.#parts.logger.warn({ event: EVENTS.drillEnded, upstream, failureClass, ...fields }, text);
   }
 
   #drilled(upstream: string): DrilledUpstream {

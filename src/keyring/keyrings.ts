@@ -110,6 +110,11 @@ export class Keyrings {
     this.#shared.negatives.forget();
   }
 
+  /** What an upstream refused since that moment (CLOCK_BOOTTIME) and is not settled, it did not mean. */
+  forgetRefusals(upstreamName: string, sinceMs: number): void {
+    for (const kek of this.keks()) if (kek.upstreamName === upstreamName) this.#shared.refusals.forget(kek, sinceMs);
+  }
+
   /**
    * What a KEK, whose life is led here, is from now on: each key's state follows at once. The DEKs of a KEK that ended, or of versions that did, are
    * zeroed; what is under way is done again.

@@ -85,7 +85,7 @@ export class Refusals {
     this.#open.set(name, refusal);
     this.#events.refusalSeen(refusal);
     void this.#settle(refusal, dek, decide).finally(() => {
-      this.#open.delete(name);
+      if (this.#isOpen(refusal)) this.#open.delete(name);
       decide();
     });
     return refusal;
@@ -118,6 +118,15 @@ export class Refusals {
     return false;
   }
 
+  /** The KEK's refusals that were seen since that moment are withdrawn; an older one stands. */
+  forget(kek: Kek, sinceMs: number): void {
+    for (const [name, refusal] of this.#open) {
+      if (refusal.kek !== kek || refusal.firstSeenAtMs < sinceMs) continue;
+      this.#open.delete(name);
+      this.#events.refusalWithdrawn(refusal);
+    }
+  }
+
   close(): void {
     this.#closed = true;
   }
@@ -126,11 +135,12 @@ export class Refusals {
     let pauseMs = CONFIRM_AFTER_MS + this.#clock.random() * CONFIRM_JITTER_MS;
     for (;;) {
       await new Promise<void>((resolve) => this.#clock.after(pauseMs, resolve));
-      if (this.#closed) return;
+      if (!this.#isOpen(refusal)) return;
       // One that is gone will do: to ask takes its block, and what was refused must not come back by a miss.
       const dek = reporter.place === 'gone' ? (this.#anyCovered(refusal) ?? reporter) : reporter;
       const recipients = dek.recipients.filter((one) => one.kek === refusal.kek && sameVersion(refusal, one));
       const outcome = await this.#held.ask(dek, recipients, true);
+      if (!this.#isOpen(refusal)) return;
       if (outcome?.kind === 'refused') return this.#execute(refusal, outcome.failure.scope);
       // `invalid` is neither yes nor no: nothing is purged, and nothing re-armed.
       if (outcome?.kind === 'opened' || outcome?.kind === 'invalid') return this.#events.refusalWithdrawn(refusal);
@@ -139,6 +149,11 @@ export class Refusals {
       decide();
       pauseMs = PROBE_INTERVAL_MS;
     }
+  }
+
+  /** False for one that was forgotten meanwhile. */
+  #isOpen(refusal: Refusal): boolean {
+    return !this.#closed && this.#open.get(nameOf(refusal)) === refusal;
   }
 
   /** Two answers that differ in scope agree only on the DEKs of that key and partition; the others fall by their own refusals. */

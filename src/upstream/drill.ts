@@ -16,6 +16,7 @@ export type DrillClass = Exclude<FailureClass, 'invalid'>;
 export interface Drill {
   readonly failureClass: DrillClass;
   /** CLOCK_BOOTTIME, in milliseconds. */
+  readonly startedAtMs: number;
   readonly endsAtMs: number;
 }
 
@@ -58,7 +59,8 @@ export class DrilledUpstream implements Upstream {
   /** Replaces a drill that runs. */
   start({ failureClass, durationMs }: { failureClass: DrillClass; durationMs: number }): Drill {
     this.#cancelEnd();
-    const drill = { failureClass, endsAtMs: this.#clock.bootMs() + durationMs };
+    const startedAtMs = this.#clock.bootMs();
+    const drill = { failureClass, startedAtMs, endsAtMs: startedAtMs + durationMs };
     this.#drill = drill;
     this.#cancelEnd = this.#clock.after(durationMs, () => this.#end());
     return drill;

@@ -11,10 +11,10 @@ function world() {
   const clock = new MovableClock();
   const vault = new DrilledUpstream(new ScriptedUpstream(clock), clock);
   const { logger, lines } = recordingLogger();
-  const over: string[] = [];
+  const over: [upstream: string, startedAtMs: number][] = [];
   const drills = new Drills({
     upstreams: new Map([['vault', vault]]),
-    onOver: (upstream) => void over.push(upstream),
+    onOver: (...drill) => void over.push(drill),
     clock,
     logger,
   });
@@ -23,6 +23,7 @@ function world() {
 
 test('a drill is told at its start and its end: the class, until when, by whom', async (t) => {
   const { clock, vault, lines, over, drills } = world();
+  const startedAtMs = clock.bootMs();
   const endsAt = clock.wallMs() + 2 * MINUTE;
   t.deepEqual(drills.start('vault', 'throttled', 2 * MINUTE, 'uid 7'), { failureClass: 'throttled', endsAt });
   t.is(vault.drill?.failureClass, 'throttled');
@@ -37,7 +38,7 @@ test('a drill is told at its start and its end: the class, until when, by whom',
   t.deepEqual(over, []);
   await clock.advance(MINUTE);
   t.is(drills.running('vault'), undefined);
-  t.deepEqual(over, ['vault']);
+  t.deepEqual(over, [['vault', startedAtMs]]);
   const end = { level: 'warn', event: 'drill_ended', upstream: 'vault', failureClass: 'throttled' } as const;
   t.deepEqual(lines, [{ ...end, text: 'a drill is over: its time has come' }]);
 });
@@ -49,13 +50,13 @@ test('a drill that is stopped says by whom; where none runs there is nothing to 
   drills.start('vault', 'refused', MINUTE, 'uid 7');
   t.true(drills.stop('vault', 'uid 8'));
   t.like(lines.at(-1), { level: 'warn', event: 'drill_ended', failureClass: 'refused', by: 'uid 8' });
-  t.deepEqual(over, ['vault']);
+  t.is(over.length, 1);
   await clock.advance(2 * MINUTE);
   t.is(lines.length, 2);
 });
 
-test('a second drill says that it replaces the first', (t) => {
-  const { lines, over, drills, vault } = world();
+test('a second drill says that it replaces the first; what a first one refused is forgotten', (t) => {
+  const { clock, lines, over, drills, vault } = world();
   drills.start('vault', 'unreachable', MINUTE, 'uid 7');
   drills.start('vault', 'refused', MINUTE, 'uid 8');
   t.like(lines.at(-1), {
@@ -66,6 +67,8 @@ test('a second drill says that it replaces the first', (t) => {
     text: 'a drill: the upstream is made to fail; it replaces the one before',
   });
   t.deepEqual([lines.length, over.length], [2, 0]);
+  drills.start('vault', 'unreachable', MINUTE, 'uid 8');
+  t.deepEqual(over, [['vault', clock.bootMs()]]);
   vault.stop();
 });
 

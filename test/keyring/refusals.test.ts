@@ -1,9 +1,10 @@
 import test from 'ava';
+import type { Dek } from '../../src/keyring/dek.ts';
 import type { KeyringEvents } from '../../src/keyring/events.ts';
 import { partitionKey } from '../../src/keyring/partition.ts';
 import { Refusals } from '../../src/keyring/refusals.ts';
 import { HANG, OK, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
-import { attempt, makeWorld, plain, SECOND, TTL, uriOf } from './world.ts';
+import { attempt, MINUTE, makeWorld, plain, SECOND, TTL, uriOf } from './world.ts';
 
 const MAIN = uriOf('main');
 
@@ -325,6 +326,45 @@ test('only the confirming call asks for a new connection and a fresh credential'
   // The last one: what the refusal was met with, once or twice, came before it.
   t.deepEqual(asked.indexOf(true), asked.length - 1);
 });
+
+for (const moment of ['seen', 'pending'] as const) {
+  test(`a refusal that was ${moment} and is forgotten takes nothing from a later outage’s grace; an older one stands`, async (t) => {
+    const world = makeWorld(t);
+    const key = world.key({ partitionBy: ['tenant'] });
+    const use = async (tenant: string): Promise<Dek> => {
+      const { dek } = await key.seal({ tenant });
+      plain(t, key.encrypt({ tenant }));
+      return dek;
+    };
+    const nth = async (event: string, count: number): Promise<void> => {
+      while (world.events.filter((one) => one === event).length < count) await world.clock.advance(100);
+    };
+    const older = await use('older');
+    await world.clock.advance(MINUTE);
+    const drilled = await use('drilled');
+    world.upstream.answer(UNREACHABLE);
+    for (const tenant of ['older', 'drilled']) {
+      world.upstream.script({
+        operation: 'unwrap',
+        pair: ['tenant', tenant],
+        answer: refused('access'),
+        times: 1,
+      });
+    }
+    await nth('pending access', 1);
+    const sinceMs = world.clock.bootMs();
+    await nth(`${moment} access`, 2);
+    world.keyrings.forgetRefusals('elsewhere', 0);
+    t.true(world.keyrings.refusalPending(drilled));
+    world.keyrings.forgetRefusals('scripted', sinceMs);
+    t.is(world.events.at(-1), 'withdrawn access');
+    t.false(world.keyrings.refusalPending(drilled));
+    t.true(world.keyrings.refusalPending(older));
+    await world.clock.advance(2 * TTL);
+    t.true((await world.value(key.encrypt({ tenant: 'drilled' }))).grace);
+    t.is(await world.reason(() => key.encrypt({ tenant: 'older' })), 'UPSTREAM_UNAVAILABLE');
+  });
+}
 
 test('any number of refused misses look through the held DEKs once a second; who encrypts for their partition is asked about all the same', async (t) => {
   const world = makeWorld(t);

@@ -62,7 +62,11 @@ for (const failureClass of ['unreachable', 'throttled', 'unauthenticated', 'refu
     t.is(world.upstream.drill, undefined);
 
     const drill = world.upstream.start({ failureClass, durationMs: 2 * MINUTE });
-    t.deepEqual(drill, { failureClass, endsAtMs: world.clock.bootMs() + 2 * MINUTE });
+    t.deepEqual(drill, {
+      failureClass,
+      startedAtMs: world.clock.bootMs(),
+      endsAtMs: world.clock.bootMs() + 2 * MINUTE,
+    });
     t.deepEqual(world.upstream.drill, drill);
     const scope = failureClass === 'refused' ? ' (access)' : '';
     const text = `${failureClass}${scope}: a drill: this upstream is made to look ${failureClass}`;

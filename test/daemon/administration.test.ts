@@ -17,6 +17,7 @@ const KEK = { upstreamName: 'store', uri: 'local:a/orders' };
 function administer(profile: 'production' | 'development', ...names: string[]) {
   const upstreams = new Map<string, LifecycleUpstream>(names.map((name) => [name, new LifecycleUpstream('orders')]));
   const order: string[] = [];
+  const since: number[] = [];
   const served = new Set<string>();
   const { logger, lines } = recordingLogger();
   const keyrings = {
@@ -26,6 +27,11 @@ function administer(profile: 'production' | 'development', ...names: string[]) {
       served.add(name);
     },
     forgetAnswers: () => void order.push('forget'),
+    forgetRefusals: (upstream: string, sinceMs: number) => {
+      order.push(`forget refusals ${upstream}`);
+      since.push(sinceMs);
+    },
+    keks: () => [],
     flush: (name: string, partition?: ReadonlyMap<string, string>) => {
       order.push(`flush ${name} ${partition === undefined ? 'all' : [...partition.values()].join()}`);
       return 2;
@@ -63,7 +69,7 @@ function administer(profile: 'production' | 'development', ...names: string[]) {
     purgePartition: () => 1,
     warm: async () => 1,
   } as unknown as Keyring;
-  return { administration: new DaemonAdministration(parts), upstreams, order, lines, keyring };
+  return { administration: new DaemonAdministration(parts), upstreams, order, since, lines, keyring };
 }
 
 const target = (keyring: Keyring, kek = '') => ({ keyring, kek });
@@ -149,6 +155,17 @@ test('a change that fails is not logged as done', async (t) => {
   upstreams.get('store')?.fail.set('disable', new Error('full'));
   await t.throwsAsync(administration.changeKey(target(keyring), 'disable', 'uid 1'));
   t.deepEqual(lines, []);
+});
+
+test('when a drill is over, what was refused since it began is forgotten', (t) => {
+  const { administration, order, since } = administer('production', 'store');
+  const beganMs = systemClock.bootMs();
+  administration.startDrill('store', 'refused', 60_000, 'uid 7');
+  const startedMs = systemClock.bootMs();
+  t.deepEqual(order, []);
+  t.true(administration.stopDrill('store', 'uid 7'));
+  t.deepEqual(order, ['forget', 'forget refusals store']);
+  t.true(since[0]! >= beganMs && since[0]! <= startedMs);
 });
 
 test('keys of earlier runs are served again', async (t) => {

@@ -123,7 +123,7 @@ export class Refresher {
 
   /**
    * One attempt at these recipients; re-arms the DEK when one of them opens it whose word counts: a standby's does not while an authority answers,
-   * or what it says would hide what the authority would. Reports nothing.
+   * or what it says would hide what the authority would; nor does another's word while a refusal is not settled. Reports nothing.
    */
   async ask(dek: Dek, recipients: readonly DekRecipient[], fresh: boolean): Promise<UnwrapOutcome | undefined> {
     const result = await this.#ask(dek, recipients, { purpose: 'background', fresh });
@@ -144,12 +144,17 @@ export class Refresher {
         if (result.kind === 'opened') freeKey(result.handle);
         return result;
       });
-      const vouches = recipients === dek.recipients || (outcome.kind === 'opened' && counts(dek, outcome.by.kek));
-      if (outcome.kind === 'opened' && vouches) dek.verified(startedAtMs, outcome.by.role, this.#clock);
+      if (outcome.kind === 'opened' && this.#vouches(dek, recipients, outcome.by)) {
+        dek.verified(startedAtMs, outcome.by.role, this.#clock);
+      }
       return outcome;
     } catch (thrown) {
       return DekdError.from(thrown);
     }
+  }
+
+  #vouches(dek: Dek, asked: readonly DekRecipient[], by: DekRecipient): boolean {
+    return (asked === dek.recipients || counts(dek, by.kek)) && this.#refusals.mayVouch(dek, by);
   }
 
   #enqueueAfter(dek: Dek, ms: number): void {

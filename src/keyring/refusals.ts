@@ -108,6 +108,17 @@ export class Refusals {
     return undefined;
   }
 
+  /**
+   * Whether a recipient that opened the DEK vouches for it: what another one refused, and is not settled, it does not. A line can be cut, and the word of
+   * a recipient that still answers would undo the refusal.
+   */
+  mayVouch(dek: RefusalSubject, by: DekRecipient): boolean {
+    for (const refusal of this.#open.values()) {
+      if (covers(refusal, dek) && !(refusal.kek === by.kek && sameVersion(refusal, by))) return false;
+    }
+    return true;
+  }
+
   /** While a refusal is pending, the KEK gets no new DEKs (of that key and partition, when it is about access). */
   forbidsNew(kek: Kek, keyName: string, partitionKey: string): boolean {
     for (const refusal of this.#open.values()) {

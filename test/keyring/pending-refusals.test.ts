@@ -86,3 +86,47 @@ test('a refusal whose DEK is gone is settled all the same: confirmed, it is no a
   await world.clock.advance(30 * SECOND);
   t.is(world.upstream.count('unwrap', MAIN), settledAt, 'it is asked no more');
 });
+
+for (const role of ['standby', 'authority'] as const) {
+  test(`pending: cutting and restoring the line to another ${role} re-arms nothing`, async (t) => {
+    const { world, key, open } = await pending(t, role, DISABLED);
+    const spare = uriOf('spare');
+    // Another key in use, so that the breaker of its line opens and closes.
+    const carts = world.key({ name: 'carts', recipients: [['spare', 'authority']], cache: { mode: 'none' } });
+    const seenAtMs = world.clock.bootMs();
+    const ends: { reason: string; atMs: number }[] = [];
+    for (let second = 0; second < 240; second++) {
+      if (second % 40 === 10) world.upstream.script({ kek: spare, answer: UNREACHABLE });
+      if (second % 40 === 18) world.upstream.script({ kek: spare, answer: OK });
+      await world.reason(() => carts.encrypt());
+      ends.push({ reason: await open('a'), atMs: world.clock.bootMs() - seenAtMs });
+      await world.clock.advance(SECOND);
+    }
+    t.true(key.ring.counters.refresh_failures > 0);
+    const late = ends.filter(({ atMs }) => atMs > TTL + 5 * SECOND);
+    t.deepEqual([...new Set(late.map(({ reason }) => reason))], ['UPSTREAM_UNAVAILABLE']);
+    t.true(ends.some(({ reason }) => reason === 'none'));
+  });
+}
+
+test('pending, scope version: a block wrapped under another version of that KEK re-arms nothing either', async (t) => {
+  const world = makeResilientWorld(t);
+  const key = world.key({ cache: { ttlMs: TTL, graceMs: 10 * MINUTE } });
+  const writer = world.peer({ cache: { ttlMs: TTL, graceMs: 10 * MINUTE } });
+  const { dek, ciphertext } = await writer.seal();
+  t.is(await world.reason(() => key.decrypt(ciphertext)), 'none');
+  const [held] = key.held;
+  const other = { ...held!.recipients[0]!, wrapped: { ...held!.recipients[0]!.wrapped, kekVersion: '2' } };
+  t.is(dek.recipients[0]?.wrapped.kekVersion, '1');
+  held!.recipients = [...held!.recipients, other];
+  world.upstream.script({ answer: UNREACHABLE });
+  world.upstream.script({ operation: 'unwrap', version: '1', answer: refused('version', 'disabled'), times: 1 });
+  while (!world.events.includes('pending version')) {
+    await world.reason(() => key.decrypt(ciphertext));
+    await world.clock.advance(SECOND);
+  }
+  const { verifiedAtMs } = held!;
+  world.upstream.script({ operation: 'unwrap', version: '2', answer: OK }, { operation: 'describe', answer: OK });
+  await world.clock.advance(30 * SECOND);
+  t.is(held!.verifiedAtMs, verifiedAtMs);
+});

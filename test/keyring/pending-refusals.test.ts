@@ -116,9 +116,11 @@ test('pending, scope version: a block wrapped under another version of that KEK 
   const { dek, ciphertext } = await writer.seal();
   t.is(await world.reason(() => key.decrypt(ciphertext)), 'none');
   const [held] = key.held;
-  const other = { ...held!.recipients[0]!, wrapped: { ...held!.recipients[0]!.wrapped, kekVersion: '2' } };
-  t.is(dek.recipients[0]?.wrapped.kekVersion, '1');
-  held!.recipients = [...held!.recipients, other];
+  const [first] = held!.recipients;
+  world.upstream.versions.set(MAIN, '2');
+  const { signal } = new AbortController();
+  const wrapped = await world.upstream.wrap(MAIN, dek.handle, held!.wrapContext, { signal });
+  held!.recipients = [first!, { ...first!, wrapped }];
   world.upstream.script({ answer: UNREACHABLE });
   world.upstream.script({ operation: 'unwrap', version: '1', answer: refused('version', 'disabled'), times: 1 });
   while (!world.events.includes('pending version')) {

@@ -4,6 +4,7 @@ import { type DekBlock, parseDekBlock, wrapContext } from '../crypto/dek-block.t
 import { unauthentic } from '../crypto/invalid-ciphertext.ts';
 import { freeKey, type SlotHandle } from '../crypto/native.ts';
 import type { DekdError } from '../errors.ts';
+import { UpstreamFailure } from '../upstream/failure.ts';
 import { checkPartition } from './admission.ts';
 import type { Counters } from './counters.ts';
 import { Dek, type DekRecipient, knownRecipients } from './dek.ts';
@@ -114,11 +115,14 @@ export class DekUnwrapper {
     return { outcome, recipients, startedAtMs };
   }
 
-  /** While a refusal is not settled, only the KEK that refused may open what it refused: its line can be cut, and another's word would undo it. */
+  /** While a refusal is not settled, only the recipient that refused may open what it refused: its line can be cut, and another's word would undo it. */
   #askable({ parsed, recipients }: AdmittedBlock): readonly DekRecipient[] {
     const { keyName, partition } = parsed;
-    const refusal = this.#shared.refusals.covering({ keyName, partitionKey: partitionKey(partition), recipients });
-    return refusal === undefined ? recipients : recipients.filter(({ kek }) => kek === refusal.kek);
+    const subject = { keyName, partitionKey: partitionKey(partition), recipients };
+    const askable = recipients.filter((one) => this.#shared.refusals.mayVouch(subject, one));
+    if (askable.length > 0) return askable;
+    const failure = new UpstreamFailure('unreachable', 'refusals of several recipients are pending');
+    throw fromUpstream(keyName, recipients[0]?.kek.upstreamName ?? 'none', failure);
   }
 
   #dek(handle: SlotHandle, { dekId, block }: AdmittedBlock, by: DekRecipient, startedAtMs: number): Dek {

@@ -101,8 +101,8 @@ export class Refusals {
     this.#held.refreshSoon(witness);
   }
 
-  /** The unsettled refusal that would purge the DEK, or does not let it come through another recipient than the one that refused. */
-  covering(dek: RefusalSubject): Refusal | undefined {
+  /** The unsettled refusal that would purge the DEK. */
+  covering(dek: Dek): Refusal | undefined {
     if (this.#open.size === 0) return undefined;
     for (const refusal of this.#open.values()) if (covers(refusal, dek)) return refusal;
     return undefined;

@@ -366,6 +366,35 @@ for (const moment of ['seen', 'pending'] as const) {
   });
 }
 
+test('two recipients refuse, and neither is settled: the word of one does not undo what the other refused', async (t) => {
+  const world = makeWorld(t);
+  const key = world.key({
+    recipients: [
+      ['main', 'authority'],
+      ['spare', 'authority'],
+    ],
+  });
+  const { ciphertext } = await key.seal();
+  for (const name of ['main', 'spare']) {
+    const alone = world.key({ name, recipients: [[name, 'authority']] });
+    await alone.seal();
+    plain(t, alone.encrypt());
+    world.upstream.script({ kek: uriOf(name), answer: UNREACHABLE });
+    world.upstream.script({ kek: uriOf(name), operation: 'unwrap', answer: refused('kek'), times: 1 });
+    const pending = () => world.events.filter((event) => event === 'pending kek').length;
+    for (const before = pending(); pending() === before; ) await world.clock.advance(100);
+  }
+  key.ring.flush();
+  t.is(await world.reason(() => key.decrypt(ciphertext)), 'UPSTREAM_UNAVAILABLE');
+  world.upstream.script({ kek: MAIN, answer: OK });
+  const calls = world.upstream.count();
+  t.is(await world.reason(() => key.decrypt(ciphertext)), 'UPSTREAM_UNAVAILABLE');
+  t.is(world.upstream.count(), calls);
+  world.upstream.answer(OK);
+  await world.clock.advance(10 * SECOND);
+  t.is(await world.reason(() => key.decrypt(ciphertext)), 'none');
+});
+
 test('any number of refused misses look through the held DEKs once a second; who encrypts for their partition is asked about all the same', async (t) => {
   const world = makeWorld(t);
   const key = world.key({ partitionBy: ['tenant'] });

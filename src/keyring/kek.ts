@@ -2,7 +2,7 @@ import type { SlotHandle } from '../../native/binding.d.ts';
 import { DekdError } from '../errors.ts';
 import { type FailureClass, type KekCondition, UpstreamFailure } from '../upstream/failure.ts';
 import type { KekDescription, Upstream, UpstreamCallOptions, WrapContext, WrappedDek } from '../upstream/provider.ts';
-import { type Breakers, hasBreakers } from '../upstream/resilience/breakers.ts';
+import { type Breakers, hasBreakers, type ProbingUnwrap } from '../upstream/resilience/breakers.ts';
 import type { Clock } from './clock.ts';
 import { MAX_THROTTLE_MS, PROBE_INTERVAL_MS, PROBE_PAUSE_MS } from './options.ts';
 import { ACTIVE_STANDING, type KekStanding } from './standing.ts';
@@ -50,6 +50,8 @@ export class Kek {
   onRecovery: (() => void) | undefined;
   /** Called when its calls go through again; what they bring is not known yet. */
   onBreakerClosed: (() => void) | undefined;
+  /** Unwraps a DEK of it that is held, for a breaker's probe; undefined when none is. */
+  unwrapHeld: ((unwrap: ProbingUnwrap) => Promise<void> | undefined) | undefined;
 
   constructor(uri: string, upstreamName: string, upstream: Upstream, clock: Clock) {
     this.uri = uri;
@@ -57,7 +59,11 @@ export class Kek {
     this.upstream = upstream;
     this.#clock = clock;
     this.#breakers = hasBreakers(upstream) ? upstream : undefined;
-    this.#breakers?.watch(uri, { onOut: (failure) => this.#broke(failure), onClose: () => this.#breakerClosed() });
+    this.#breakers?.watch(uri, {
+      onOut: (failure) => this.#broke(failure),
+      onClose: () => this.#breakerClosed(),
+      unwrapHeld: (unwrap) => this.unwrapHeld?.(unwrap),
+    });
   }
 
   get health(): KekHealth {

@@ -1,6 +1,7 @@
 import { freeKey } from '../crypto/native.ts';
 import { DekdError } from '../errors.ts';
 import type { CallPurpose } from '../upstream/provider.ts';
+import type { ProbingUnwrap } from '../upstream/resilience/breakers.ts';
 import type { Clock } from './clock.ts';
 import type { Dek, DekRecipient, RefreshProblem } from './dek.ts';
 import type { KeyringEvents } from './events.ts';
@@ -49,6 +50,7 @@ export class Refresher {
       this.#probeLater(kek);
     };
     kek.onBreakerClosed = () => void this.#probe(kek);
+    kek.unwrapHeld = (unwrap) => this.#unwrapHeld(kek, unwrap);
     kek.onRecovery = () => {
       this.#events.recovery(kek);
       this.#recover(kek);
@@ -186,6 +188,14 @@ export class Refresher {
     if (outcome?.kind === 'refused' && dek.place !== 'gone') this.#refusals.report(dek, outcome.by, outcome.failure);
   }
 
+  /** For a breaker's probe: nothing is concluded for the DEK, which is asked about again when the breaker closes. */
+  #unwrapHeld(kek: Kek, unwrap: ProbingUnwrap): Promise<void> | undefined {
+    const dek = this.#closed ? undefined : this.#oldestUser(kek, (one) => !renews(one));
+    const wrapped = dek?.recipients.find((one) => one.kek === kek)?.wrapped;
+    if (dek === undefined || wrapped === undefined) return undefined;
+    return this.#room.holdForRefresh(async () => freeKey(await unwrap(wrapped, dek.wrapContext)));
+  }
+
   /**
    * Spread over half a ttl, so that the upstream that just came back is not met by everybody at once. When it goes and comes again, a DEK keeps its
    * turn; if that fell into the outage, the next one comes the sooner, so that each has been asked about in a ttl.
@@ -203,10 +213,10 @@ export class Refresher {
     }
   }
 
-  #oldestUser(kek: Kek): Dek | undefined {
+  #oldestUser(kek: Kek, suits: (dek: Dek) => boolean = () => true): Dek | undefined {
     let oldest: Dek | undefined;
     for (const dek of this.#held.all()) {
-      if (!dek.uses(kek)) continue;
+      if (!dek.uses(kek) || !suits(dek)) continue;
       if (oldest === undefined || dek.verifiedAtMs < oldest.verifiedAtMs) oldest = dek;
     }
     return oldest;

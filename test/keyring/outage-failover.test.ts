@@ -81,7 +81,8 @@ test('a standby that goes and comes back again and again keeps no DEK from being
   const load = await Load.of(key, 1);
   const spare = world.kek('spare');
   const flap = async (): Promise<void> => {
-    world.upstream.script({ kek: SPARE, operation: 'describe', answer: UNREACHABLE, times: 15 });
+    // Five calls with their retries, and the unwrap that confirms the outage.
+    world.upstream.script({ kek: SPARE, answer: UNREACHABLE, times: 16 });
     for (let count = 0; count < 5; count++) {
       await world.outcome(spare.describe(new AbortController().signal).catch(() => undefined));
     }

@@ -45,7 +45,8 @@ test('10,000 misses in a hang: each ends within 2 s, at few calls, and the next 
   t.is(total(ended), 10_000);
   t.log(Object.fromEntries(ended), `${world.upstream.count()} calls`);
   t.deepEqual([...ended.keys()].sort(), ['QUOTA_EXCEEDED', 'UPSTREAM_UNAVAILABLE']);
-  t.true(world.upstream.count() < CALLS.miss.atOnce + FAILURES_TO_OPEN);
+  // Those that were made before it was asked whether it is out, and that question.
+  t.true(world.upstream.count() <= CALLS.miss.atOnce + FAILURES_TO_OPEN);
   t.is(world.edge.breaker, 'open');
   const again = misses(others, 10_000);
   await settled();

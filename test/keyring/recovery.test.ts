@@ -42,11 +42,8 @@ test('1,000 DEKs after an outage: spread over ttl/2, 4 at once, encrypting DEKs 
   encrypts.forget();
   while (world.events.at(-1) !== `recovery ${world.kek('main').uri}`) await world.clock.advance(1);
   const backAtMs = world.clock.bootMs();
-  const probes = world.upstream.calls.splice(0, 2);
-  t.deepEqual(
-    probes.map(({ operation }) => operation),
-    ['describe', 'unwrap'],
-  );
+  const [, asked] = world.upstream.calls.splice(0, 2);
+  t.is(asked?.operation, 'unwrap', 'after the probe');
   await used(TTL);
 
   t.deepEqual([...decrypts.failed, ...encrypts.failed], []);

@@ -8,6 +8,8 @@ export const RETRY_PAUSE_MS = 100;
 export const MIN_RETRY_MS = ATTEMPT_MS / 2;
 /** Failures in a row that open a breaker: fewer would let one lost connection of many calls stop all, more would keep more callers waiting. */
 export const FAILURES_TO_OPEN = 5;
+/** At most so often the upstream itself is asked whether it is out, when only what callers brought has failed. */
+export const CONFIRM_PAUSE_MS = 1_000;
 /** How often an outage is probed. It starts early enough that a probe which takes its whole second still ends within 5 s of the one before. */
 export const PROBE_PAUSE_MS = 3_000;
 /** The agents of a fleet that lost their upstream together do not probe it together. */

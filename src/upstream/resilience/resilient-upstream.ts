@@ -129,7 +129,9 @@ export class ResilientUpstream implements Upstream, Breakers {
       attempt({ clock, signal, timeOutMs, discard }, call).catch(classify);
     const { own, endpoint } = this.#line(kek);
     // A call counts once, however often it was tried: many that one broken connection, or one ended child, takes with it succeed at a retry.
-    const guarded = (): Promise<T> => own.run(kek, () => endpoint.run(kek, () => retrying(clock, signal, once)));
+    const tried = (): Promise<T> => retrying(clock, signal, once);
+    // A caller's ciphertext or partition may be what a service fails on; who is throttled or not let in says so of itself.
+    const guarded = (): Promise<T> => own.run(kek, () => endpoint.run(kek, tried, purpose !== 'miss'));
     return this.#rooms.run(purpose, signal, guarded);
   }
 
@@ -155,7 +157,7 @@ export class ResilientUpstream implements Upstream, Breakers {
     return new Breaker({
       clock,
       opens,
-      ask: (asked) => this.#ask(asked),
+      ask: (asked, way) => this.#ask(asked, way === 'unwrap' ? this.#linesOf(endpoint, kek, asked) : []),
       onOut: (failure, isFirst) => {
         failureClass = failure.class;
         if (isFirst) openedAtMs = clock.bootMs();
@@ -170,19 +172,47 @@ export class ResilientUpstream implements Upstream, Breakers {
   }
 
   #watchers(endpoint: string, kek: string | undefined): KekWatcher[] {
+    return this.#linesOf(endpoint, kek).flatMap(([, { watchers }]) => [...watchers]);
+  }
+
+  /** What a breaker is before; the KEK `first` comes first. */
+  #linesOf(endpoint: string, kek: string | undefined, first?: string): (readonly [kek: string, Line])[] {
     const lines = [...this.#lines].filter(([one, { endpointName }]) =>
       kek === undefined ? endpointName === endpoint : one === kek,
     );
-    return lines.flatMap(([, { watchers }]) => [...watchers]);
+    return lines.sort(([a], [b]) => Number(b === first) - Number(a === first));
   }
 
-  /** A probe: a call that needs no DEK, so that an outage's end is noticed also when none is held. */
-  #ask(kek: string): Promise<KekDescription> {
+  /** A probe: the unwrap of a DEK that is held under one of the lines, or, where none is, a call that needs no DEK. */
+  #ask(kek: string, lines: readonly (readonly [kek: string, Line])[]): Promise<unknown> {
     const { signal } = new AbortController();
-    const call = (ends: AbortSignal) => this.#inner.describe(kek, { signal: ends, purpose: 'background' });
+    const call = async (ends: AbortSignal): Promise<unknown> => {
+      try {
+        const unwrapping = this.#unwrapHeld(lines, ends);
+        if (unwrapping !== undefined) return await unwrapping;
+      } catch (thrown) {
+        // No room of our own says nothing about the upstream.
+        if (!(thrown instanceof DekdError)) throw thrown;
+      }
+      return this.#inner.describe(kek, { signal: ends, purpose: 'background' });
+    };
     return attempt({ clock: this.#clock, signal, timeOutMs: ATTEMPT_MS }, call).catch((thrown: unknown) => {
       throw UpstreamFailure.from(thrown);
     });
+  }
+
+  #unwrapHeld(lines: readonly (readonly [kek: string, Line])[], signal: AbortSignal): Promise<void> | undefined {
+    for (const [kek, { watchers }] of lines) {
+      const unwrap = (wrapped: WrappedDek, context: WrapContext): Promise<SlotHandle> => {
+        if (signal.aborted) throw new UpstreamFailure('unreachable', 'there was no room in time');
+        return this.#inner.unwrap(kek, wrapped, context, { signal, purpose: 'background' });
+      };
+      for (const watcher of watchers) {
+        const unwrapping = watcher.unwrapHeld(unwrap);
+        if (unwrapping !== undefined) return unwrapping;
+      }
+    }
+    return undefined;
   }
 }
 

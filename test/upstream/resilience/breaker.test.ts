@@ -12,7 +12,7 @@ function failure(failureClass: FailureClass, retryAfterMs?: number): UpstreamFai
 class Scene {
   readonly clock = new MovableClock();
   readonly told: string[] = [];
-  readonly probes: { kek: string; atMs: number }[] = [];
+  readonly probes: { kek: string; way: string; atMs: number }[] = [];
   /** What a probe gets. */
   answer: () => Promise<unknown> = () => Promise.reject(failure('unreachable'));
   readonly breaker: Breaker;
@@ -21,8 +21,8 @@ class Scene {
     this.breaker = new Breaker({
       clock: this.clock,
       opens,
-      ask: (kek) => {
-        this.probes.push({ kek, atMs: this.clock.bootMs() });
+      ask: (kek, way) => {
+        this.probes.push({ kek, way, atMs: this.clock.bootMs() });
         return this.answer();
       },
       onOut: ({ class: failureClass }, isFirst) => this.told.push(isFirst ? `open ${failureClass}` : 'still'),
@@ -31,13 +31,17 @@ class Scene {
   }
 
   /** The class with which a call at `kek` ends; `open` = it was not made. */
-  async call(thrown?: Error, kek = 'main'): Promise<string> {
+  async call(thrown?: Error, kek = 'main', proves = true): Promise<string> {
     let made = false;
     try {
-      await this.breaker.run(kek, async () => {
-        made = true;
-        if (thrown !== undefined) throw thrown;
-      });
+      await this.breaker.run(
+        kek,
+        async () => {
+          made = true;
+          if (thrown !== undefined) throw thrown;
+        },
+        proves,
+      );
       return 'ok';
     } catch (error) {
       if (!made) return 'open';
@@ -47,6 +51,11 @@ class Scene {
 
   async fail(times: number, thrown: Error = failure('unreachable')): Promise<void> {
     for (let count = 0; count < times; count++) await this.call(thrown);
+  }
+
+  /** What callers brought fails so often. */
+  async failOfCallers(times: number): Promise<void> {
+    for (let count = 0; count < times; count++) await this.call(failure('unreachable'), 'main', false);
   }
 }
 
@@ -224,4 +233,75 @@ test('stopped, it probes no more, not even after a probe that was under way', as
   answer.reject(failure('unreachable'));
   await settled();
   t.is(other.clock.timers, 0);
+});
+
+test('what callers brought fails: it opens only when the upstream, asked at once, gives no answer either', async (t) => {
+  const scene = new Scene();
+  await scene.failOfCallers(4);
+  t.is(scene.probes.length, 0);
+  await scene.failOfCallers(1);
+  await settled();
+  t.deepEqual(
+    scene.probes.map(({ kek, way }) => [kek, way]),
+    [['main', 'unwrap']],
+  );
+  t.true(scene.breaker.isOpen);
+  t.deepEqual(scene.told, ['open unreachable']);
+});
+
+test('what callers brought fails for ever and the upstream answers: never open, and asked once a second at most', async (t) => {
+  const scene = new Scene();
+  scene.answer = async () => undefined;
+  for (let tenth = 0; tenth < 100; tenth++) {
+    await scene.failOfCallers(10);
+    t.false(scene.breaker.isOpen);
+    await scene.clock.advance(100);
+  }
+  t.true(scene.probes.length >= 9 && scene.probes.length <= 10, `${scene.probes.length}`);
+  t.is(await scene.call(), 'ok');
+  t.deepEqual(scene.told, []);
+});
+
+test('while it is asked, callers’ calls wait for what it says, and others go through', async (t) => {
+  const scene = new Scene();
+  const answer = Promise.withResolvers<void>();
+  scene.answer = () => answer.promise;
+  await scene.failOfCallers(5);
+  let ended = 'waits';
+  const call = scene.call(undefined, 'main', false).then((how) => {
+    ended = how;
+  });
+  t.is(await scene.call(failure('refused')), 'refused');
+  await settled();
+  t.is(ended, 'waits');
+  answer.reject(failure('unreachable'));
+  await call;
+  t.is(ended, 'ok', 'an answer came meanwhile: one failure is none in a row');
+  t.false(scene.breaker.isOpen);
+});
+
+test('one failure of what no caller brought is enough beside four that they did', async (t) => {
+  const scene = new Scene();
+  await scene.failOfCallers(4);
+  await scene.fail(1);
+  t.true(scene.breaker.isOpen);
+  t.is(scene.probes.length, 0);
+});
+
+test('probes ask by turns, by description first, so that one way without an answer does not keep it open', async (t) => {
+  const scene = new Scene();
+  await scene.fail(5);
+  await scene.clock.advance(12_000);
+  t.deepEqual(
+    scene.probes.map(({ way }) => way),
+    ['describe', 'unwrap', 'describe', 'unwrap'],
+  );
+});
+
+test('stopped, it does not ask whether it is out', async (t) => {
+  const scene = new Scene();
+  await scene.failOfCallers(4);
+  scene.breaker.stop();
+  await scene.failOfCallers(4);
+  t.is(scene.probes.length, 0);
 });

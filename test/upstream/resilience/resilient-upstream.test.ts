@@ -3,7 +3,7 @@ import { createKey, freeKey, openArena } from '../../../src/crypto/native.ts';
 import { DekdError } from '../../../src/errors.ts';
 import { UpstreamFailure } from '../../../src/upstream/failure.ts';
 import type { Upstream } from '../../../src/upstream/provider.ts';
-import { hasBreakers } from '../../../src/upstream/resilience/breakers.ts';
+import { hasBreakers, type KekWatcher } from '../../../src/upstream/resilience/breakers.ts';
 import { FAILURES_TO_OPEN } from '../../../src/upstream/resilience/limits.ts';
 import { type BreakerChange, ResilientUpstream } from '../../../src/upstream/resilience/resilient-upstream.ts';
 import {
@@ -27,6 +27,8 @@ class Scene {
   readonly edge = new ResilientUpstream('scripted', this.inner, this.clock);
   readonly changes: BreakerChange[] = [];
   readonly heard: string[] = [];
+  /** Unwraps the DEK that is held, if one is. */
+  held: KekWatcher['unwrapHeld'] | undefined;
 
   constructor(t: ExecutionContext) {
     openArena({ size: 1 << 20, lock: 'best-effort' });
@@ -38,6 +40,7 @@ class Scene {
     this.edge.watch(kek, {
       onOut: ({ class: failureClass }) => this.heard.push(`${kek} ${failureClass}`),
       onClose: () => this.heard.push(`${kek} closed`),
+      unwrapHeld: (unwrap) => this.held?.(unwrap),
     });
   }
 

@@ -14,6 +14,8 @@ export interface Backend {
   readonly missingKek: string;
   /** Version that `kek` does not have; undefined where the service hides its versions. */
   readonly missingVersion: string | undefined;
+  /** Where only who made the ciphertext can have named such a version. Default: a refusal of the version. */
+  readonly missingVersionIs?: 'invalid';
   /** A wrapped DEK that says it is of another version, where its bytes say that too. Default: only `kekVersion` says it. */
   readonly ofVersion?: (wrapped: WrappedDek, version: string) => WrappedDek;
   /** Whether a wrong context is found by the wrap itself; where it has no AAD, dek_id does the binding. */
@@ -147,7 +149,7 @@ function refusalContract(contract: Contract): void {
     await fails(t, upstream.describe(missingKek, live()), 'refused', 'kek');
   });
 
-  contract('a version that the KEK does not have is refused', async (t, { backend, context, wrapped }) => {
+  contract('a version that the KEK does not have is refused, or told to be forged', async (t, { backend, context, wrapped }) => {
     if (backend.missingVersion === undefined) {
       t.log('skipped: this service hides its versions');
       t.pass();
@@ -157,7 +159,9 @@ function refusalContract(contract: Contract): void {
       ...wrapped,
       kekVersion: backend.missingVersion,
     };
-    await fails(t, backend.upstream.unwrap(backend.kek, foreign, context, live()), 'refused', 'version');
+    const unwrapped = backend.upstream.unwrap(backend.kek, foreign, context, live());
+    if (backend.missingVersionIs === 'invalid') await fails(t, unwrapped, 'invalid');
+    else await fails(t, unwrapped, 'refused', 'version');
     for (const kekVersion of ['', '\u0000', 'latest', '9'.repeat(1000)]) {
       await fails(t, backend.upstream.unwrap(backend.kek, { ...wrapped, kekVersion }, context, live()), 'invalid');
     }

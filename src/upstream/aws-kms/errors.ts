@@ -30,6 +30,9 @@ export const CLASSIFICATION: Readonly<Record<string, Line>> = {
   InvalidCiphertextException: { class: 'invalid', only: 'unwrap', source: DECRYPT },
   IncorrectKeyException: { class: 'invalid', only: 'unwrap', source: DECRYPT },
 
+  // What callers make of such a call: the blob and the encryption context.
+  ValidationException: { class: 'invalid', only: 'unwrap', source: COMMON },
+
   ThrottlingException: { class: 'throttled', source: THROTTLING },
   LimitExceededException: { class: 'throttled', source: `${API}API_CreateGrant.html#API_CreateGrant_Errors` },
 

@@ -16,6 +16,8 @@ export const aesGcm: WrapMechanism = {
   kind: 'aes',
   wrappedBytes: () => NONCE_BYTES + DEK_BYTES + TAG_BYTES,
   offered: (token, { allows }) => allows.encrypt && (token.offers(CKM.AES_GCM) & OFFERS.ENCRYPT) !== 0,
+  opens: (token, { allows }) => allows.decrypt && (token.offers(CKM.AES_GCM) & OFFERS.DECRYPT) !== 0,
+  begin: (work) => beginOpening(work, Buffer.from(randomFillSync(secretBuffer(NONCE_BYTES)))),
   wrap(work, dek) {
     const { gcm } = work.token;
     if (gcm.nonce !== undefined) return seal(work, dek, gcm.nonce);
@@ -31,11 +33,16 @@ export const aesGcm: WrapMechanism = {
     const { cryptoki } = work.token;
     const nonce = Buffer.from(wrapped.subarray(0, NONCE_BYTES));
     const sealed = wrapped.subarray(NONCE_BYTES);
-    initialize(work, nonce, (mechanism) => cryptoki.C_DecryptInit(work.session, mechanism, work.key.handle));
+    beginOpening(work, nonce);
     // SoftHSM asks for room for the tag too.
     return cryptoki.C_Decrypt(work.session, sealed, secretBuffer(sealed.length));
   },
 };
+
+function beginOpening(work: Work, nonce: Buffer): void {
+  const { token, session, key } = work;
+  initialize(work, nonce, (mechanism) => token.cryptoki.C_DecryptInit(session, mechanism, key.handle));
+}
 
 function seal(work: Work, dek: Buffer, source: NonNullable<GcmHabits['nonce']>): Buffer {
   const { cryptoki, gcm, label } = work.token;

@@ -1,6 +1,6 @@
 import { CKM } from './cryptoki.ts';
 import type { WrapMechanism } from './mechanisms.ts';
-import { canSeal, openUnder, sealUnder } from './seal.ts';
+import { beginUnder, canOpen, canSeal, openUnder, sealUnder } from './seal.ts';
 import type { Token } from './token.ts';
 
 /** 32 bytes and one block of 8, with and without padding. */
@@ -13,6 +13,8 @@ export const aesKeyWrap: WrapMechanism = {
   kind: 'aes',
   wrappedBytes: () => WRAPPED_BYTES,
   offered: (token, key) => canSeal(token, key, CKM.AES_KEY_WRAP),
+  opens: (token, key) => canOpen(token, key, CKM.AES_KEY_WRAP),
+  begin: (work) => beginUnder(work, { mechanism: CKM.AES_KEY_WRAP }),
   wrap: (work, dek) => sealUnder(work, { mechanism: CKM.AES_KEY_WRAP }, dek, WRAPPED_BYTES),
   unwrap: (work, wrapped) => openUnder(work, { mechanism: CKM.AES_KEY_WRAP }, wrapped),
 };
@@ -24,6 +26,8 @@ export const aesKeyWrapPadded: WrapMechanism = {
   kind: 'aes',
   wrappedBytes: () => WRAPPED_BYTES,
   offered: (token, key) => canSeal(token, key, paddedMechanism(token)),
+  opens: (token, key) => canOpen(token, key, paddedMechanism(token)),
+  begin: (work) => beginUnder(work, { mechanism: paddedMechanism(work.token) }),
   wrap: (work, dek) => sealUnder(work, { mechanism: paddedMechanism(work.token) }, dek, WRAPPED_BYTES),
   unwrap: (work, wrapped) => openUnder(work, { mechanism: paddedMechanism(work.token) }, wrapped),
 };

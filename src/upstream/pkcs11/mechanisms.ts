@@ -23,6 +23,10 @@ export interface WrapMechanism {
   wrappedBytes(key: Key): number;
   /** Whether the token and the key allow it. */
   offered(token: Token, key: Key): boolean;
+  /** Whether the token and the key allow to unwrap. */
+  opens(token: Token, key: Key): boolean;
+  /** Begins a decryption, where the mechanism decrypts bytes: proof that the token still takes the key. */
+  begin(work: Work): void;
   wrap(work: Work, dek: Buffer): Buffer;
   /** The caller zeroes what comes back. */
   unwrap(work: Work, wrapped: Buffer): Buffer;

@@ -14,7 +14,15 @@ interface Refusal {
   /** SHA-256. It is no secret's keeper, since PINs are short: no memory but a child's and the handover's holds it. */
   readonly digest: string;
   readonly message: string;
+  /** Set while the login has not ended: by which process, and until when nobody tries that PIN again, of CLOCK_MONOTONIC in milliseconds. */
+  readonly trying?: { readonly pid: number; readonly untilMs: number };
 }
+
+/** A login that did not end may have been a refusal that came late: a PIN is tried once in that time, so that a token is not locked by night. */
+const UNENDED_LOGIN_MS = 300_000;
+/** How long a process waits for another one's login, below the time of an attempt. */
+const OTHERS_LOGIN_MS = 700;
+const LOOK_MS = 20;
 
 /**
  * The token user's PIN, read at each login: a file that was changed counts at once. A PIN that a token refused is never tried again, at no token
@@ -41,19 +49,40 @@ export class Pin {
   /** Logs in with the PIN, unless it was refused before. Throws UpstreamFailure *unauthenticated*, and what `login` throws. */
   use(login: (pin: string) => void, isRefusal: (thrown: unknown) => UpstreamFailure | undefined): void {
     const pin = this.#read();
-    const known = this.#refusal ?? parseRefusal(this.#handover?.read());
     const digest = createHash('sha256').update(pin).digest('hex');
+    const known = this.#refusal ?? this.#left(digest);
     if (known?.digest === digest) throw new UpstreamFailure('unauthenticated', known.message);
+    this.#announce(digest);
     try {
       login(pin);
     } catch (error) {
       const failure = isRefusal(error);
-      if (failure === undefined) throw error;
+      if (failure === undefined) {
+        this.#handover?.write(known ?? null);
+        throw error;
+      }
       const message = `${failure.message}; ${this.#file.name} is not tried again before it is changed, or dekd starts anew`;
       this.#remember({ digest, message });
       throw new UpstreamFailure(failure.class, message, { cause: error });
     }
-    if (known !== undefined) this.#remember(undefined);
+    this.#remember(undefined);
+  }
+
+  /** Before the login: a token that delays its refusal of a wrong PIN outlives the process that asked it. */
+  #announce(digest: string): void {
+    const message = `a login with this PIN did not end; ${this.#file.name} is tried again when it is changed, or after ${UNENDED_LOGIN_MS / 60_000} minutes`;
+    this.#handover?.write({ digest, message, trying: { pid: process.pid, untilMs: monotonicMs() + UNENDED_LOGIN_MS } });
+  }
+
+  /** What another process left of this PIN or an earlier one. The login of one that lives may be about to end. */
+  #left(digest: string): Refusal | undefined {
+    for (const endMs = monotonicMs() + OTHERS_LOGIN_MS; ; pause()) {
+      const note = parseRefusal(this.#handover?.read());
+      if (note?.trying === undefined) return note;
+      const leftMs = note.trying.untilMs - monotonicMs();
+      if (note.digest !== digest || leftMs <= 0 || leftMs > UNENDED_LOGIN_MS) return undefined;
+      if (monotonicMs() >= endMs || !lives(note.trying.pid)) return note;
+    }
   }
 
   /** At once: the process may be killed before it could hand anything over. */
@@ -73,8 +102,29 @@ export class Pin {
 }
 
 function parseRefusal(note: unknown): Refusal | undefined {
-  const { digest, message } = (note ?? {}) as Record<string, unknown>;
-  return typeof digest === 'string' && typeof message === 'string' ? { digest, message } : undefined;
+  const { digest, message, trying } = (note ?? {}) as Record<string, unknown>;
+  if (typeof digest !== 'string' || typeof message !== 'string') return undefined;
+  const { pid, untilMs } = (trying ?? {}) as Record<string, unknown>;
+  if (typeof pid !== 'number' || typeof untilMs !== 'number') return { digest, message };
+  return { digest, message, trying: { pid, untilMs } };
+}
+
+/** One clock for all processes, unlike performance.now(). */
+function monotonicMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+function lives(pid: number): boolean {
+  try {
+    return pid !== process.pid && Number.isSafeInteger(pid) && pid > 0 && process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+/** Calls of a library are synchronous, and so is this one. */
+function pause(): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOOK_MS);
 }
 
 /** As a string: pkcs11js takes nothing else. It stays in the child's memory until the child is replaced. */

@@ -71,6 +71,7 @@ export class Pkcs11Provider implements ChildProvider {
       const fits = mechanism?.kind === key.kind && wrapped.bytes.length === mechanism.wrappedBytes(key);
       if (mechanism === undefined || !fits || wrapped.kekVersion !== '') throw invalid(kek);
       this.#checkOrigin(mechanism);
+      checkAllowed(kek, mechanism, token, key);
       return unwrapOrProve(kek, mechanism, workOf(token, key, context), viewOf(wrapped.bytes));
     });
   }
@@ -193,13 +194,30 @@ function unwrapOrProve(kek: string, mechanism: WrapMechanism, work: Work, wrappe
   } catch (error) {
     if (precaution(error) !== 'proof') throw error;
     work.token.endOperation();
-    if (!roundTrips(mechanism, { ...work, session: work.token.session() })) throw error;
+    if (!proves(kek, mechanism, { ...work, session: work.token.session() })) throw error;
     throw invalid(kek, error);
   }
 }
 
+/** A caller writes the algorithm: one that the key or the token has no use for says nothing of the KEK, unless nothing opens under it any more. */
+function checkAllowed(kek: string, mechanism: WrapMechanism, token: Token, key: Key): void {
+  const { decrypt, unwrap } = key.allows;
+  if ((!decrypt && !unwrap) || mechanism.opens(token, key) || mechanism.offered(token, key)) return;
+  throw invalid(kek);
+}
+
+/** A key that only decrypts makes no round trip: then the token must be present, find the key again and begin a decryption. */
+function proves(kek: string, mechanism: WrapMechanism, work: Work): boolean {
+  const { token } = work;
+  if (mechanism.offered(token, work.key)) return roundTrips(mechanism, work);
+  token.checkPresent();
+  const key = token.key(kek);
+  mechanism.begin({ ...work, key });
+  token.endOperation();
+  return mechanism.opens(token, key);
+}
+
 function roundTrips(mechanism: WrapMechanism, work: Work): boolean {
-  if (!mechanism.offered(work.token, work.key)) return false;
   const probe = randomFillSync(secretBuffer(DEK_BYTES));
   return mechanism.unwrap(work, mechanism.wrap(work, probe)).equals(probe);
 }

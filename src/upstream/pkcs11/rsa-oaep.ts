@@ -1,6 +1,6 @@
 import { CKG_MGF1_SHA256, CKM, CKZ_DATA_SPECIFIED, type Mechanism, STRUCTURE } from './cryptoki.ts';
 import type { WrapMechanism } from './mechanisms.ts';
-import { canSeal, openUnder, sealUnder } from './seal.ts';
+import { beginUnder, canOpen, canSeal, openUnder, sealUnder } from './seal.ts';
 
 /** RSA-OAEP (RFC 8017 section 7.1), SHA-256 for hash and MGF1, empty label. Whoever has the public key can wrap: `origin: unproven`. */
 export const rsaOaep: WrapMechanism = {
@@ -9,6 +9,8 @@ export const rsaOaep: WrapMechanism = {
   kind: 'rsa',
   wrappedBytes: ({ modulusBytes }) => modulusBytes,
   offered: (token, key) => canSeal(token, key, CKM.RSA_PKCS_OAEP),
+  opens: (token, key) => canOpen(token, key, CKM.RSA_PKCS_OAEP),
+  begin: (work) => beginUnder(work, OAEP),
   wrap: (work, dek) => sealUnder(work, OAEP, dek, work.key.modulusBytes),
   unwrap: (work, wrapped) => openUnder(work, OAEP, wrapped),
 };

@@ -14,6 +14,18 @@ export function canSeal(token: Token, { allows, wrapHandle }: Key, mechanism: nu
   return wrapHandle !== undefined && (bytes || (allows.wrap && (offers & OFFERS.WRAP) !== 0));
 }
 
+export function canOpen(token: Token, { allows }: Key, mechanism: number): boolean {
+  const offers = token.offers(mechanism);
+  const bytes = allows.decrypt && (offers & OFFERS.DECRYPT) !== 0;
+  return bytes || (allows.unwrap && (offers & OFFERS.UNWRAP) !== 0);
+}
+
+/** Nothing to begin where the token unwraps objects only. */
+export function beginUnder({ token, session, key }: Work, mechanism: Mechanism): void {
+  if (!key.allows.decrypt || (token.offers(mechanism.mechanism) & OFFERS.DECRYPT) === 0) return;
+  token.cryptoki.C_DecryptInit(session, mechanism, key.handle);
+}
+
 export function sealUnder(work: Work, mechanism: Mechanism, dek: Buffer, wrappedBytes: number): Buffer {
   const { token, session, key } = work;
   const { cryptoki } = token;

@@ -48,7 +48,7 @@ export class Token {
     const key = findKey(this.cryptoki, session, uri);
     if (key === undefined) {
       // A token whose files or whose connection went away finds nothing either.
-      this.#checkPresent();
+      this.checkPresent();
       throw new KeyAbsent(`there is no such key on the token ${this.label}`);
     }
     // A key that may not wrap now may be allowed to later: no refusal comes from memory.
@@ -88,7 +88,7 @@ export class Token {
   }
 
   #logIn(): Handle {
-    const flags = this.#checkPresent();
+    const flags = this.checkPresent();
     const anchor = this.cryptoki.C_OpenSession(this.#slot, CKF_SERIAL_SESSION);
     try {
       if ((flags & TOKEN.LOGIN_REQUIRED) !== 0) this.#enterPin(anchor, flags);
@@ -130,7 +130,7 @@ export class Token {
   }
 
   /** The token's flags. Throws when it is not there, or is another. */
-  #checkPresent(): number {
+  checkPresent(): number {
     const { label, flags } = this.cryptoki.C_GetTokenInfo(this.#slot);
     if (trimLabel(label) === this.label) return flags;
     throw new UpstreamFailure('unreachable', `token ${this.label} is no longer in its slot`);

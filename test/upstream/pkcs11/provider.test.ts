@@ -130,6 +130,50 @@ hsmTest('a key whose uses were taken away is refused, and described as disabled'
   await world.roundTrips();
 });
 
+for (const { allows, algorithm, bytes } of [
+  { allows: ['DECRYPT'], algorithm: 5, bytes: 60 },
+  { allows: ['UNWRAP'], algorithm: 3, bytes: 40 },
+  { allows: ['UNWRAP'], algorithm: 4, bytes: 40 },
+] as const) {
+  hsmTest(`a forged DEK of algorithm ${algorithm} under a key that has ${allows} alone is invalid`, async (t) => {
+    const world = await World.open(t, { commands: [aesKey('orders', allows)] });
+    const forged = { kekVersion: '', algorithm, bytes: Buffer.alloc(bytes, 7) };
+    for (let call = 0; call < 3; call++) await fails(t, world.unwrap(forged), 'invalid');
+    const away = join(world.hsm.directory, 'away');
+    renameSync(world.tokenDirectory, away);
+    await fails(t, world.unwrap(forged), 'unreachable');
+  });
+}
+
+hsmTest('a mechanism that the key has no use for is the forger’s, and no refusal of the KEK', async (t) => {
+  const world = await World.open(t, { commands: [aesKey('orders', ['ENCRYPT', 'DECRYPT'])] });
+  for (const algorithm of [1, 2, 3, 4, 6, 255]) {
+    await fails(t, world.unwrap({ kekVersion: '', algorithm, bytes: Buffer.alloc(40, 7) }), 'invalid');
+  }
+  const wrapped = await world.roundTrips();
+  world.administer({ do: 'change', label: 'orders', attribute: 'DECRYPT', value: false });
+  await fails(t, world.unwrap(wrapped), 'refused', 'kek');
+  await fails(t, world.unwrap(wrapped, KEK, FRESH), 'refused', 'kek');
+});
+
+hsmTest('a PIN whose refusal comes later than the end of its child is tried once', async (t) => {
+  const world = await World.open(t);
+  const wrapped = await world.roundTrips();
+  await world.upstream.close();
+  world.writePin('wrong');
+  await world.reopen();
+  world.hsm.control('C_Login slow');
+  const slow = () => world.unwrap(wrapped, KEK, { signal: AbortSignal.timeout(1_000) });
+  await fails(t, slow(), 'unreachable');
+  const failure = await settledAs(slow, 'unauthenticated');
+  t.regex(failure.message, /a login with this PIN did not end/);
+  t.deepEqual(count(world, 'C_Login'), [1]);
+  world.hsm.control();
+  world.writePin(PIN);
+  await settled(() => world.unwrap(wrapped));
+  await world.unwrap(wrapped, KEK, FRESH);
+});
+
 hsmTest('a key that was destroyed is refused after a new login', async (t) => {
   const world = await World.open(t);
   const wrapped = await world.roundTrips();
@@ -341,6 +385,13 @@ hsmTest('each return value means what the table says', async (t) => {
 function count(world: World, ...functions: string[]): number[] {
   const calls = world.hsm.calls();
   return functions.map((name) => calls.filter((call) => call === name).length);
+}
+
+async function settledAs(call: () => Promise<unknown>, failureClass: string): Promise<UpstreamFailure> {
+  for (const until = Date.now() + 10_000; ; await setTimeout(50)) {
+    const failure = (await call().catch((error: unknown) => error)) as UpstreamFailure;
+    if (failure.class === failureClass || Date.now() > until) return failure;
+  }
 }
 
 function tampered(bytes: Uint8Array): Buffer {

@@ -23,6 +23,7 @@ async function setUp(t: ExecutionContext): Promise<Backend> {
     otherKek,
     missingKek: 'vault-transit:transit/keys/missing',
     missingVersion: '99',
+    missingVersionIs: 'invalid',
     ofVersion: (wrapped, kekVersion) => ({
       ...wrapped,
       kekVersion,

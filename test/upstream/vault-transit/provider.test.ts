@@ -71,6 +71,28 @@ real(
   { type: 'xchacha20-poly1305' },
 );
 
+for (const type of ['aes256-gcm96', 'chacha20-poly1305', 'xchacha20-poly1305']) {
+  real(
+    `${type}: forged, altered, cut, of another context or of a version that never was: invalid`,
+    async (t, { provider, kek, wrapped }) => {
+      const version1 = 'vault:v1:';
+      const sealed = Buffer.from(Buffer.from(wrapped.bytes).toString('latin1').slice(version1.length), 'base64');
+      const altered = Buffer.from(sealed);
+      altered[20]! ^= 1;
+      for (const bytes of [altered, sealed.subarray(0, -3), sealed.subarray(0, 24), Buffer.alloc(sealed.length, 7)]) {
+        const forged = { ...wrapped, bytes: Buffer.from(version1 + bytes.toString('base64')) };
+        await fails(t, provider.unwrap(kek, forged, CONTEXT, call()), 'invalid');
+      }
+      await fails(t, provider.unwrap(kek, wrapped, wrapContext({ 'dekd:key': 'carts' }), call()), 'invalid');
+      for (const kekVersion of ['2', '9999999999', '99999999999', 'x', '0', '-1']) {
+        const bytes = Buffer.from(`vault:v${kekVersion}:${sealed.toString('base64')}`);
+        await fails(t, provider.unwrap(kek, { ...wrapped, kekVersion, bytes }, CONTEXT, call()), 'invalid');
+      }
+    },
+    { type },
+  );
+}
+
 real('what the KEK wrapped and is no DEK is invalid', async (t, { bao, provider, kek, name }) => {
   const associated = Buffer.from(CONTEXT.encoded).toString('base64');
   for (const length of [31, 33, 128]) {

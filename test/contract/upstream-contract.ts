@@ -149,23 +149,26 @@ function refusalContract(contract: Contract): void {
     await fails(t, upstream.describe(missingKek, live()), 'refused', 'kek');
   });
 
-  contract('a version that the KEK does not have is refused, or told to be forged', async (t, { backend, context, wrapped }) => {
-    if (backend.missingVersion === undefined) {
-      t.log('skipped: this service hides its versions');
-      t.pass();
-      return;
-    }
-    const foreign = backend.ofVersion?.(wrapped, backend.missingVersion) ?? {
-      ...wrapped,
-      kekVersion: backend.missingVersion,
-    };
-    const unwrapped = backend.upstream.unwrap(backend.kek, foreign, context, live());
-    if (backend.missingVersionIs === 'invalid') await fails(t, unwrapped, 'invalid');
-    else await fails(t, unwrapped, 'refused', 'version');
-    for (const kekVersion of ['', '\u0000', 'latest', '9'.repeat(1000)]) {
-      await fails(t, backend.upstream.unwrap(backend.kek, { ...wrapped, kekVersion }, context, live()), 'invalid');
-    }
-  });
+  contract(
+    'a version that the KEK does not have is refused, or told to be forged',
+    async (t, { backend, context, wrapped }) => {
+      if (backend.missingVersion === undefined) {
+        t.log('skipped: this service hides its versions');
+        t.pass();
+        return;
+      }
+      const foreign = backend.ofVersion?.(wrapped, backend.missingVersion) ?? {
+        ...wrapped,
+        kekVersion: backend.missingVersion,
+      };
+      const unwrapped = backend.upstream.unwrap(backend.kek, foreign, context, live());
+      if (backend.missingVersionIs === 'invalid') await fails(t, unwrapped, 'invalid');
+      else await fails(t, unwrapped, 'refused', 'version');
+      for (const kekVersion of ['', '\u0000', 'latest', '9'.repeat(1000)]) {
+        await fails(t, backend.upstream.unwrap(backend.kek, { ...wrapped, kekVersion }, context, live()), 'invalid');
+      }
+    },
+  );
 }
 
 function endingContract(contract: Contract): void {

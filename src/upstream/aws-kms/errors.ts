@@ -15,8 +15,8 @@ export interface Line {
   readonly class: FailureClass;
   readonly scope?: RefusalScope;
   readonly condition?: KekCondition;
-  /** `unwrap`: only Decrypt can mean that; from another call it is unreachable. */
-  readonly only?: 'unwrap';
+  /** Only these calls can mean that; from another one it is unreachable. */
+  readonly only?: readonly Operation[];
   /** The vendor's page that says so. */
   readonly source: string;
 }
@@ -27,11 +27,11 @@ export const CLASSIFICATION: Readonly<Record<string, Line>> = {
   DisabledException: { class: 'refused', scope: 'kek', condition: 'disabled', source: DECRYPT },
   NotFoundException: { class: 'refused', scope: 'kek', condition: 'missing', source: DECRYPT },
 
-  InvalidCiphertextException: { class: 'invalid', only: 'unwrap', source: DECRYPT },
-  IncorrectKeyException: { class: 'invalid', only: 'unwrap', source: DECRYPT },
+  InvalidCiphertextException: { class: 'invalid', only: ['unwrap'], source: DECRYPT },
+  IncorrectKeyException: { class: 'invalid', only: ['unwrap'], source: DECRYPT },
 
   // What callers make of such a call: the blob and the encryption context.
-  ValidationException: { class: 'invalid', only: 'unwrap', source: COMMON },
+  ValidationException: { class: 'invalid', only: ['wrap', 'unwrap'], source: COMMON },
 
   ThrottlingException: { class: 'throttled', source: THROTTLING },
   LimitExceededException: { class: 'throttled', source: `${API}API_CreateGrant.html#API_CreateGrant_Errors` },
@@ -110,7 +110,7 @@ function lineOf(operation: Operation, thrown: unknown): Line | undefined {
   const metadata = metadataOf(thrown);
   if (!isKmsAnswer(thrown)) return metadata?.httpStatusCode === 429 ? CLASSIFICATION['ThrottlingException'] : undefined;
   const line = Object.hasOwn(CLASSIFICATION, thrown.name) ? CLASSIFICATION[thrown.name] : undefined;
-  return line?.only === undefined || line.only === operation ? line : undefined;
+  return line?.only === undefined || line.only.includes(operation) ? line : undefined;
 }
 
 /** Name, code, status and request id: what an operator and AWS's support need. */

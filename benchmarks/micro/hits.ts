@@ -47,6 +47,7 @@ const quiet: KeyringEvents = {
   refusalConfirmed: () => undefined,
   refusalWithdrawn: () => undefined,
   rotationFailed: () => undefined,
+  dekDisowned: () => undefined,
   clockStepped: () => undefined,
 };
 

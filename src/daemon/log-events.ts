@@ -20,6 +20,7 @@ export function logKeyringEvents(logger: Logger): KeyringEvents {
       logger.info({ event: EVENTS.refusalWithdrawn, ...refusalFields(refusal) }, 'a refusal was not confirmed'),
     rotationFailed: (key, error) =>
       logger.warn({ event: EVENTS.rotationFailed, key, reason: error.reason, cause: error.message }, 'no new DEK yet'),
+    dekDisowned: (key, error) => logger.warn({ event: EVENTS.dekDisowned, key, reason: error.reason }, error.message),
     clockStepped: (stepMs) => logger.warn({ event: EVENTS.clockStep, stepMs }, 'the wall clock was set forward'),
   };
 }

@@ -14,5 +14,7 @@ export interface KeyringEvents {
   refusalWithdrawn(refusal: Refusal): void;
   /** A successor could not be made; the old DEK goes on encrypting. */
   rotationFailed(keyName: string, error: DekdError): void;
+  /** No recipient opens a DEK of this key that it opened before; told once a minute at most. */
+  dekDisowned(keyName: string, error: DekdError): void;
   clockStepped(stepMs: number): void;
 }

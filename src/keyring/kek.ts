@@ -7,7 +7,7 @@ import type { Clock } from './clock.ts';
 import { MAX_THROTTLE_MS, PROBE_INTERVAL_MS, PROBE_PAUSE_MS } from './options.ts';
 import { ACTIVE_STANDING, type KekStanding } from './standing.ts';
 
-/** What is known of a KEK's upstream from the last attempts at it. */
+/** What is known of a KEK's upstream from the last attempts at it; what it said of bytes that a caller brought is not in it. */
 export interface KekHealth {
   readonly state: 'unknown' | 'ok' | Exclude<FailureClass, 'invalid'>;
   /** CLOCK_BOOTTIME of the last attempt's end, and of the first failure in a row. */
@@ -43,7 +43,9 @@ export class Kek {
   #standing = ACTIVE_STANDING;
   /** How much longer than usual a throttling upstream asked to be left alone. */
   #patienceMs = 0;
+  #lookedAtMs = Number.NEGATIVE_INFINITY;
   calls = 0;
+  /** Those that got no answer, or one that is about the KEK: not what callers brought. */
   failures = 0;
   /** Called after each attempt that got no answer, and when one is answered after failures, whatever the answer. */
   onOutage: ((isFirst: boolean) => void) | undefined;
@@ -103,7 +105,7 @@ export class Kek {
   }
 
   wrap(dek: SlotHandle, context: WrapContext, signal: AbortSignal): Promise<WrappedDek> {
-    return this.#attempt(signal, () => this.upstream.wrap(this.uri, dek, context, { signal }));
+    return this.#attempt(signal, false, () => this.upstream.wrap(this.uri, dek, context, { signal }));
   }
 
   unwrap(
@@ -112,7 +114,9 @@ export class Kek {
     signal: AbortSignal,
     options: Omit<UpstreamCallOptions, 'signal'> = {},
   ): Promise<SlotHandle> {
-    return this.#attempt(signal, () => this.upstream.unwrap(this.uri, wrapped, context, { ...options, signal }));
+    const isCallers = (options.purpose ?? 'miss') === 'miss';
+    const call = () => this.upstream.unwrap(this.uri, wrapped, context, { ...options, signal });
+    return this.#attempt(signal, isCallers, call);
   }
 
   /** For a dry run: a right of its own, so nothing is concluded from it about the KEK. */
@@ -132,7 +136,8 @@ export class Kek {
     this.#answers();
   }
 
-  async #attempt<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+  /** `isCallers`: what it asks about came from a caller, who can make it up. */
+  async #attempt<T>(signal: AbortSignal, isCallers: boolean, call: () => Promise<T>): Promise<T> {
     const { broken } = this;
     if (broken !== undefined) throw broken;
     if (signal.aborted) throw new UpstreamFailure('unreachable', 'the call was given up before it began');
@@ -147,9 +152,42 @@ export class Kek {
       const failure = UpstreamFailure.from(thrown);
       // Nor does a caller who stopped waiting, perhaps because of another KEK.
       if (signal.aborted) throw failure;
-      this.failures++;
-      this.#note(failure);
+      if (failure.class === 'invalid' || (isCallers && failure.class === 'refused')) this.#answered(failure);
+      else this.#failed(failure);
       throw failure;
+    }
+  }
+
+  #failed(failure: UpstreamFailure): void {
+    this.failures++;
+    this.#note(failure);
+  }
+
+  /** An answer about bytes, which says nothing of the KEK; whether a refusal is more than that it tells itself. */
+  #answered(failure: UpstreamFailure): void {
+    if (failure.class === 'invalid') {
+      if (this.#health.state !== 'refused') this.#note(undefined);
+      return;
+    }
+    this.#answers();
+    if (failure.scope === 'kek') void this.#lookAtState();
+  }
+
+  /** Whether the KEK as a whole refuses, as it describes itself: once in a while, for status; it purges nothing. */
+  async #lookAtState(): Promise<void> {
+    const nowMs = this.#clock.bootMs();
+    if (nowMs - this.#lookedAtMs < PROBE_INTERVAL_MS) return;
+    this.#lookedAtMs = nowMs;
+    try {
+      const { state } = await this.upstream.describe(this.uri, {
+        signal: new AbortController().signal,
+        purpose: 'background',
+      });
+      if (state === 'active' || state === 'archived') return;
+      this.#note(new UpstreamFailure('refused', `its KEK is ${state}`, { scope: 'kek', condition: state }));
+    } catch (thrown) {
+      const failure = thrown instanceof UpstreamFailure ? thrown : undefined;
+      if (failure?.scope === 'kek') this.#note(failure);
     }
   }
 
@@ -191,7 +229,7 @@ export class Kek {
   }
 }
 
-/** `ok` after an answer about what was asked and not about the KEK: a wrapped DEK that is none, one version or partition that somebody disabled. */
+/** `ok` after an answer about what was asked and not about the KEK: one version or partition that somebody disabled. */
 function stateAfter({ class: failureClass, scope, condition }: UpstreamFailure): KekHealth['state'] {
   if (failureClass === 'invalid') return 'ok';
   return failureClass === 'refused' && scope !== 'kek' && condition !== undefined ? 'ok' : failureClass;

@@ -271,7 +271,7 @@ export class Keyring {
         await waitFor(settlesWithin(this.#shared.clock, this.encrypting.replace(dek), GRACE_WAIT_MS), waiter);
         continue;
       }
-      const verdict = await settle(dek, this.#shared, waiter);
+      const verdict = await settle(dek, this.#shared, waiter, 'encrypting');
       // A look after the wait: it may have been purged or replaced since.
       if (verdict !== undefined && dek.place === 'encrypting') {
         return this.#encryptWith(dek, bytes, use, verdict === 'grace');

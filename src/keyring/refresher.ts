@@ -6,7 +6,7 @@ import type { Clock } from './clock.ts';
 import type { Dek, DekRecipient, RefreshProblem } from './dek.ts';
 import type { KeyringEvents } from './events.ts';
 import type { Kek } from './kek.ts';
-import { MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
+import { INVALID_MEMORY_MS, MISS_MS, PROBE_INTERVAL_MS } from './options.ts';
 import { counts, type Refusals } from './refusals.ts';
 import type { Room } from './room.ts';
 import { withDeadline } from './timing.ts';
@@ -18,7 +18,7 @@ const CONCURRENT_REFRESHES = 4;
 /** What refreshes need of the keyrings. */
 export interface RefreshTargets {
   all(): Iterable<Dek>;
-  /** `refresh: renew`: puts a new DEK in the place of an encrypting one; never rejects. */
+  /** Puts a new DEK in the place of an encrypting one; never rejects. */
   renew(dek: Dek): Promise<void>;
 }
 
@@ -32,6 +32,10 @@ export class Refresher {
   readonly #urgent = new Set<Dek>();
   readonly #waiting = new Set<Dek>();
   readonly #probed = new Set<Kek>();
+  /** When (CLOCK_BOOTTIME) each recipient of a DEK last said that what it wrapped is none. */
+  readonly #disownedAtMs = new WeakMap<Dek, number>();
+  /** By key: when that was last told. */
+  readonly #toldAtMs = new Map<string, number>();
   #running = 0;
   #closed = false;
 
@@ -72,9 +76,13 @@ export class Refresher {
 
   /**
    * One attempt for any number of callers; never rejects: what it found is in the DEK's age, its KEKs' health and the refusals. Resolves
-   * with what stood in the way when that was not a refusal.
+   * with what stood in the way when that was not a refusal. That no recipient knows the DEK any more is remembered for some seconds: each of its uses comes here.
    */
   refresh(dek: Dek, purpose: 'refresh' | 'background'): Promise<RefreshProblem | undefined> {
+    const disownedAtMs = this.#disownedAtMs.get(dek) ?? Number.NEGATIVE_INFINITY;
+    if (dek.refreshing === undefined && this.#clock.bootMs() - disownedAtMs < PROBE_INTERVAL_MS) {
+      return Promise.resolve(unwrappedOnce(dek));
+    }
     dek.refreshing ??= this.#refresh(dek, purpose).finally(() => {
       dek.refreshing = undefined;
     });
@@ -120,7 +128,21 @@ export class Refresher {
     if (result.kind === 'refused' && dek.place !== 'gone') this.#refusals.report(dek, result.by, result.failure);
     if (result.kind !== 'opened') dek.counters.refresh_failures++;
     if (result.kind === 'unavailable') return 'unanswered';
-    return result.kind === 'invalid' ? unwrappedOnce(dek) : undefined;
+    if (result.kind === 'invalid') return this.#disowned(dek, refusal === undefined);
+    return undefined;
+  }
+
+  /** No recipient opens it any more, as when a KEK was deleted and made anew under its name. Nobody could read what it would encrypt, so another one does. */
+  async #disowned(dek: Dek, byAll: boolean): Promise<DekdError> {
+    const error = unwrappedOnce(dek);
+    const nowMs = this.#clock.bootMs();
+    this.#disownedAtMs.set(dek, nowMs);
+    if (nowMs - (this.#toldAtMs.get(dek.keyName) ?? Number.NEGATIVE_INFINITY) >= INVALID_MEMORY_MS) {
+      this.#toldAtMs.set(dek.keyName, nowMs);
+      this.#events.dekDisowned(dek.keyName, error);
+    }
+    if (byAll && dek.place === 'encrypting') await this.#held.renew(dek);
+    return error;
   }
 
   /**
@@ -229,8 +251,11 @@ function renews(dek: Dek): boolean {
 }
 
 function unwrappedOnce(dek: Dek): DekdError {
-  return new DekdError('UPSTREAM_FAULT', `key ${dek.keyName}: no upstream unwraps any more what it unwrapped before`, {
-    metadata: { key: dek.keyName },
+  const { keyName } = dek;
+  const why = 'no upstream unwraps any more what it unwrapped before, as after its KEK was deleted and made anew';
+  const way = `bring the KEK back, or zero such DEKs with \`dekctl flush ${keyName}\``;
+  return new DekdError('UPSTREAM_FAULT', `key ${keyName}: ${why}; ${way}`, {
+    metadata: { key: keyName },
     retryAfterMs: PROBE_INTERVAL_MS,
   });
 }

@@ -13,13 +13,18 @@ import { settlesWithin } from './timing.ts';
 const MAX_ROUNDS = 4;
 
 /**
- * Waits until a held DEK may serve; undefined when it was zeroed meanwhile, which the caller checks again after its own await. Throws
- * UPSTREAM_* when it may not serve.
+ * Waits until a held DEK may serve; undefined when it was zeroed meanwhile, or is in no `place` any more where the caller wants it, which the caller checks
+ * again after its own await. Throws UPSTREAM_* when it may not serve.
  */
-export async function settle(dek: Dek, shared: Shared, waiter: Waiter): Promise<'serve' | 'grace' | undefined> {
+export async function settle(
+  dek: Dek,
+  shared: Shared,
+  waiter: Waiter,
+  place: 'encrypting' | 'any' = 'any',
+): Promise<'serve' | 'grace' | undefined> {
   let problem: DekdError | undefined;
   for (let round = 0; round < MAX_ROUNDS; round++) {
-    if (dek.place === 'gone') return undefined;
+    if (!isAt(dek, place)) return undefined;
     const refusal = shared.refusals.covering(dek);
     const verdict = decide(dek, shared.clock.bootMs(), refusal);
     if (verdict === 'serve' || verdict === 'grace') return verdict;
@@ -31,6 +36,10 @@ export async function settle(dek: Dek, shared: Shared, waiter: Waiter): Promise<
     problem = waited;
   }
   throw problem ?? unavailable(dek.options, dek);
+}
+
+function isAt(dek: Dek, place: 'encrypting' | 'any'): boolean {
+  return place === 'any' ? dek.place !== 'gone' : dek.place === place;
 }
 
 /** What a caller hears when a DEK may not serve and nothing better is known. */

@@ -65,7 +65,7 @@ async function attempt(recipient: DekRecipient, task: Unwrapping): Promise<SlotH
     // Our own shortage (no slot is left) says nothing about the upstream.
     if (thrown instanceof DekdError) throw thrown;
     const failure = UpstreamFailure.from(thrown);
-    counters.upstream_failures++;
+    if (failure.class !== 'invalid') counters.upstream_failures++;
     return failure;
   }
 }

@@ -17,6 +17,7 @@ export const EVENTS = {
   refusalConfirmed: 'upstream_refusal_confirmed',
   refusalWithdrawn: 'upstream_refusal_withdrawn',
   rotationFailed: 'rotation_failed',
+  dekDisowned: 'dek_disowned',
   clockStep: 'clock_step',
   keyCreated: 'key_created',
   keyRotated: 'key_rotated',

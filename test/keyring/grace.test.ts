@@ -150,7 +150,7 @@ test('grace 0 serves nothing past ttl', async (t) => {
   t.is(await world.reason(() => key.encrypt()), 'UPSTREAM_UNAVAILABLE');
 });
 
-test('an answer that is neither yes nor no is a fault, asked for once a request', async (t) => {
+test('an answer that is neither yes nor no is a fault, and asked for once: then another DEK is tried for, which must open', async (t) => {
   const world = makeWorld(t);
   const key = world.key();
   await key.seal();
@@ -158,8 +158,11 @@ test('an answer that is neither yes nor no is a fault, asked for once a request'
   world.upstream.answer({ kind: 'other-key' });
   const calls = world.upstream.count();
   t.is(await world.reason(() => key.encrypt()), 'UPSTREAM_FAULT');
-  t.is(world.upstream.count(), calls + 1);
-  t.is(world.events.length, 0);
+  const made = world.upstream.calls.slice(calls).map(({ operation }) => operation);
+  t.deepEqual(made, ['unwrap', 'wrap', 'unwrap']);
+  t.deepEqual(world.events, ['disowned orders UPSTREAM_FAULT', 'rotation-failed orders UPSTREAM_FAULT']);
+  t.is(await world.reason(() => key.encrypt()), 'UPSTREAM_FAULT');
+  t.is(world.upstream.count(), calls + 3, 'remembered');
 });
 
 test('a refusal ends an outage: grace is over for it', async (t) => {

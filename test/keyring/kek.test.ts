@@ -62,7 +62,7 @@ for (const [answer, result, state, outage] of HEALTH) {
     t.is(kek.outage, outage);
     t.is(kek.failedRecently(world.clock.bootMs()), outage);
     t.is(kek.failedRecently(world.clock.bootMs() + 5 * SECOND + 50), false);
-    t.deepEqual([kek.calls, kek.failures], [1, result === 'ok' ? 0 : 1]);
+    t.deepEqual([kek.calls, kek.failures], [1, result === 'ok' || result === 'invalid' ? 0 : 1]);
     t.is(world.clock.timers, 1, 'no timer of the attempt is left');
   });
 }
@@ -181,6 +181,64 @@ test('the last failure stays known when later attempts succeed', async (t) => {
   await world.clock.advance(SECOND);
   await wrap(world, kek);
   t.deepEqual([kek.health.state, kek.health.failureClass, kek.health.failedAtMs], ['ok', 'throttled', failedAtMs]);
+});
+
+for (const answer of [INVALID, refused('kek', 'disabled'), refused('version'), refused('access')]) {
+  const { class: failureClass, scope } = answer as Extract<Answer, { kind: 'fail' }>;
+  test(`a caller’s bytes that are ${failureClass} ${scope ?? ''}: no failure of the KEK, and no state`, async (t) => {
+    const { world, kek } = setUp(t);
+    await wrap(world, kek);
+    world.upstream.script({ operation: 'unwrap', answer });
+    const { signal } = new AbortController();
+    for (let count = 0; count < 20; count++) await world.outcome(kek.unwrap(wrapped, context, signal));
+    const { state, condition, failureClass: last, failedAtMs } = kek.health;
+    t.deepEqual([state, condition, last, failedAtMs], ['ok', undefined, undefined, undefined]);
+    t.is(kek.failures, 0);
+    t.true(world.upstream.count('describe') <= 1);
+  });
+}
+
+test('a KEK that refuses keeps that state, whatever a caller’s bytes are called', async (t) => {
+  const { world, kek } = setUp(t);
+  world.upstream.answer(refused('kek', 'disabled'));
+  await wrap(world, kek);
+  const { health } = kek;
+  world.upstream.answer(INVALID);
+  await world.outcome(kek.unwrap(wrapped, context, new AbortController().signal));
+  t.is(kek.health, health);
+});
+
+test('a miss that the KEK as a whole refuses has it described, once in 5 s; that it is disabled is then its state', async (t) => {
+  const { world, kek } = setUp(t);
+  const { signal } = new AbortController();
+  const miss = () => world.outcome(kek.unwrap(wrapped, context, signal));
+  world.upstream.script({ operation: 'unwrap', answer: refused('kek', 'disabled') });
+  world.upstream.states.set(kek.uri, 'disabled');
+  for (let count = 0; count < 20; count++) await miss();
+  t.is(world.upstream.count('describe'), 1);
+  t.deepEqual([kek.health.state, kek.health.condition], ['refused', 'disabled']);
+  t.is(kek.health.failureClass, 'refused');
+  world.upstream.states.delete(kek.uri);
+  await wrap(world, kek);
+  await world.clock.advance(5 * SECOND);
+  world.upstream.script({ operation: 'describe', answer: refused('kek', 'missing') });
+  await miss();
+  t.deepEqual([kek.health.state, kek.health.condition], ['refused', 'missing']);
+  await wrap(world, kek);
+  await world.clock.advance(5 * SECOND);
+  for (const answer of [refused('access'), UNREACHABLE]) {
+    world.upstream.script({ operation: 'describe', answer });
+    await miss();
+    await world.clock.advance(5 * SECOND);
+    t.is(kek.health.state, 'ok', 'who may not describe says nothing');
+  }
+});
+
+test('a refusal of what is held is written down at once', async (t) => {
+  const { world, kek } = setUp(t);
+  world.upstream.answer(refused('kek', 'disabled'));
+  await world.outcome(kek.unwrap(wrapped, context, new AbortController().signal, { purpose: 'background' }));
+  t.deepEqual([kek.health.state, kek.health.condition, kek.failures], ['refused', 'disabled', 1]);
 });
 
 test('behind an open breaker: no attempt, and what comes late changes nothing', async (t) => {

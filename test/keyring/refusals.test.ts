@@ -443,5 +443,6 @@ const quietEvents: KeyringEvents = {
   refusalConfirmed: () => undefined,
   refusalWithdrawn: () => undefined,
   rotationFailed: () => undefined,
+  dekDisowned: () => undefined,
   clockStepped: () => undefined,
 };

@@ -278,6 +278,7 @@ function recorder(events: string[]): KeyringEvents {
     refusalConfirmed: (refusal, purged) => events.push(`confirmed ${refusal.scope} ${purged}`),
     refusalWithdrawn: (refusal) => events.push(`withdrawn ${refusal.scope}`),
     rotationFailed: (key, error) => events.push(`rotation-failed ${key} ${error.reason}`),
+    dekDisowned: (key, error) => events.push(`disowned ${key} ${error.reason}`),
     clockStepped: (stepMs) => events.push(`step ${stepMs}`),
   };
 }

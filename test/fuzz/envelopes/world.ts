@@ -166,5 +166,6 @@ const SILENT: KeyringEvents = {
   refusalConfirmed: () => {},
   refusalWithdrawn: () => {},
   rotationFailed: () => {},
+  dekDisowned: () => {},
   clockStepped: () => {},
 };

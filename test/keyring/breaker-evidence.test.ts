@@ -80,3 +80,15 @@ test('when it really is out, misses alone open it: five that get no answer, and 
   t.is(world.upstream.count('describe', MAIN), 1);
   t.is(await world.reason(() => key.encrypt({ tenant: 'new' })), 'UPSTREAM_UNAVAILABLE');
 });
+
+test('an upstream that never answers describe, and no DEK is held: a wrap closes it', async (t) => {
+  const world = makeResilientWorld(t);
+  const key = world.key({ partitionBy: ['tenant'] });
+  world.upstream.answer(UNREACHABLE);
+  for (let count = 0; count < 6; count++) await world.reason(() => key.encrypt({ tenant: `${count}` }));
+  t.is(world.edge.breaker, 'open');
+  world.upstream.script({ operation: 'wrap', answer: OK }, { operation: 'unwrap', answer: OK });
+  await world.clock.advance(8 * SECOND);
+  t.is(world.edge.breaker, 'closed');
+  t.is(await world.reason(() => key.encrypt({ tenant: 'new' })), 'none');
+});

@@ -7,15 +7,15 @@ import { CONFIRM_PAUSE_MS, FAILURES_TO_OPEN, MAX_THROTTLE_MS, PROBE_JITTER_MS, P
 /** Less would only bring a caller back before anything is known. */
 const MIN_RETRY_AFTER_MS = 1_000;
 
+/** By its description · by unwrapping a DEK that is held, else by its description · by unwrapping, else by wrapping one that nobody uses. */
+export type Asking = 'describe' | 'unwrap' | 'use';
+
 export interface BreakerSettings {
   readonly clock: UpstreamClock;
   /** What opens it. *Unreachable* says nothing to a breaker that it does not open; whatever else comes is an answer. */
   readonly opens: readonly FailureClass[];
-  /**
-   * Asks the upstream about the KEK whose call failed last; `unwrap`: by a DEK that is held, where there is one. Throws UpstreamFailure and nothing
-   * else.
-   */
-  readonly ask: (kek: string, way: 'describe' | 'unwrap') => Promise<unknown>;
+  /** Asks the upstream about the KEK whose call failed last. Throws UpstreamFailure and nothing else. */
+  readonly ask: (kek: string, way: Asking) => Promise<unknown>;
   /** It opens, or, not the first time, a probe got no answer either. */
   readonly onOut: (failure: UpstreamFailure, isFirst: boolean) => void;
   readonly onClose: () => void;
@@ -35,7 +35,7 @@ export class Breaker {
   #confirmedAtMs = Number.NEGATIVE_INFINITY;
   #confirming: Promise<void> | undefined;
   /** How the next probe asks: what one way never answers, such as a description that a proxy does not let through, the other may. */
-  #way: 'describe' | 'unwrap' = 'describe';
+  #way: Asking = 'describe';
   #isProbing = false;
   #probeAtMs = 0;
   #cancelProbe: () => void = () => undefined;
@@ -109,7 +109,7 @@ export class Breaker {
   async #probe(): Promise<void> {
     this.#isProbing = true;
     const way = this.#way;
-    this.#way = way === 'describe' ? 'unwrap' : 'describe';
+    this.#way = way === 'describe' ? 'use' : 'describe';
     try {
       await this.#ask(way);
     } finally {
@@ -128,7 +128,7 @@ export class Breaker {
     });
   }
 
-  async #ask(way: 'describe' | 'unwrap'): Promise<void> {
+  async #ask(way: Asking): Promise<void> {
     const kek = this.#lastKek;
     await this.#policy.execute(() => this.#conclude(kek, () => this.#settings.ask(kek, way), true));
   }

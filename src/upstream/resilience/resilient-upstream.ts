@@ -1,5 +1,6 @@
 import type { SlotHandle } from '../../../native/binding.d.ts';
-import { freeKey } from '../../crypto/native.ts';
+import { wrapContext } from '../../crypto/dek-block.ts';
+import { createKey, freeKey } from '../../crypto/native.ts';
 import { DekdError } from '../../errors.ts';
 import type { UpstreamClock } from '../clock.ts';
 import { type FailureClass, UpstreamFailure } from '../failure.ts';
@@ -12,7 +13,7 @@ import type {
   WrappedDek,
 } from '../provider.ts';
 import { attempt } from './attempt.ts';
-import { Breaker } from './breaker.ts';
+import { type Asking, Breaker } from './breaker.ts';
 import type { Breakers, KekWatcher } from './breakers.ts';
 import { ATTEMPT_MS } from './limits.ts';
 import { retrying } from './retry.ts';
@@ -30,6 +31,9 @@ export interface BreakerChange {
   /** How long it was open, in milliseconds; 0 when it opens. */
   readonly openMs: number;
 }
+
+/** Of no key and no DEK of any. */
+const PROBE_CONTEXT = wrapContext('dekd-probe', new Uint8Array(32), new Map());
 
 /** What lies before one KEK. */
 interface Line {
@@ -157,7 +161,7 @@ export class ResilientUpstream implements Upstream, Breakers {
     return new Breaker({
       clock,
       opens,
-      ask: (asked, way) => this.#ask(asked, way === 'unwrap' ? this.#linesOf(endpoint, kek, asked) : []),
+      ask: (asked, way) => this.#ask(asked, way, this.#linesOf(endpoint, kek, asked)),
       onOut: (failure, isFirst) => {
         failureClass = failure.class;
         if (isFirst) openedAtMs = clock.bootMs();
@@ -183,13 +187,14 @@ export class ResilientUpstream implements Upstream, Breakers {
     return lines.sort(([a], [b]) => Number(b === first) - Number(a === first));
   }
 
-  /** A probe: the unwrap of a DEK that is held under one of the lines, or, where none is, a call that needs no DEK. */
-  #ask(kek: string, lines: readonly (readonly [kek: string, Line])[]): Promise<unknown> {
+  /** A probe, past rooms and breakers. */
+  #ask(kek: string, way: Asking, lines: readonly (readonly [kek: string, Line])[]): Promise<unknown> {
     const { signal } = new AbortController();
     const call = async (ends: AbortSignal): Promise<unknown> => {
       try {
-        const unwrapping = this.#unwrapHeld(lines, ends);
+        const unwrapping = way === 'describe' ? undefined : this.#unwrapHeld(lines, ends);
         if (unwrapping !== undefined) return await unwrapping;
+        if (way === 'use') return await this.#wrapOne(kek, ends);
       } catch (thrown) {
         // No room of our own says nothing about the upstream.
         if (!(thrown instanceof DekdError)) throw thrown;
@@ -213,6 +218,16 @@ export class ResilientUpstream implements Upstream, Breakers {
       }
     }
     return undefined;
+  }
+
+  /** An agent that may not wrap is refused, which is an answer, too. */
+  async #wrapOne(kek: string, signal: AbortSignal): Promise<void> {
+    const dek = createKey('dek');
+    try {
+      await this.#inner.wrap(kek, dek, PROBE_CONTEXT, { signal, purpose: 'background' });
+    } finally {
+      freeKey(dek);
+    }
   }
 }
 

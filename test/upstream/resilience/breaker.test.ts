@@ -294,7 +294,7 @@ test('probes ask by turns, by description first, so that one way without an answ
   await scene.clock.advance(12_000);
   t.deepEqual(
     scene.probes.map(({ way }) => way),
-    ['describe', 'unwrap', 'describe', 'unwrap'],
+    ['describe', 'use', 'describe', 'use'],
   );
 });
 

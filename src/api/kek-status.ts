@@ -37,9 +37,10 @@ export function kekHealth(kek: Kek | undefined): object {
 }
 
 export function lastFailure(kek: Kek | undefined): object {
-  const { failureClass, failedAtMs } = kek?.health ?? {};
+  const { failureClass, failedAtMs, failureText } = kek?.health ?? {};
   return {
     last_failure: failureClass ?? '',
     last_failure_at: failedAtMs === undefined ? undefined : bootTimestamp(failedAtMs),
+    last_failure_message: failureText ?? '',
   };
 }

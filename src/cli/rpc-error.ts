@@ -14,7 +14,7 @@ export function rpcError(thrown: unknown, protos: PackageDefinition, timeoutMs: 
   }
   const reason = errorReason(error.metadata, protos);
   if (reason !== undefined) {
-    const wayOut = reason === 'KEY_EXISTS' ? KEY_EXISTS_WAY_OUT : '';
+    const wayOut = WAYS_OUT.get(reason) ?? '';
     return new CliError(exitCode(reason, error.code), `${reason}: ${error.details}${wayOut}`);
   }
   if (error.code === status.UNAVAILABLE) {
@@ -25,7 +25,13 @@ export function rpcError(thrown: unknown, protos: PackageDefinition, timeoutMs: 
 }
 
 /** What the agent cannot know: which command leads on. */
-const KEY_EXISTS_WAY_OUT = '; a new version of it is made with `dekctl keys rotate`, another KEK needs another name';
+const OUTAGE = '; `dekctl status` says what failed, docs/outages.md what to do';
+const WAYS_OUT: ReadonlyMap<string, string> = new Map([
+  ['KEY_EXISTS', '; a new version of it is made with `dekctl keys rotate`, another KEK needs another name'],
+  ['UPSTREAM_UNAVAILABLE', OUTAGE],
+  ['UPSTREAM_THROTTLED', OUTAGE],
+  ['UPSTREAM_UNAUTHENTICATED', OUTAGE],
+]);
 
 /** For answers that carry no reason: of an older or newer agent, or of gRPC itself. */
 const EXIT_BY_STATUS: Readonly<Record<number, ExitCode>> = {

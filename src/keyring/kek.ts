@@ -18,7 +18,11 @@ export interface KekHealth {
   /** The last failure's class and when (CLOCK_BOOTTIME): it stays when later attempts succeed. Undefined until something failed. */
   readonly failureClass: FailureClass | undefined;
   readonly failedAtMs: number | undefined;
+  /** What it said, of at most MAX_FAILURE_TEXT printable characters and without secrets, for logs and status. */
+  readonly failureText: string | undefined;
 }
+
+const MAX_FAILURE_TEXT = 300;
 
 const UNKNOWN: KekHealth = {
   state: 'unknown',
@@ -27,6 +31,7 @@ const UNKNOWN: KekHealth = {
   condition: undefined,
   failureClass: undefined,
   failedAtMs: undefined,
+  failureText: undefined,
 };
 
 /**
@@ -219,14 +224,24 @@ export class Kek {
     const wasOut = this.outage;
     const state = failure === undefined ? 'ok' : stateAfter(failure);
     const condition = failure?.scope === 'kek' ? failure.condition : undefined;
-    const failed = failure === undefined ? before : { failureClass: failure.class, failedAtMs: atMs };
-    const { failureClass, failedAtMs } = failed;
+    const failed = failure === undefined ? before : failureOf(failure, atMs);
+    const { failureClass, failedAtMs, failureText } = failed;
     const sinceMs = state === before.state ? before.sinceMs : atMs;
-    this.#health = { state, atMs, sinceMs, condition, failureClass, failedAtMs };
+    this.#health = { state, atMs, sinceMs, condition, failureClass, failedAtMs, failureText };
     this.#patienceMs = failure?.class === 'throttled' ? patienceMs(failure.retryAfterMs ?? 0) : 0;
     if (this.outage) this.onOutage?.(!wasOut);
     else if (wasOut) this.onRecovery?.();
   }
+}
+
+function failureOf({ class: failureClass, message }: UpstreamFailure, failedAtMs: number) {
+  return { failureClass, failedAtMs, failureText: failureText(message) };
+}
+
+/** One line that a terminal shows as it is. */
+export function failureText(message: string): string {
+  const line = message.replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, ' ');
+  return line.length > MAX_FAILURE_TEXT ? `${line.slice(0, MAX_FAILURE_TEXT)}…` : line;
 }
 
 /** `ok` after an answer about what was asked and not about the KEK: one version or partition that somebody disabled. */

@@ -120,6 +120,7 @@ test('each KEK of a key, in a drill: its role, its state, what failed last and s
   const [store, spare] = upstreams;
   t.like(store, { upstream: 'store', state: 'ok', drill: null, last_failure: '' });
   t.like(spare, { upstream: 'spare', state: 'throttled', last_failure: 'throttled' });
+  t.regex(spare.last_failure_message, /^a drill/);
   t.is(spare.drill.failure_class, 'throttled');
   t.true(Math.abs(millis(spare.drill.ends_at) - millis(endsAt)) < 1_000);
   const [authority, standby] = keys.find(({ key }: { key: string }) => key === 'both').keks;

@@ -29,7 +29,12 @@ const cases: readonly [string, ServiceError, number, string][] = [
   ['no details', failure(9, 'no'), 7, 'FAILED_PRECONDITION: no'],
   ['an unknown code', failure(99, 'no'), 1, 'code 99: no'],
   ['a lost connection', failure(14, 'gone'), 6, 'UNAVAILABLE: the agent ended the connection (gone); try again'],
-  ['an upstream that is down', failure(14, 'down', info(14, 'UPSTREAM_UNAVAILABLE')), 6, 'UPSTREAM_UNAVAILABLE: down'],
+  [
+    'an upstream that is down',
+    failure(14, 'down', info(14, 'UPSTREAM_UNAVAILABLE')),
+    6,
+    'UPSTREAM_UNAVAILABLE: down; `dekctl status` says what failed, docs/outages.md what to do',
+  ],
   [
     'no answer in time',
     failure(status.DEADLINE_EXCEEDED, 'x', info(4, 'DEADLINE_EXCEEDED')),

@@ -1,6 +1,7 @@
 import test from 'ava';
 import { logBreaker } from '../../src/daemon/log-events.ts';
 import { localEdge, upstreamEdge } from '../../src/daemon/upstream-edges.ts';
+import { UpstreamFailure } from '../../src/upstream/failure.ts';
 import type { Upstream } from '../../src/upstream/provider.ts';
 import { hasBreakers } from '../../src/upstream/resilience/breakers.ts';
 import { OK, ScriptedUpstream, UNREACHABLE } from '../fakes/scripted-upstream.ts';
@@ -48,9 +49,16 @@ test('outside this process: breakers round drills round the upstream; a drill op
 
 test('the log names the KEK and the endpoint where one of them alone is out', (t) => {
   const { logger, lines } = recordingLogger();
-  const change = { state: 'open', failureClass: 'throttled', openMs: 0 } as const;
+  const failure = new UpstreamFailure('throttled', 'slow\ndown');
+  const change = { state: 'open', failure, openMs: 0 } as const;
   logBreaker(logger, 'aws')({ ...change, kek: 'aws-kms:arn', endpoint: 'eu-west-1' });
-  t.like(lines[0], { upstream: 'aws', kek: 'aws-kms:arn', endpoint: 'eu-west-1', class: 'throttled' });
+  t.like(lines[0], {
+    upstream: 'aws',
+    kek: 'aws-kms:arn',
+    endpoint: 'eu-west-1',
+    class: 'throttled',
+    cause: 'slow down',
+  });
 });
 
 test('local has drills and no breaker: each failure is one call', async (t) => {

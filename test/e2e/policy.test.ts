@@ -191,7 +191,7 @@ test('production without its KEK: told at the start, refused with the way out, s
   t.like(early, { code: DENIED, reason: 'UPSTREAM_REFUSED' });
   t.regex(
     early?.text ?? '',
-    /key orders: upstream store has no such KEK; a custodian makes it with `dekctl keys create`/,
+    /key orders: upstream store has no such KEK; it is made there, one of type local by a custodian with `dekctl keys create`/,
   );
   makeKeks(t, place);
   t.is(data(place, APP, ENCRYPT)[0]?.code, 0, 'what was remembered is forgotten');

@@ -40,6 +40,7 @@ export interface UpstreamStatus {
   readonly breaker: string;
   readonly last_failure: string;
   readonly last_failure_at: ProtoTime | null;
+  readonly last_failure_message: string;
   readonly drill: { readonly failure_class: string; readonly ends_at: ProtoTime | null } | null;
   readonly child_pids: readonly number[];
 }

@@ -38,18 +38,23 @@ function revocationsText(revocations: NonNullable<StatusResponse['revocations']>
 function upstreamText(upstream: UpstreamStatus, now: ProtoTime | null): string {
   const asOf = instant(upstream.as_of);
   const since = instant(upstream.since);
-  const state = upstream.state || 'not called yet';
+  const state = upstream.state || (upstream.calls === '0' ? 'not called yet' : 'not called since');
   const { drill, last_failure: failure } = upstream;
   return table([
     ['upstream', `${upstream.upstream} (${upstream.type})`],
     ['  state', asOf === undefined ? state : `${state} as of ${asOf}, since ${since}`],
     ['  breaker', upstream.breaker === 'open' ? 'open: calls fail at once until a probe is answered' : undefined],
     ['  drill', drill === null ? undefined : drillText(drill, now)],
-    ['  last failure', failure === '' ? undefined : `${failure} at ${instant(upstream.last_failure_at)}`],
+    ['  last failure', failure === '' ? undefined : lastFailureText(upstream)],
     ['  calls', `${upstream.calls}, ${upstream.failures} failed`],
     ['  children', upstream.child_pids.join(', ') || undefined],
     ...upstream.warnings.map((warning): [string, string] => ['  warning', warning]),
   ]);
+}
+
+function lastFailureText({ last_failure: failure, last_failure_at: at, last_failure_message: why }: UpstreamStatus) {
+  const text = `${failure} at ${instant(at)}`;
+  return why === '' ? text : `${text}: ${why}`;
 }
 
 function drillText(drill: NonNullable<UpstreamStatus['drill']>, now: ProtoTime | null): string {

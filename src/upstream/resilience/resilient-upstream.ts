@@ -26,8 +26,8 @@ export interface BreakerChange {
   readonly kek: string | undefined;
   /** Empty where the upstream has but one. */
   readonly endpoint: string;
-  /** What opened it. */
-  readonly failureClass: FailureClass;
+  /** What opened it; while it is open the last thing it met. */
+  readonly failure: UpstreamFailure;
   /** How long it was open, in milliseconds; 0 when it opens. */
   readonly openMs: number;
 }
@@ -154,16 +154,16 @@ export class ResilientUpstream implements Upstream, Breakers {
   /** Of one KEK, or of all at an endpoint. */
   #breaker(opens: readonly FailureClass[], endpoint: string, kek: string | undefined): Breaker {
     const clock = this.#clock;
-    let failureClass: FailureClass = 'unreachable';
+    let last = new UpstreamFailure('unreachable', 'nothing failed yet');
     let openedAtMs = 0;
     const tell = (state: BreakerChange['state']): void =>
-      this.onBreaker?.({ state, kek, endpoint, failureClass, openMs: clock.bootMs() - openedAtMs });
+      this.onBreaker?.({ state, kek, endpoint, failure: last, openMs: clock.bootMs() - openedAtMs });
     return new Breaker({
       clock,
       opens,
       ask: (asked, way) => this.#ask(asked, way, this.#linesOf(endpoint, kek, asked)),
       onOut: (failure, isFirst) => {
-        failureClass = failure.class;
+        last = failure;
         if (isFirst) openedAtMs = clock.bootMs();
         if (isFirst) tell('open');
         for (const watcher of this.#watchers(endpoint, kek)) watcher.onOut(failure);

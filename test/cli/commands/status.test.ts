@@ -43,6 +43,7 @@ const agent = fakeAgent(test, {
           breaker: 'open',
           last_failure: 'unreachable',
           last_failure_at: span(4),
+          last_failure_message: 'connect ECONNREFUSED',
           drill: { failure_class: 'unreachable', ends_at: span(65) },
           child_pids: [71, 72],
         },
@@ -138,7 +139,7 @@ upstream        vault (vault-transit)
   state         unreachable as of 1970-01-01T00:00:04.000Z, since 1970-01-01T00:00:02.000Z
   breaker       open: calls fail at once until a probe is answered
   drill         unreachable until 1970-01-01T00:01:05.000Z (60s more)
-  last failure  unreachable at 1970-01-01T00:00:04.000Z
+  last failure  unreachable at 1970-01-01T00:00:04.000Z: connect ECONNREFUSED
   calls         0, 0 failed
   children      71, 72
 
@@ -228,7 +229,10 @@ test.serial('--watch goes on when the agent fails in between, and says so', asyn
   await lines(1);
   failNext = true;
   await lines(6);
-  t.is(errors, 'dekctl: note: UPSTREAM_UNAVAILABLE: not now\n');
+  t.is(
+    errors,
+    'dekctl: note: UPSTREAM_UNAVAILABLE: not now; `dekctl status` says what failed, docs/outages.md what to do\n',
+  );
   child.kill('SIGINT');
   await once(child, 'close');
 });

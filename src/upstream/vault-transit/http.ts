@@ -43,7 +43,8 @@ export interface HttpAnswer {
 }
 
 export interface TlsSettings {
-  readonly ca: Buffer | undefined;
+  /** Asked before each request: another buffer than before is for the next connection, and no older one is used any more. */
+  readonly authorities: () => Buffer | undefined;
   readonly serverName: string | undefined;
 }
 
@@ -55,9 +56,13 @@ export class HttpAddress {
   readonly #target: RequestOptions;
   readonly #agentOptions: AgentOptions;
   readonly #secure: boolean;
-  readonly #agent: PlainAgent;
+  readonly #authorities: () => Buffer | undefined;
+  #ca: Buffer | undefined;
+  #agent: PlainAgent;
 
-  constructor(address: string, { ca, serverName }: TlsSettings) {
+  constructor(address: string, { authorities, serverName }: TlsSettings) {
+    this.#authorities = authorities;
+    this.#ca = authorities();
     this.address = address;
     if (address.startsWith('unix:')) {
       this.#secure = false;
@@ -73,7 +78,6 @@ export class HttpAddress {
       };
     }
     this.#agentOptions = {
-      ...(ca === undefined ? {} : { ca }),
       ...(serverName === undefined ? {} : { servername: serverName }),
       minVersion: 'TLSv1.2',
       maxSockets: MAX_CONNECTIONS,
@@ -82,6 +86,7 @@ export class HttpAddress {
   }
 
   async exchange(request: HttpRequest, call: HttpCall): Promise<HttpAnswer> {
+    this.#renew();
     if (!call.fresh) return this.#attempt(request, call, this.#agent);
     const agent = this.#newAgent({});
     try {
@@ -95,9 +100,17 @@ export class HttpAddress {
     this.#agent.destroy();
   }
 
+  /** Requests that are under way end over the connections that they have. */
+  #renew(): void {
+    const ca = this.#authorities();
+    if (ca === this.#ca) return;
+    this.#ca = ca;
+    this.#agent = this.#newAgent({ keepAlive: true, timeout: IDLE_MS });
+  }
+
   #newAgent(options: AgentOptions): PlainAgent {
     return this.#secure
-      ? new TlsAgent({ ...this.#agentOptions, ...options })
+      ? new TlsAgent({ ...this.#agentOptions, ...(this.#ca === undefined ? {} : { ca: this.#ca }), ...options })
       : new PlainAgent({ ...options, maxSockets: MAX_CONNECTIONS });
   }
 

@@ -1,9 +1,10 @@
-import { readFileSync, statSync } from 'node:fs';
-import { DekdError } from '../../errors.ts';
+import { statSync } from 'node:fs';
+import type { DekdError } from '../../errors.ts';
 import type { ChildCall, ChildProvider, OpenProvider } from '../child/child-provider.ts';
 import type { Handover } from '../child/handover.ts';
 import { UpstreamFailure } from '../failure.ts';
 import type { KekDescription, WrapContext, WrappedDek } from '../provider.ts';
+import { followAuthorities } from './authorities.ts';
 import { Cluster, type Send } from './cluster.ts';
 import { bodyWithDek, takeDek } from './dek-json.ts';
 import { describeKey } from './description.ts';
@@ -31,7 +32,7 @@ const MAX_DESCRIPTION_BYTES = 1 << 20;
 const NEVER_CREATE = { type: 'ecdsa-p256' };
 
 interface Opened {
-  readonly ca: Buffer | undefined;
+  readonly authorities: () => Buffer | undefined;
   readonly warnings: readonly string[];
   readonly handover: Handover | undefined;
 }
@@ -46,8 +47,8 @@ interface KekRequest {
 /** Throws DekdError for a file that can't be what it should be; one that does not exist yet is a warning, since who writes it may be down too. */
 export const open: OpenProvider<VaultTransitOptions> = async (options, _environment, handover) => {
   const warnings = fileWarnings(options);
-  const ca = options.ca === undefined ? undefined : readAuthorities(options.ca);
-  return new VaultTransitProvider(options, { ca, warnings, handover });
+  const authorities = options.ca === undefined ? () => undefined : followAuthorities(options.ca);
+  return new VaultTransitProvider(options, { authorities, warnings, handover });
 };
 
 class VaultTransitProvider implements ChildProvider {
@@ -56,9 +57,9 @@ class VaultTransitProvider implements ChildProvider {
   readonly #session: Session;
   #closed = false;
 
-  constructor(options: VaultTransitOptions, { ca, warnings, handover }: Opened) {
+  constructor(options: VaultTransitOptions, { authorities, warnings, handover }: Opened) {
     this.warnings = warnings;
-    this.#cluster = new Cluster(options.addresses, { ca, serverName: options.serverName });
+    this.#cluster = new Cluster(options.addresses, { authorities, serverName: options.serverName });
     this.#session = new Session(this.#cluster, options, handover);
     this.#session.start();
   }
@@ -188,22 +189,6 @@ function notVault(answer: HttpAnswer, what: string): UpstreamFailure {
 
 function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64');
-}
-
-function readAuthorities(file: string): Buffer {
-  try {
-    const pem = readFileSync(file);
-    if (pem.includes('-----BEGIN CERTIFICATE-----')) return pem;
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new DekdError('INVALID_REQUEST', `ca ${file}: cannot be read by uid ${process.geteuid?.()} (${code})`, {
-      cause: error,
-    });
-  }
-  throw new DekdError(
-    'INVALID_REQUEST',
-    `ca ${file}: holds no certificate; write PEM into it (-----BEGIN CERTIFICATE-----)`,
-  );
 }
 
 function fileWarnings({ login }: VaultTransitOptions): string[] {

@@ -138,7 +138,7 @@ export class Kek {
       const failure = UpstreamFailure.from(thrown);
       if (isOutage(failure.class)) return this.#note(failure);
     }
-    this.#answers();
+    this.answers();
   }
 
   /** `isCallers`: what it asks about came from a caller, who can make it up. */
@@ -174,7 +174,7 @@ export class Kek {
       if (this.#health.state !== 'refused') this.#note(undefined);
       return;
     }
-    this.#answers();
+    this.answers();
     if (failure.scope === 'kek') void this.#lookAtState();
   }
 
@@ -197,7 +197,7 @@ export class Kek {
   }
 
   /** The upstream answers again; what it says of this KEK the next call tells. */
-  #answers(): void {
+  answers(): void {
     if (!this.outage) return;
     const atMs = this.#clock.bootMs();
     this.#health = { ...this.#health, state: 'unknown', atMs, sinceMs: atMs, condition: undefined };

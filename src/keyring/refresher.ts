@@ -53,7 +53,7 @@ export class Refresher {
       if (isFirst) this.#events.outage(kek);
       this.#probeLater(kek);
     };
-    kek.onBreakerClosed = () => void this.#probe(kek);
+    kek.onBreakerClosed = () => void this.#breakerClosed(kek);
     kek.unwrapHeld = (unwrap) => this.#unwrapHeld(kek, unwrap);
     kek.onRecovery = () => {
       this.#events.recovery(kek);
@@ -197,6 +197,12 @@ export class Refresher {
       this.#probed.delete(kek);
       if (kek.outage && kek.broken === undefined) void this.#probe(kek);
     });
+  }
+
+  /** Where no DEK is held the breaker's own probe was answer enough: another may be of a kind that is never answered. */
+  async #breakerClosed(kek: Kek): Promise<void> {
+    if (this.#oldestUser(kek) === undefined) kek.answers();
+    else await this.#probe(kek);
   }
 
   /** Asks about a DEK that is held anyway: that its KEK can be described does not say that it unwraps. */

@@ -90,5 +90,10 @@ test('an upstream that never answers describe, and no DEK is held: a wrap closes
   world.upstream.script({ operation: 'wrap', answer: OK }, { operation: 'unwrap', answer: OK });
   await world.clock.advance(8 * SECOND);
   t.is(world.edge.breaker, 'closed');
+  t.is(world.kek('main').health.state, 'unknown');
+  world.upstream.calls.length = 0;
+  await world.clock.advance(MINUTE);
+  t.is(world.edge.breaker, 'closed', 'nor does it open again while nobody calls');
+  t.is(world.upstream.count(), 0);
   t.is(await world.reason(() => key.encrypt({ tenant: 'new' })), 'none');
 });

@@ -60,7 +60,10 @@ export function associatedData({ aad, aadFile }: AssociatedDataFlags, flag = '--
 export function parseSpan(flag: string, text: string): number {
   const parsed = parseDuration(text);
   if (parsed !== undefined) return parsed;
-  throw new CliError(EXIT.usage, `${flag} ${text}: expected a duration such as 30s, 12h or 30d`);
+  throw new CliError(
+    EXIT.usage,
+    `${flag} ${text}: expected a duration such as 30s, 12h or 30d: one number and one unit`,
+  );
 }
 
 /** A span in milliseconds as google.protobuf.Duration has it. */

@@ -81,14 +81,19 @@ function found(path: Path, source: Source): string {
   if (node === undefined && path.length === 0) return 'an empty file';
   if (node === undefined || (isScalar(node) && node.value === null)) return 'nothing';
   if (isMap(node)) return node.items.length === 0 ? 'an empty map' : 'a map';
-  if (isSeq(node)) return node.items.length === 0 ? 'an empty list' : 'a list';
+  if (isSeq(node)) return node.items.length === 0 ? 'an empty list' : `a list of ${node.items.length}`;
   return SECRETS.some((name) => path.includes(name)) ? 'a value that is not shown' : scalarText(node);
 }
 
 function scalarText(node: Node): string {
   if (!isScalar(node)) return 'something else';
-  if (typeof node.value === 'string') return shown(node.value);
+  if (typeof node.value === 'string') return shown(withoutLogin(node.value));
   return printable(start(node.source ?? String(node.value)));
+}
+
+/** An address may hold a password before its host. */
+function withoutLogin(value: string): string {
+  return value.replace(/\/\/.*@/s, '//…@');
 }
 
 const MAX_SHOWN = 40;

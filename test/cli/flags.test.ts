@@ -70,7 +70,10 @@ test('spans have a unit', (t) => {
   t.is(parseSpan('--waiting-period', '30d'), 30 * 86_400_000);
   for (const text of ['30', '', '1w', '-7d', '1.5d']) {
     const error = t.throws(() => parseSpan('--waiting-period', text), usage);
-    t.is(error.message, `--waiting-period ${text}: expected a duration such as 30s, 12h or 30d`);
+    t.is(
+      error.message,
+      `--waiting-period ${text}: expected a duration such as 30s, 12h or 30d: one number and one unit`,
+    );
     t.is(error.exitCode, 2);
   }
 });

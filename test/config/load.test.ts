@@ -198,7 +198,11 @@ const table: readonly [find: string, replacement: string, ...lines: string[]][] 
     'group: odd',
     'F:3:61: listen.agent.group: no group is called odd on this machine; create it, or give its number',
   ],
-  ['group: app', 'group: [app]', 'F:3:61: listen.agent.group: found a list, expected the name or number of a group'],
+  [
+    'group: app',
+    'group: [app]',
+    'F:3:61: listen.agent.group: found a list of 1, expected the name or number of a group',
+  ],
   [
     '/run/dekd/agent.sock',
     LONG_PATH,
@@ -429,7 +433,7 @@ for (const [index, [find, replacement, ...lines]] of table.entries()) {
 const whole: readonly [name: string, text: string, line: RegExp][] = [
   ['an empty file', '', /^F:1:1: found an empty file, expected a map with profile, listen, upstreams and keys$/],
   ['only a comment', '# nothing\n', /^F:1:1: found an empty file, expected a map/],
-  ['a list', '- a\n', /^F:1:1: found a list, expected a map with profile/],
+  ['a list', '- a\n', /^F:1:1: found a list of 1, expected a map with profile/],
   ['a word', 'hello', /^F:1:1: found "hello", expected a map with profile/],
   ['two documents', `${BASE}---\n${BASE}`, /^F:17:1: found a second YAML document, expected one$/],
   ['100,000 open brackets', '['.repeat(100_000), /^F:1:\d+: not a configuration: nested too deeply$/],

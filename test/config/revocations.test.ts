@@ -79,7 +79,7 @@ const WRONG: Readonly<Record<string, string>> = {
   'revoked:': `F:1:9: revoked: found nothing, expected ${LIST}`,
   'revoked: {}': `F:1:10: revoked: found an empty map, expected ${LIST}`,
   'revoked: []\nrevoke: []': 'F:2:1: revoke: unknown field; did you mean revoked?',
-  '- { key: orders }': 'F:1:1: found a list, expected a map with revoked',
+  '- { key: orders }': 'F:1:1: found a list of 1, expected a map with revoked',
   'revoked: [orders]': 'F:1:11: revoked[0]: found "orders", expected a map with key and partition',
   'revoked: [{}]': 'F:1:11: revoked[0].key: found nothing, expected the name of a key',
   'revoked: [{ key: "*" }]': 'F:1:18: revoked[0].key: found "*", expected the name of a key',

@@ -123,7 +123,7 @@ const wrong: readonly [changes: Fields, ...problems: string[]][] = [
   [{ addresses: [] }, 'addresses: found an empty list, expected a list of 1 to 8 addresses'],
   [{ addresses: 'https://vault' }, 'addresses: found "https://vault", expected a list of 1 to 8 addresses'],
   [{ addresses: ['https://vault/v1'] }, `addresses[0]: found "https://vault/v1", expected ${ADDRESS}`],
-  [{ addresses: ['https://user:word@vault'] }, `addresses[0]: found "https://user:word@vault", expected ${ADDRESS}`],
+  [{ addresses: ['https://user:word@vault'] }, `addresses[0]: found "https://…@vault", expected ${ADDRESS}`],
   [{ addresses: ['https://vault?x'] }, `addresses[0]: found "https://vault?x", expected ${ADDRESS}`],
   [{ addresses: ['vault:8200'] }, `addresses[0]: found "vault:8200", expected ${ADDRESS}`],
   [{ addresses: ['ftp://vault'] }, `addresses[0]: found "ftp://vault", expected ${ADDRESS}`],

@@ -61,7 +61,7 @@ test.serial('what is wrong: flags and the class 2, no right 4', async (t) => {
   t.regex(stderr, /^dekctl: required option '--for <duration>' not specified; see `dekctl drill outage --help`\n$/);
   t.like(await outage('--for', 'long'), {
     code: 2,
-    stderr: 'dekctl: --for long: expected a duration such as 30s, 12h or 30d\n',
+    stderr: 'dekctl: --for long: expected a duration such as 30s, 12h or 30d: one number and one unit\n',
   });
   t.like(await outage('--for', '2m', '--class', 'slow'), {
     code: 2,

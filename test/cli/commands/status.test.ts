@@ -242,7 +242,10 @@ test.serial('--watch ends at once when the first look fails', async (t) => {
   t.is(code, 3);
   t.regex(stderr, /^dekctl: no agent listens on \/nowhere\/s;/);
   const interval = await dekctl(['status', '--watch', '--interval', 'soon', ...agent.flags]);
-  t.is(interval.stderr, 'dekctl: --interval soon: expected a duration such as 30s, 12h or 30d\n');
+  t.is(
+    interval.stderr,
+    'dekctl: --interval soon: expected a duration such as 30s, 12h or 30d: one number and one unit\n',
+  );
   const often = await dekctl(['status', '--watch', '--interval', '0s', ...agent.flags]);
   t.deepEqual([often.code, often.stderr], [2, 'dekctl: --interval 0s: expected 100ms or more\n']);
   const once = await dekctl(['status', '--interval', '2s', ...agent.flags]);

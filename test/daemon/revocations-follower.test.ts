@@ -225,7 +225,9 @@ test('another fault is told again, and its beginning stays', async (t) => {
   await follower.look();
   const [before] = follower.warnings;
   await clock.advance(60_000);
-  writeFileSync(file, 'revoked: {}');
+  // In one step: the look of that minute may still be reading.
+  writeFileSync(`${file}.next`, 'revoked: {}');
+  renameSync(`${file}.next`, file);
   await follower.look();
   t.deepEqual(events(), ['revocations_changed', 'revocations_wrong', 'revocations_wrong']);
   t.is(follower.warnings[0], before);

@@ -101,7 +101,8 @@ export const REASONS = {
     fault: 'upstream',
     retry: true,
     meaning: 'what the upstream wrapped does not verify, or it no longer opens what it opened before',
-    remedy: 'try again; if it lasts, the upstream or the way to it is broken',
+    remedy:
+      'try again; if it lasts, the upstream or the way to it is broken, or its KEK was deleted and made anew: `dekctl flush KEY`',
   },
   QUOTA_EXCEEDED: {
     fault: 'caller',

@@ -65,7 +65,8 @@ export function tooMany(keyName: string, what: 'made' | 'unwrapped'): DekdError 
 
 function refusalText({ condition, scope }: UpstreamFailure): string {
   if (condition === undefined) return 'refuses the use of its KEK';
-  if (condition === 'missing') return 'has no such KEK; it is made there, one of type local by a custodian with `dekctl keys create`';
+  if (condition === 'missing')
+    return 'has no such KEK; it is made there, one of type local by a custodian with `dekctl keys create`';
   if (condition === 'disabled' && scope === 'access') {
     return 'refuses this partition: it is disabled; a custodian enables it with `dekctl partitions enable`';
   }

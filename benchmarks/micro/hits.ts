@@ -9,12 +9,12 @@ import { encrypt } from '../../src/api/encrypt.ts';
 import type { Parts } from '../../src/api/parts.ts';
 import { arenaStatus, createKey, openArena, type SlotHandle, unwrapKey, wrapKey } from '../../src/crypto/native.ts';
 import { systemClock } from '../../src/keyring/clock.ts';
-import type { KeyringEvents } from '../../src/keyring/events.ts';
 import { Kek } from '../../src/keyring/kek.ts';
 import { Keyrings } from '../../src/keyring/keyrings.ts';
 import type { CacheOptions } from '../../src/keyring/options.ts';
 import { compilePolicy } from '../../src/policy/authorize.ts';
 import type { Upstream } from '../../src/upstream/provider.ts';
+import { silentEvents } from '../../test/fakes/silent-events.ts';
 import { median } from '../result.ts';
 
 const BATCH = 50;
@@ -37,18 +37,6 @@ const cache: CacheOptions = {
   maxPartitions: 200_000,
   refresh: 'verify',
   verifyWrap: false,
-};
-
-const quiet: KeyringEvents = {
-  outage: () => undefined,
-  recovery: () => undefined,
-  refusalSeen: () => undefined,
-  refusalPending: () => undefined,
-  refusalConfirmed: () => undefined,
-  refusalWithdrawn: () => undefined,
-  rotationFailed: () => undefined,
-  dekDisowned: () => undefined,
-  clockStepped: () => undefined,
 };
 
 /** Its upstream is local, which costs nothing. */
@@ -134,7 +122,7 @@ function tenantOf(at: number): string {
 }
 
 function agent(kek: Kek): Parts {
-  const keyrings = new Keyrings(systemClock, quiet, limits);
+  const keyrings = new Keyrings(systemClock, silentEvents, limits);
   keyrings.add({
     name: 'orders',
     suite: 1,

@@ -1,9 +1,9 @@
 import test from 'ava';
 import type { Dek } from '../../src/keyring/dek.ts';
-import type { KeyringEvents } from '../../src/keyring/events.ts';
 import { partitionKey } from '../../src/keyring/partition.ts';
 import { Refusals } from '../../src/keyring/refusals.ts';
 import { HANG, OK, refused, UNREACHABLE } from '../fakes/scripted-upstream.ts';
+import { silentEvents } from '../fakes/silent-events.ts';
 import { attempt, MINUTE, makeWorld, plain, SECOND, TTL, uriOf } from './world.ts';
 
 const MAIN = uriOf('main');
@@ -414,7 +414,7 @@ test('any number of refused misses look through the held DEKs once a second; who
       refreshSoon: ({ partition }) => asked.push(partition.get('tenant')!),
       ask: async () => undefined,
     },
-    quietEvents,
+    silentEvents,
   );
   const refuse = (tenant: string): void =>
     refusals.followUp({
@@ -434,15 +434,3 @@ test('any number of refused misses look through the held DEKs once a second; who
   refuse('forged');
   t.is(looks, 2);
 });
-
-const quietEvents: KeyringEvents = {
-  outage: () => undefined,
-  recovery: () => undefined,
-  refusalSeen: () => undefined,
-  refusalPending: () => undefined,
-  refusalConfirmed: () => undefined,
-  refusalWithdrawn: () => undefined,
-  rotationFailed: () => undefined,
-  dekDisowned: () => undefined,
-  clockStepped: () => undefined,
-};

@@ -5,7 +5,6 @@ import type { Parts } from '../../../src/api/parts.ts';
 import { openArena } from '../../../src/crypto/native.ts';
 import { itemErrors, rpcErrors } from '../../../src/daemon/rpc-errors.ts';
 import { systemClock } from '../../../src/keyring/clock.ts';
-import type { KeyringEvents } from '../../../src/keyring/events.ts';
 import { Kek } from '../../../src/keyring/kek.ts';
 import { Keyrings } from '../../../src/keyring/keyrings.ts';
 import type { CacheOptions, KeyOptions } from '../../../src/keyring/options.ts';
@@ -15,6 +14,7 @@ import { IncomingMessage } from '../../../src/transport/grpc-js/incoming-message
 import { MessageTables } from '../../../src/transport/message-table.ts';
 import { loadProtos } from '../../../src/transport/protos.ts';
 import type { RpcStatus } from '../../../src/transport/transport.ts';
+import { silentEvents } from '../../fakes/silent-events.ts';
 import { FixedUpstream } from './fixed-upstream.ts';
 
 const HOUR_MS = 3_600_000;
@@ -71,7 +71,7 @@ export class World {
 
   constructor() {
     openArena({ size: 2 ** 22, lock: 'best-effort' });
-    this.#keyrings = new Keyrings(systemClock, SILENT, LIMITS);
+    this.#keyrings = new Keyrings(systemClock, silentEvents, LIMITS);
     const upstream = new FixedUpstream();
     for (const key of KEYS) this.#keyrings.add(keyOptions(key, upstream));
     const user = (name: string) => ({ uid: name === 'hidden' ? OWNER.uid : USER.uid, roles: ['user' as const] });
@@ -157,15 +157,3 @@ const USER_CALL = call(USER);
 const OWNER_CALL = call(OWNER);
 const OPERATOR_CALL = call(OPERATOR);
 const TRANSPORT_CALL = { ...USER_CALL, method: 'dekd.v1.KeyAgent/Decrypt', deadlineMs: Number.POSITIVE_INFINITY };
-
-const SILENT: KeyringEvents = {
-  outage: () => {},
-  recovery: () => {},
-  refusalSeen: () => {},
-  refusalPending: () => {},
-  refusalConfirmed: () => {},
-  refusalWithdrawn: () => {},
-  rotationFailed: () => {},
-  dekDisowned: () => {},
-  clockStepped: () => {},
-};

@@ -67,6 +67,8 @@ export interface ProviderFacts<Options extends ChildUpstreamOptions = ChildUpstr
   readonly network?: boolean;
   /** Variables of the agent's environment that the provider needs, by name. */
   readonly environment: readonly string[];
+  /** Threads in which the provider's addon waits for answers (UV_THREADPOOL_SIZE). Default: Node's four. */
+  readonly threads?: (options: Options) => number;
   /** Files and directories, absolute, that the child's JavaScript reads beside dekd and its packages. */
   readonly readPaths: (options: Options) => readonly string[];
 }

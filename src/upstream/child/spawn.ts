@@ -43,7 +43,12 @@ export function spawnChild<Options extends ChildUpstreamOptions>(
     ...permissionSwitches(facts.network ?? true, facts.readPaths(options)),
   ];
   const program = fileURLToPath(sibling(import.meta.url, 'main'));
-  const env = childEnvironment(facts, options, process.env);
+  const threads = facts.threads?.(options);
+  const env = {
+    ...childEnvironment(facts, options, process.env),
+    // Node's loader has started them before a provider could say how many.
+    ...(threads !== undefined && { UV_THREADPOOL_SIZE: String(threads) }),
+  };
   const keys = openKeyChannel();
   const child = spawn(process.execPath, [...switches, program, String(memoryMib)], {
     argv0: 'dekd-upstream',

@@ -2,12 +2,17 @@
  * What a miss costs over the same call made by the vendor's client in the process that needs the key: an unwrap through a child process, compiled
  * as it is published, against @aws-sdk/client-kms, pkcs11js and Node's own HTTP in this one, to the real services on loopback. Call by call in turn,
  * never two at once, so that nothing but the way differs. On loopback OpenBao and SoftHSM answer in a fraction of a millisecond, which no service
- * behind a network does: those rows are for information, and beside SoftHSM stands one that takes 2 ms for a decryption, in both ways. So are those of
- * a caller's whole Decrypt over the agent's socket, each of a DEK that is not held (cache mode `none`): to the call they add gRPC and the keyring.
+ * behind a network does, and two more processes to wake are a good part of that: those rows are for information, and beside them stand an OpenBao that
+ * is 2 ms away and a SoftHSM that takes 2 ms for a decryption, in both ways. For information are those of a caller's whole Decrypt over the agent's
+ * socket, too, each of a DEK that is not held (cache mode `none`): to the call they add gRPC and the keyring. Beside each stands what a message
+ * to a bare Node process and back takes, which no child process can do better than.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { createRequire } from 'node:module';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DecryptCommand, KMSClient } from '@aws-sdk/client-kms';
@@ -15,6 +20,7 @@ import { encodePairs } from '../../src/crypto/context.ts';
 import type { ChildUpstreamOptions, ProviderFacts } from '../../src/upstream/child/child-provider.ts';
 import type { ChildUpstream } from '../../src/upstream/child/child-upstream.ts';
 import type { WrappedDek } from '../../src/upstream/provider.ts';
+import { startToxiproxy, type Toxiproxy } from '../../test/counterparts/toxiproxy/start.ts';
 import { createClient } from '../../test/helpers/client.ts';
 import { startAgent } from '../agent.ts';
 import { buildProgram, compileModules } from '../compiled.ts';
@@ -38,12 +44,19 @@ const CALLS = 300;
 /** Until V8 has compiled what they run: in the agent and the child that takes some hundred calls. */
 const WARM_UP = 600;
 const BOUND = '≤ 1.3';
+/** Of a service in the same region. */
+const NETWORK_MS = 2;
 const PAIRS = new Map([
   ['dekd:key', 'orders'],
   ['tenant', 'acme'],
 ]);
 const CONTEXT = { pairs: PAIRS, encoded: encodePairs(PAIRS) };
 const SIGNAL = new AbortController().signal;
+
+interface VaultSettings {
+  readonly addresses: string[];
+  readonly login: { readonly token: { readonly file: string } };
+}
 
 type Native = typeof import('../../src/crypto/native.ts');
 type Children = typeof import('../../src/upstream/child/child-upstream.ts');
@@ -101,12 +114,22 @@ class Bench {
 
   async vault(): Promise<Row[]> {
     const service = await startVault();
-    const { login, addresses } = service.settings as { addresses: string[]; login: { token: { file: string } } };
+    const toxiproxy = await startToxiproxy();
     try {
-      const options = { type: 'vault-transit', addresses, login: { method: 'token', file: login.token.file } };
-      const upstream = await this.#open('vault-transit', 'vaultTransit', options);
-      return await this.#compare('vault-transit (OpenBao)', service, upstream, inProcessVault(service), '');
+      const far = await throughNetwork(service, toxiproxy);
+      const rows: Row[] = [];
+      for (const [name, one, bound] of [
+        ['vault-transit (OpenBao)', service, ''],
+        [`vault-transit (OpenBao, ${NETWORK_MS} ms away)`, far, BOUND],
+      ] as const) {
+        const { login, addresses } = one.settings as VaultSettings;
+        const options = { type: 'vault-transit', addresses, login: { method: 'token', file: login.token.file } };
+        const upstream = await this.#open('vault-transit', 'vaultTransit', options);
+        rows.push(...(await this.#compare(name, one, upstream, inProcessVault(one), bound)));
+      }
+      return rows;
     } finally {
+      await toxiproxy.stop();
       await service.stop();
     }
   }
@@ -162,8 +185,11 @@ class Bench {
       this.#native.freeKey(await upstream.unwrap(service.kek, wrapped, CONTEXT, { signal: SIGNAL }));
     }, here);
     await upstream.close();
-    const decrypt = await this.#decrypt(service, here);
-    return [row(name, ...unwrap, 'ms', bound), row(`${name}: a caller's whole Decrypt`, ...decrypt, 'ms')];
+    return [
+      row(name, ...unwrap, 'ms', bound),
+      row(`${name}: a bare message to a process and back`, ...(await echoed(here)), 'ms'),
+      row(`${name}: a caller's whole Decrypt`, ...(await this.#decrypt(service, here)), 'ms'),
+    ];
   }
 
   async #decrypt(service: Service, here: () => Promise<unknown>): Promise<[number, number]> {
@@ -202,6 +228,27 @@ function inProcessAws({ endpoint, arn }: Aws): InProcess {
         EncryptionContext: Object.fromEntries(PAIRS),
       }),
     );
+}
+
+/** What is sent to another process comes back at once: no child answers sooner, whatever it does. */
+async function echoed(inProcess: () => Promise<unknown>): Promise<[number, number]> {
+  const code = 'const s = new (require("node:net").Socket)({ fd: 3 }); s.on("data", (data) => s.write(data));';
+  const child = spawn(process.execPath, ['-e', code], { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] });
+  const channel = child.stdio[3] as Socket;
+  const message = Buffer.alloc(300);
+  const medians = await inTurn(() => {
+    channel.write(message);
+    return once(channel, 'data');
+  }, inProcess);
+  child.kill();
+  return medians;
+}
+
+async function throughNetwork(service: Vault, toxiproxy: Toxiproxy): Promise<Vault> {
+  const proxy = await toxiproxy.proxy('vault', new URL(service.address).host);
+  await proxy.delay(NETWORK_MS);
+  const address = `http://${proxy.host}`;
+  return { ...service, address, settings: { ...service.settings, addresses: [address] } };
 }
 
 /** There is no vendor's client for Node; Node's HTTP with a connection that stays open is the least that one could do. */

@@ -68,7 +68,6 @@ export class ChildPool {
       // Others waited too, and may have used it up.
       child = this.#next(options.signal);
     }
-    clearTimeout(this.#idle);
     const answer = child.call(request, options, read);
     if (this.#isDue(child)) this.#retire(child);
     return answer;
@@ -100,12 +99,16 @@ export class ChildPool {
   }
 
   #answered(child: ChildProcess): void {
+    if (child.livedMs >= LONGEST_PAUSE_MS) this.#failures = 0;
     if (child !== this.#current) return;
     // Not before: the first call should not wait for another process's start.
     this.#prepare();
     if (!child.isIdle) return;
     clearTimeout(this.#idle);
-    this.#idle = setTimeout(() => this.#retire(child), this.#options.idleMs);
+    // A call that began meanwhile sets it anew when it is answered.
+    this.#idle = setTimeout(() => {
+      if (child.isIdle) this.#retire(child);
+    }, this.#options.idleMs);
   }
 
   /** Its running calls end first; the next ones go to its successor. */

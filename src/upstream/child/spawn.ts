@@ -50,20 +50,23 @@ export function spawnChild<Options extends ChildUpstreamOptions>(
     ...(threads !== undefined && { UV_THREADPOOL_SIZE: String(threads) }),
   };
   const keys = openKeyChannel();
-  const child = spawn(process.execPath, [...switches, program, String(memoryMib)], {
-    argv0: 'dekd-upstream',
-    cwd: '/',
-    env,
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe', keys.child, handover.in, handover.out],
-  });
-  closeKeyChannel(keys.child);
-  // Without processes or descriptors left, spawn returns an object that lacks what it could not make, and says why later.
-  child.on('error', () => undefined);
-  if (child.pid === undefined) {
+  try {
+    const child = spawn(process.execPath, [...switches, program, String(memoryMib)], {
+      argv0: 'dekd-upstream',
+      cwd: '/',
+      env,
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe', keys.child, handover.in, handover.out],
+    });
+    // Without processes or descriptors left, spawn returns an object that lacks what it could not make, and says why later.
+    child.on('error', () => undefined);
+    if (child.pid === undefined) throw new Error('out of processes, memory or descriptors');
+    return { process: child, control: child.stdio[3] as Socket, errors: child.stderr!, keyFd: keys.parent };
+  } catch (error) {
     closeKeyChannel(keys.parent);
-    throw new Error('out of processes, memory or descriptors');
+    throw error;
+  } finally {
+    closeKeyChannel(keys.child);
   }
-  return { process: child, control: child.stdio[3] as Socket, errors: child.stderr!, keyFd: keys.parent };
 }
 
 /** A module beside another one, in TypeScript or compiled as that is. */

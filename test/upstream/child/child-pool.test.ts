@@ -1,6 +1,9 @@
 import { setTimeout } from 'node:timers/promises';
 import test from 'ava';
+import { ChildPool } from '../../../src/upstream/child/child-pool.ts';
+import type { ChildEvents, ChildProcess } from '../../../src/upstream/child/child-process.ts';
 import { UpstreamFailure } from '../../../src/upstream/failure.ts';
+import { live } from '../../contract/upstream-context.ts';
 import { fails } from '../../contract/upstream-contract.ts';
 import { ANY_WRAPPED, isRunning, until, World } from './world.ts';
 
@@ -90,6 +93,14 @@ test.serial('each call begins the idle time again', async (t) => {
   t.true(isRunning(pid!));
 });
 
+test.serial('a call that was refused before it was made does not keep a child from ending', async (t) => {
+  const world = await World.open(t, { idleMs: 1_000, warmChild: false });
+  await world.use();
+  const tooLarge = { ...ANY_WRAPPED, bytes: Buffer.alloc(100_000) };
+  await fails(t, world.unwrap(tooLarge), 'invalid');
+  t.true(await until(() => world.upstream.pids.length === 0, 6_000));
+});
+
 test.serial('warm_child: false has at most one child, and none when nobody calls', async (t) => {
   const world = await World.open(t, { idleMs: 1_000, warmChild: false });
   await world.use();
@@ -143,6 +154,52 @@ test.serial(
     t.true(pauses.length > 0 && pauses.every((pause, at) => pause > 0 && pause <= 100 * 2 ** (at + 4)), String(pauses));
   },
 );
+
+test.serial('a child that has served for half a minute makes up for the failures before it', async (t) => {
+  const child = new LongLivedChild();
+  let events: ChildEvents | undefined;
+  const pool = new ChildPool({
+    start: (given) => {
+      events = given;
+      return child as unknown as ChildProcess;
+    },
+    maxCalls: 1_000,
+    idleMs: 60_000,
+    isWarm: false,
+    onWarning: () => undefined,
+  });
+  const { random } = Math;
+  t.teardown(() => {
+    Math.random = random;
+    return pool.close();
+  });
+  await pool.open();
+  Math.random = () => 0;
+  for (let count = 0; count < 9; count++) events!.onFailure(child as unknown as ChildProcess);
+  await setTimeout(5);
+  await pool.call({ op: 'describe', kek: 'one', fresh: false }, live(), () => undefined);
+  child.livedMs = 40_000;
+  events!.onAnswer(child as unknown as ChildProcess);
+  child.livedMs = 10;
+  Math.random = () => 0.999;
+  events!.onFailure(child as unknown as ChildProcess);
+  const failure = await t.throwsAsync<UpstreamFailure>(
+    pool.call({ op: 'describe', kek: 'one', fresh: false }, live(), () => undefined),
+  );
+  t.true(failure.retryAfterMs! <= 100, String(failure.retryAfterMs));
+});
+
+/** What the pool sees of a process, without one: its age is what is asked about. */
+class LongLivedChild {
+  livedMs = 10;
+  readonly calls = 1;
+  readonly isIdle = true;
+  readonly isReady = true;
+  readonly opened = Promise.resolve([]);
+  readonly exited = Promise.resolve();
+  call = () => Promise.resolve();
+  close = () => undefined;
+}
 
 test.serial('close ends every child, and a second one waits for the first', async (t) => {
   const world = await World.open(t);

@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import test from 'ava';
 import { closeKeyChannel, openKeyChannel } from '../../../src/crypto/native.ts';
 import type { ProviderFacts } from '../../../src/upstream/child/child-provider.ts';
@@ -60,4 +61,20 @@ test('Node is given the files that a provider reads, its memory, and the network
   t.is(usual.includes('--allow-net'), process.allowedNodeEnvironmentFlags.has('--allow-net'));
   t.false(usual.some((argument) => /--allow-(fs-write|child-process|worker|wasi|inspector|ffi)/.test(argument)));
   t.false((await switchesOf({ ...softwareKms, network: false })).includes('--allow-net'));
+});
+
+test.serial('a process that cannot be made leaves no descriptor open', (t) => {
+  // Longer than what Linux passes on as one variable (MAX_ARG_STRLEN, 128 KiB).
+  process.env['DEKD_TEST_TOO_LONG'] = 'x'.repeat(200_000);
+  t.teardown(() => delete process.env['DEKD_TEST_TOO_LONG']);
+  const { parent, child: other } = openKeyChannel();
+  t.teardown(() => [parent, other].forEach(closeKeyChannel));
+  const facts = { ...softwareKms, environment: ['DEKD_TEST_TOO_LONG'] };
+  const descriptors = () => readdirSync('/proc/self/fd').length;
+  const before = descriptors();
+  for (let count = 0; count < 20; count++) {
+    t.throws(() => spawnChild(facts, { type: 'vault-transit' }, { in: parent, out: other }), { code: 'E2BIG' });
+  }
+  // Others of this process come and go.
+  t.true(descriptors() < before + 10, `${before} → ${descriptors()}`);
 });

@@ -1,3 +1,5 @@
+import { FRESH_MS } from '../child/child-provider.ts';
+
 /** What is needed of a KMSClient to keep and to end it. */
 export interface Closable {
   destroy(): void;
@@ -5,6 +7,7 @@ export interface Closable {
 
 interface Connection<Client extends Closable> {
   readonly client: Client;
+  readonly madeAtMs: number;
   calls: number;
   retired: boolean;
 }
@@ -30,13 +33,19 @@ export class Connections<Client extends Closable> {
     }
   }
 
-  /** The next call connects anew, with credentials resolved anew; those under way end as they would have. */
-  retire(region: string): void {
+  /** The next call connects anew, with credentials resolved anew; those under way end as they would have. `client`: only while it is that one. */
+  retire(region: string, client?: Client): void {
     const connection = this.#current.get(region);
-    if (connection === undefined) return;
+    if (connection === undefined || (client !== undefined && connection.client !== client)) return;
     this.#current.delete(region);
     connection.retired = true;
     endUnused(connection);
+  }
+
+  /** As retire, unless the client is fresh. */
+  renew(region: string): void {
+    const { madeAtMs = 0 } = this.#current.get(region) ?? {};
+    if (performance.now() - madeAtMs >= FRESH_MS) this.retire(region);
   }
 
   retireAll(): void {
@@ -46,7 +55,7 @@ export class Connections<Client extends Closable> {
   #connection(region: string): Connection<Client> {
     const known = this.#current.get(region);
     if (known !== undefined) return known;
-    const made = { client: this.#make(region), calls: 0, retired: false };
+    const made = { client: this.#make(region), madeAtMs: performance.now(), calls: 0, retired: false };
     this.#current.set(region, made);
     return made;
   }

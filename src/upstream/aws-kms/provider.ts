@@ -103,7 +103,7 @@ class AwsKmsProvider implements ChildProvider {
     if (this.#closed) throw new UpstreamFailure('unreachable', 'the upstream is closed');
     try {
       const key = keyArn(kek, this.#region);
-      if (call.fresh) this.#connections.retire(key.region);
+      if (call.fresh) this.#connections.renew(key.region);
       return await this.#connections.run(key.region, (client) =>
         send(client, key).catch(async (error: unknown) => {
           throw await this.#failure(operation, { kek, key, client }, error, call);
@@ -126,7 +126,7 @@ class AwsKmsProvider implements ChildProvider {
     }
     const failure = classify(operation, kek, error);
     // The SDK keeps credentials until they expire by their own account; others may lie in their place already.
-    if (failure.class === 'unauthenticated') this.#connections.retire(key.region);
+    if (failure.class === 'unauthenticated') this.#connections.retire(key.region, client);
     return failure;
   }
 

@@ -12,6 +12,12 @@ export interface ChildCall {
 }
 
 /**
+ * A refusal is confirmed a second after it or later, so that a credential younger than that was given after the refusal, and is fresh. The many
+ * confirmations that follow a permission's end then need one login a second instead of one each.
+ */
+export const FRESH_MS = 1_000;
+
+/**
  * A service that holds KEKs, as the child sees it. A KEK is named by its URI in normal form (docs/envelope.md). A DEK has 32 bytes in memory of
  * its own (secretBuffer), and whoever gets it zeroes it: `serve.ts` what it passes to `wrap` and what `unwrap` returns. Every method throws UpstreamFailure and
  * nothing else.

@@ -1,5 +1,7 @@
+import { setTimeout } from 'node:timers/promises';
 import test from 'ava';
 import { Connections } from '../../../src/upstream/aws-kms/connections.ts';
+import { FRESH_MS } from '../../../src/upstream/child/child-provider.ts';
 
 class FakeClient {
   ended = 0;
@@ -43,6 +45,36 @@ test('a retired client ends with its last call, also one that fails, and the nex
     made.map(({ ended }) => ended),
     [1, 0],
   );
+});
+
+test('what failed late does not end the client that others have made since', async (t) => {
+  const { made, connections } = world();
+  const expired = await connections.run('a', async (client) => client);
+  connections.retire('a', expired);
+  await connections.run('a', async () => undefined);
+  connections.retire('a', expired);
+  await connections.run('a', async () => undefined);
+  t.deepEqual(
+    made.map(({ ended }) => ended),
+    [1, 0],
+  );
+});
+
+test('a fresh client is not made anew, an older one is', async (t) => {
+  const { made, connections } = world();
+  const use = () => connections.run('a', async () => undefined);
+  connections.renew('a');
+  await use();
+  for (let count = 0; count < 100; count++) {
+    connections.renew('a');
+    await use();
+  }
+  t.true(made.length <= 2, `${made.length} clients for 100 confirmations`);
+  await setTimeout(FRESH_MS + 10);
+  const before = made.length;
+  connections.renew('a');
+  await use();
+  t.is(made.length, before + 1);
 });
 
 test('retiring all ends each once', async (t) => {

@@ -3,9 +3,11 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { CreateKeyCommand } from '@aws-sdk/client-kms';
 import test, { type ExecutionContext } from 'ava';
 import { open } from '../../../src/upstream/aws-kms/provider.ts';
+import { FRESH_MS } from '../../../src/upstream/child/child-provider.ts';
 import { wrapContext } from '../../contract/upstream-context.ts';
 import { fails } from '../../contract/upstream-contract.ts';
 import { CALLS, makeRole, makeUser, type User } from '../../counterparts/moto/iam.ts';
@@ -137,6 +139,8 @@ test.serial(
     await fails(t, call(LIVE), 'refused', 'kek');
     setEnvironment({ accessKeyId: 'THIRD', secretAccessKey: 'x' });
     await fails(t, call(LIVE), 'refused', 'kek');
+    // So long a confirmation waits at least.
+    await setTimeout(FRESH_MS);
     await fails(t, call(FRESH), 'refused', 'kek');
     await fails(t, call(LIVE), 'refused', 'kek');
     t.deepEqual(seen, ['FIRST', 'FIRST', 'SECOND', 'SECOND', 'THIRD', 'THIRD']);

@@ -23,10 +23,14 @@ export function followAuthorities(file: string): () => Buffer {
   };
 }
 
-/** Changes with the file, also where a symlink leads to another one from now on; undefined while there is none. */
+/** Changes with the file, also where a symlink leads to another one from now on; undefined while it is not to be had, whatever the reason. */
 function signature(file: string): string | undefined {
-  const stat = statSync(file, { throwIfNoEntry: false });
-  return stat && [stat.dev, stat.ino, stat.size, stat.mtimeMs, stat.ctimeMs].join(' ');
+  try {
+    const { dev, ino, size, mtimeMs, ctimeMs } = statSync(file);
+    return [dev, ino, size, mtimeMs, ctimeMs].join(' ');
+  } catch {
+    return undefined;
+  }
 }
 
 function readAuthorities(file: string): Buffer {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
@@ -27,6 +27,10 @@ test('the file is read when it changed, and what is no certificate changes nothi
   t.is(authorities(), first);
   rmSync(file);
   t.is(authorities(), first);
+  symlinkSync(file, file);
+  t.is(authorities(), first);
+  t.throws(() => followAuthorities(file), { name: 'DekdError', message: /cannot be read by uid .*ELOOP/ });
+  rmSync(file);
   writeFileSync(file, `${rootCertificates[1]}\n`);
   t.is(authorities().toString(), `${rootCertificates[1]}\n`);
   t.throws(() => followAuthorities(`${file}.none`), { message: /cannot be read by uid/ });

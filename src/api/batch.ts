@@ -13,6 +13,11 @@ const MAX_STATUS_CHARACTERS = 400;
 /** A result's bytes beside its payload and the key's name: tags, lengths, flags, the status. */
 const OVERHEAD_BYTES = 48;
 const MAX_ITEMS = 1_000;
+/** For the transport, which looks before it builds the items. */
+export const MAXIMA = {
+  'dekd.v1.EncryptBatchRequest.items': MAX_ITEMS,
+  'dekd.v1.DecryptBatchRequest.items': MAX_ITEMS,
+};
 /** As many as a connection has streams: a batch asks an upstream for no more at once than single calls could. */
 const MAX_WAITING = 64;
 

@@ -1,4 +1,5 @@
 import type { PackageDefinition, ServiceDefinition } from '@grpc/proto-loader';
+import { MAXIMA } from '../api/batch.ts';
 import type { SocketConfig } from '../config/config.ts';
 import { lockFile, peerCredentials } from '../crypto/native.ts';
 import { createServer } from '../transport/grpc-js/server.ts';
@@ -21,10 +22,10 @@ export async function openSocket(
   reservation: UnixReservation,
   service: string,
   handlers: Readonly<Record<string, Handler>>,
-  options: Omit<ServerOptions, 'services' | 'peerCredentials'>,
+  options: Omit<ServerOptions, 'maxima' | 'services' | 'peerCredentials'>,
 ): Promise<OpenSocket> {
   const definition = serviceDefinition(options.packageDefinition, service);
-  const server = createServer({ ...options, services: [{ definition, handlers }], peerCredentials });
+  const server = createServer({ ...options, maxima: MAXIMA, services: [{ definition, handlers }], peerCredentials });
   const listener = await reservation.listen();
   server.attach(listener.server);
   return {

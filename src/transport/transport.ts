@@ -1,5 +1,6 @@
 import type { Server as SocketServer } from 'node:net';
 import type { PackageDefinition, ServiceDefinition } from '@grpc/proto-loader';
+import type { Maxima } from './message-table.ts';
 import type { Principal } from './principal.ts';
 import type { RequestMemory } from './request-memory.ts';
 
@@ -69,6 +70,8 @@ export interface ServerOptions {
   readonly services: readonly Service[];
   /** Longest message in bytes, default 4 MiB. A longer one is RESOURCE_EXHAUSTED. */
   readonly maxMessageBytes: number;
+  /** Refuses a message before it is decoded when a repeated field has more elements; one that is not named may have 64. */
+  readonly maxima?: Maxima;
   /** Turns whatever a handler threw, MalformedMessage, UnimplementedMethod or a DekdError of the transport into the status that the caller sees. */
   readonly toStatus: (thrown: unknown, call: Call) => RpcStatus;
   /** Credentials of a connected socket's peer; throws when the kernel does not tell. */

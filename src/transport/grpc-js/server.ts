@@ -93,7 +93,7 @@ class GrpcJsServer implements TransportServer {
       interceptors: [({ path }, call) => this.#intercept(path, call)],
     });
     limitResets(this.#server);
-    const tables = new MessageTables(options.packageDefinition);
+    const tables = new MessageTables(options.packageDefinition, options.maxima);
     for (const { definition } of options.services) this.#server.addService(checkedDefinition(definition, tables), {});
     this.#health.addTo(this.#server);
     addReflection(this.#server, options.packageDefinition, serviceNames(options));

@@ -8,6 +8,12 @@ export const NO_REQUEST_MEMORY = 'no memory is left for requests';
 /** Why a message is not read: its first byte says that it is compressed. */
 export const COMPRESSED = 'compressed';
 
+/** Why a call ends: behind the one message of its RPC come more bytes. */
+export const NOT_ONE_MESSAGE = 'not one message';
+
+/** Of the connection. */
+type Memory = Pick<ConnectionMemory, 'take' | 'release'>;
+
 /** A gRPC frame: compressed or not, length, message (gRPC over HTTP/2, "Length-Prefixed-Message"). */
 const HEADER_BYTES = 5;
 
@@ -19,7 +25,11 @@ const GROWTH = 4;
 interface Internals {
   decoder: Pick<MessageDecoder, 'write'>;
   readonly stream: ServerHttp2Stream;
+  readonly handler: { readonly type: 'unary' | 'serverStream' | 'clientStream' | 'bidi' };
 }
+
+/** Those of the others are streams of messages. */
+const ONE_MESSAGE = new Set(['unary', 'serverStream']);
 
 /** The HTTP/2 stream of a call. */
 export function streamOf(call: ServerInterceptingCallInterface): ServerHttp2Stream {
@@ -28,12 +38,14 @@ export function streamOf(call: ServerInterceptingCallInterface): ServerHttp2Stre
 
 /**
  * Takes the place of grpc-js's StreamDecoder, which gathers whatever comes and tells nobody: this one takes a message's memory from the
- * budget once its length is known, copies what comes into one piece, and zeroes what it copied. What is compressed it refuses: a small
- * message can become a large one, zlib keeps plaintexts that nobody can zero, and between processes of one machine nothing is gained.
+ * budget once its length is known, and copies what comes into one piece. What is compressed it refuses: a small message can become a
+ * large one, zlib keeps plaintexts that nobody can zero, and between processes of one machine nothing is gained.
  */
 export class MessageDecoder {
-  readonly #memory: ConnectionMemory;
+  readonly #memory: Memory;
   readonly #maxMessageBytes: number;
+  /** Messages that may still begin. */
+  #messagesLeft: number;
   readonly #header = Buffer.alloc(HEADER_BYTES);
   #headerBytes = 0;
   /** Header and message, as far as there is memory for them. */
@@ -43,36 +55,38 @@ export class MessageDecoder {
   #takenBytes = 0;
   #closed = false;
 
-  constructor(memory: ConnectionMemory, maxMessageBytes: number) {
+  constructor(memory: Memory, maxMessageBytes: number, maxMessages = Number.POSITIVE_INFINITY) {
     this.#memory = memory;
     this.#maxMessageBytes = maxMessageBytes;
+    this.#messagesLeft = maxMessages;
   }
 
-  /** Before the call is started. */
-  static install(
-    call: ServerInterceptingCallInterface,
-    memory: ConnectionMemory,
-    maxMessageBytes: number,
-  ): MessageDecoder {
-    const decoder = new MessageDecoder(memory, maxMessageBytes);
-    (call as unknown as Internals).decoder = decoder;
+  /** Before the call is started. All that comes is zeroed when it has been looked at, also what grpc-js drops without a look, after the call's end. */
+  static install(call: ServerInterceptingCallInterface, memory: Memory, maxMessageBytes: number): MessageDecoder {
+    const internals = call as unknown as Internals;
+    const decoder = new MessageDecoder(
+      memory,
+      maxMessageBytes,
+      ONE_MESSAGE.has(internals.handler.type) ? 1 : undefined,
+    );
+    internals.decoder = decoder;
+    // Behind grpc-js's own listener.
+    internals.stream.on('data', wipe);
     return decoder;
   }
 
-  /** The frames that `data` completes. Throws when a message is compressed, is too long, or the budget has no room for it; then the call ends. */
+  /**
+   * The frames that `data` completes. Throws when a message is compressed, is too long, is one too many, or the budget has no room for it;
+   * then the call ends.
+   */
   write(data: Buffer): Buffer[] {
     const frames: Buffer[] = [];
-    for (let at = 0; at < data.length && !this.#closed; ) {
-      if (this.#frame === undefined) at += this.#readHeader(data, at);
-      if (this.#frame === undefined) continue;
-      at += this.#readMessage(data, at);
-      if (this.#frameBytes === this.#wholeBytes) {
-        frames.push(this.#frame);
-        this.#frame = undefined;
-        this.#headerBytes = 0;
-      }
+    try {
+      for (let at = 0; at < data.length && !this.#closed; ) at += this.#read(data, at, frames);
+    } catch (refusal) {
+      for (const frame of frames) frame.fill(0);
+      throw refusal;
     }
-    data.fill(0);
     return frames;
   }
 
@@ -85,7 +99,18 @@ export class MessageDecoder {
     this.#takenBytes = 0;
   }
 
+  #read(data: Buffer, at: number, frames: Buffer[]): number {
+    const read = this.#frame === undefined ? this.#readHeader(data, at) : this.#readMessage(data, at);
+    if (this.#frame !== undefined && this.#frameBytes === this.#wholeBytes) {
+      frames.push(this.#frame);
+      this.#frame = undefined;
+      this.#headerBytes = 0;
+    }
+    return read;
+  }
+
   #readHeader(data: Buffer, at: number): number {
+    if (this.#messagesLeft === 0) throw this.#refusal(NOT_ONE_MESSAGE);
     const read = data.copy(this.#header, this.#headerBytes, at);
     this.#headerBytes += read;
     if (this.#headerBytes === HEADER_BYTES) this.#begin(this.#header.readUInt32BE(1));
@@ -95,6 +120,7 @@ export class MessageDecoder {
   #begin(messageBytes: number): void {
     if (this.#header[0] !== 0) throw this.#refusal(COMPRESSED);
     if (messageBytes > this.#maxMessageBytes) throw this.#refusal(`more than ${this.#maxMessageBytes} bytes`);
+    this.#messagesLeft--;
     const bytes = messageBytes + HEADER_BYTES;
     if (!this.#memory.take(bytes)) throw this.#refusal(NO_REQUEST_MEMORY);
     this.#takenBytes += bytes;
@@ -121,4 +147,8 @@ export class MessageDecoder {
     this.#closed = true;
     return new Error(text);
   }
+}
+
+function wipe(data: Buffer): void {
+  data.fill(0);
 }

@@ -1,7 +1,7 @@
 import { status as codes, Metadata, type StatusObject } from '@grpc/grpc-js';
 import { DekdError } from '../../errors.ts';
 import { MalformedMessage, type RpcStatus } from '../transport.ts';
-import { COMPRESSED, NO_REQUEST_MEMORY } from './message-decoder.ts';
+import { COMPRESSED, NO_REQUEST_MEMORY, NOT_ONE_MESSAGE } from './message-decoder.ts';
 
 /** Most calls are over in less. */
 const ROOM_AGAIN_MS = 100;
@@ -26,6 +26,7 @@ export function libraryFailure(code: number, details: string, maxMessageBytes: n
     case codes.RESOURCE_EXHAUSTED:
       if (details === NO_REQUEST_MEMORY) return noRequestMemory();
       if (details === COMPRESSED) return new DekdError('UNIMPLEMENTED', NOT_COMPRESSED);
+      if (details === NOT_ONE_MESSAGE) return notOneMessage();
       return new DekdError('MESSAGE_TOO_LARGE', `a message has at most ${maxMessageBytes} bytes`, {
         metadata: { max_bytes: String(maxMessageBytes) },
       });
@@ -39,4 +40,12 @@ export function libraryFailure(code: number, details: string, maxMessageBytes: n
 export function noRequestMemory(): DekdError {
   const text = 'your calls under way hold as much memory as they may now; send fewer, or smaller ones, at a time';
   return new DekdError('QUOTA_EXCEEDED', text, { retryAfterMs: ROOM_AGAIN_MS });
+}
+
+/** The code that gRPC's table of them has for a "request cardinality violation" (doc/statuscodes.md). */
+export function notOneMessage(): DekdError {
+  return new DekdError(
+    'UNIMPLEMENTED',
+    'a call of this RPC has exactly one message, which comes whole, and nothing behind it',
+  );
 }

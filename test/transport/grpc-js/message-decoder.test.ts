@@ -1,6 +1,13 @@
 import { randomBytes } from 'node:crypto';
+import { PassThrough } from 'node:stream';
+import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import test from 'ava';
-import { COMPRESSED, MessageDecoder, NO_REQUEST_MEMORY } from '../../../src/transport/grpc-js/message-decoder.ts';
+import {
+  COMPRESSED,
+  MessageDecoder,
+  NO_REQUEST_MEMORY,
+  NOT_ONE_MESSAGE,
+} from '../../../src/transport/grpc-js/message-decoder.ts';
 import { RequestMemory } from '../../../src/transport/request-memory.ts';
 
 const MESSAGES = [Buffer.alloc(0), Buffer.from('one'), Buffer.alloc(300, 7)];
@@ -12,28 +19,79 @@ function frame(message: Uint8Array, compressed = 0): Buffer {
   return Buffer.concat([header, message]);
 }
 
-test('frames come out whole however the bytes come in, and what came in is zeroed', (t) => {
+/** A connection's memory that can be looked at. */
+class Memory {
+  takenBytes = 0;
+  readonly #maxBytes: number;
+
+  constructor(maxBytes = Number.POSITIVE_INFINITY) {
+    this.#maxBytes = maxBytes;
+  }
+
+  take(bytes: number): boolean {
+    if (this.takenBytes + bytes > this.#maxBytes) return false;
+    this.takenBytes += bytes;
+    return true;
+  }
+
+  release(bytes: number): void {
+    this.takenBytes -= bytes;
+  }
+}
+
+/** Feeds `bytes` in chunks of `length`; throws what the decoder throws. */
+function feed(decoder: MessageDecoder, bytes: Buffer, length: number): Buffer[] {
+  const found: Buffer[] = [];
+  for (let at = 0; at < bytes.length; at += length) found.push(...decoder.write(bytes.subarray(at, at + length)));
+  return found;
+}
+
+/** All that `work` allocates as buffers that are not zeroed. */
+function allocated(work: () => void): Buffer[] {
+  const buffers: Buffer[] = [];
+  const { allocUnsafe } = Buffer;
+  Buffer.allocUnsafe = (size) => {
+    const buffer = allocUnsafe(size);
+    buffers.push(buffer);
+    return buffer;
+  };
+  try {
+    work();
+  } finally {
+    Buffer.allocUnsafe = allocUnsafe;
+  }
+  return buffers;
+}
+
+test('frames come out whole however the bytes come in', (t) => {
   const frames = MESSAGES.map((message) => frame(message));
   const bytes = Buffer.concat(frames);
   for (const length of [1, 2, 4, 5, 6, 7, 100, bytes.length]) {
-    const decoder = new MessageDecoder(new RequestMemory(1000).connection(1), 300);
-    const found: Buffer[] = [];
-    const sent = Buffer.from(bytes);
-    for (let at = 0; at < sent.length; at += length) found.push(...decoder.write(sent.subarray(at, at + length)));
-    t.deepEqual(found, frames, `${length} bytes at a time`);
-    t.true(sent.every((byte) => byte === 0));
+    t.deepEqual(feed(new MessageDecoder(new Memory(), 300), bytes, length), frames, `${length} bytes at a time`);
   }
 });
 
+test('where there is one message, a byte behind it is refused in the chunk that has it', (t) => {
+  const [one, two] = [frame(Buffer.from('one')), frame(Buffer.alloc(0))];
+  for (const behind of [Buffer.of(0), two.subarray(0, 4), two, frame(Buffer.from('SECRET'))]) {
+    for (const length of [1, 3, 8, 100]) {
+      const decoder = new MessageDecoder(new Memory(), 300, 1);
+      t.throws(() => feed(decoder, Buffer.concat([one, behind]), length), { message: NOT_ONE_MESSAGE });
+      t.deepEqual(decoder.write(one), [], 'nothing more is read');
+    }
+  }
+  t.deepEqual(feed(new MessageDecoder(new Memory(), 300, 1), one, 3), [one]);
+});
+
 test('memory is taken for the whole message at its header, and given back by close', (t) => {
-  const memory = new RequestMemory(0).connection(1);
+  const memory = new Memory(16_384);
   const decoder = new MessageDecoder(memory, 16_300);
   const header = frame(Buffer.alloc(16_300)).subarray(0, 5);
   decoder.write(header.subarray(0, 4));
   t.is(memory.takenBytes, 0);
   decoder.write(header.subarray(4));
   t.is(memory.takenBytes, 16_305);
-  // Of 16 KiB 79 bytes are left.
+  // 79 bytes are left.
   const other = new MessageDecoder(memory, 100);
   t.throws(() => other.write(frame(Buffer.alloc(75))), { message: NO_REQUEST_MEMORY });
   t.deepEqual(other.write(frame(Buffer.alloc(1))), []);
@@ -46,20 +104,17 @@ test('memory is taken for the whole message at its header, and given back by clo
 });
 
 test('a compressed message is refused at its header and takes nothing', (t) => {
-  const memory = new RequestMemory(1000).connection(1);
+  const memory = new Memory();
   const decoder = new MessageDecoder(memory, 100);
   t.throws(() => decoder.write(frame(Buffer.alloc(1), 1)), { message: COMPRESSED });
   t.is(memory.takenBytes, 0);
 });
 
 test('a long message gets its memory as it comes, and comes out whole', (t) => {
-  const memory = new RequestMemory(2 ** 24).connection(1);
   const message = randomBytes(1_000_000);
   for (const length of [16_384, 65_531, 65_536, 300_000, 1_000_005]) {
-    const decoder = new MessageDecoder(memory, 1_000_000);
-    const sent = frame(message);
-    const found: Buffer[] = [];
-    for (let at = 0; at < sent.length; at += length) found.push(...decoder.write(sent.subarray(at, at + length)));
+    const decoder = new MessageDecoder(new Memory(), 1_000_000);
+    const found = feed(decoder, frame(message), length);
     t.is(found.length, 1);
     t.true(found[0]?.subarray(5).equals(message), `${length} bytes at a time`);
     decoder.close();
@@ -81,8 +136,82 @@ test('who announces much and sends nothing is given little', (t) => {
 });
 
 test('a message over the limit is refused at its header and takes nothing', (t) => {
-  const memory = new RequestMemory(1000).connection(1);
+  const memory = new Memory();
   const decoder = new MessageDecoder(memory, 100);
   t.throws(() => decoder.write(frame(Buffer.alloc(101)).subarray(0, 5)), { message: 'more than 100 bytes' });
   t.is(memory.takenBytes, 0);
+});
+
+test('whatever ends a call, no buffer of the decoder keeps what came', (t) => {
+  const secret = frame(Buffer.from('SECRET'));
+  const ends: Record<string, Buffer> = {
+    'a message that is too long behind a whole one': Buffer.concat([secret, frame(Buffer.alloc(101))]),
+    'a compressed one': Buffer.concat([secret, frame(Buffer.alloc(1), 1)]),
+    'no memory': Buffer.concat([secret, frame(Buffer.alloc(90))]),
+    'one that is one too many': Buffer.concat([secret, secret, secret]),
+    'the caller, in the middle of it': frame(Buffer.concat([Buffer.from('SECRET'), Buffer.alloc(50)])).subarray(0, 40),
+  };
+  for (const [name, bytes] of Object.entries(ends)) {
+    for (const length of [7, 1_000]) {
+      let found: Buffer[] = [];
+      const buffers = allocated(() => {
+        const decoder = new MessageDecoder(new Memory(100), 100, 2);
+        try {
+          for (let at = 0; at < bytes.length; at += length) {
+            found = found.concat(decoder.write(Buffer.from(bytes.subarray(at, at + length))));
+          }
+        } catch {
+          // What is looked at is what is left.
+        }
+        decoder.close();
+      });
+      // What was handed out is its receiver's.
+      for (const frame of found) frame.fill(0);
+      t.true(buffers.length > 0, name);
+      t.false(Buffer.concat(buffers).includes('SECRET'), `${name}, ${length} bytes at a time`);
+    }
+  }
+});
+
+/** As much of a call of grpc-js as the decoder sees: who reads the stream begins before it, and stops at the end of the call. */
+function callOf(type: string) {
+  const stream = new PassThrough();
+  const call = { stream, handler: { type }, decoder: undefined as MessageDecoder | undefined, over: false };
+  stream.on('data', (data: Buffer) => {
+    if (call.over) return;
+    try {
+      call.decoder?.write(data);
+    } catch {
+      call.over = true;
+    }
+  });
+  MessageDecoder.install(call as unknown as ServerInterceptingCallInterface, new Memory(100), 100);
+  return call;
+}
+
+test('what came is zeroed when it was looked at, when it was refused, and when nobody looks any more', (t) => {
+  const secret = Buffer.from('SECRET');
+  for (const [name, first] of Object.entries({
+    'a whole message': frame(secret),
+    'a compressed one': frame(secret, 1),
+    'one that is too long': frame(Buffer.concat([secret, Buffer.alloc(200)])),
+    'one without memory': frame(Buffer.concat([secret, Buffer.alloc(93)])),
+    'a message and more': Buffer.concat([frame(secret), secret]),
+  })) {
+    const call = callOf('unary');
+    const late = Buffer.from('SECRET, late');
+    call.stream.emit('data', first);
+    call.over = true;
+    call.stream.emit('data', late);
+    t.false(first.includes('SECRET'), name);
+    t.false(late.includes('SECRET'), `after ${name}`);
+  }
+});
+
+test('an RPC whose requests are no stream has one message', (t) => {
+  for (const [type, over] of Object.entries({ unary: true, serverStream: true, clientStream: false, bidi: false })) {
+    const call = callOf(type);
+    for (let count = 0; count < 2; count++) call.stream.emit('data', frame(Buffer.from('one')));
+    t.is(call.over, over, type);
+  }
 });

@@ -5,18 +5,13 @@ import type { Cluster, Send } from '../cluster.ts';
 import { failureOf, isPermissionDenied, parseJson } from '../errors.ts';
 import type { VaultTransitOptions } from '../options.ts';
 import { issuedToken, type Lease, leaseOf } from './lease.ts';
-import { type Held, type Left, type LoginRefusal, monotonicMs, parseLeft } from './left.ts';
+import { type Held, type Left, type LoginRefusal, monotonicMs, parseLeft, REFUSED_LOGIN_MS } from './left.ts';
 import { credential, loginRequest } from './methods.ts';
 
 /** A login outlives the call that asked for it, so that one that is slower than an attempt still ends. */
 const LOGIN_MS = 3_000;
 /** Best effort: what is not revoked expires. */
 const REVOKE_MS = 500;
-/**
- * Vault and OpenBao lock an AppRole, for all who use it, after five refused logins in 15 minutes (user lockout; https://openbao.org/docs/concepts/user-lockout/):
- * what one agent does wrong must not be that.
- */
-const REFUSED_LOGIN_MS = 240_000;
 /** At this part of its life a token is renewed. */
 const RENEWAL_POINT = 2 / 3;
 const SHORTEST_TIMER_MS = 1_000;

@@ -1,10 +1,11 @@
+import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { createKey, freeKey, openArena } from '../../../../src/crypto/native.ts';
 import { ChildUpstream } from '../../../../src/upstream/child/child-upstream.ts';
 import type { Handover } from '../../../../src/upstream/child/handover.ts';
-import { parseLeft } from '../../../../src/upstream/vault-transit/login/left.ts';
+import { monotonicMs, parseLeft } from '../../../../src/upstream/vault-transit/login/left.ts';
 import { vaultTransit } from '../../../../src/upstream/vault-transit/options.ts';
 import { open } from '../../../../src/upstream/vault-transit/provider.ts';
 import { live } from '../../../contract/upstream-context.ts';
@@ -38,6 +39,46 @@ test('what is not in form was not left', (t) => {
   for (const wrong of [{ digest: 7 }, { message: null }, { untilMs: '1' }]) {
     t.deepEqual(parseLeft({ held: HELD, refusal: { ...REFUSAL, ...wrong } }), { held: HELD, refusal: undefined });
   }
+});
+
+test('what no child can have left was not left: no pause and no life without an end', (t) => {
+  const nowMs = 1_000_000;
+  const left = (held: object, refusal: object = {}) =>
+    parseLeft({ held: { ...HELD, ...held }, refusal: { ...REFUSAL, ...refusal } }, nowMs);
+  for (const untilMs of [0, nowMs, nowMs + 240_000]) t.is(left({}, { untilMs }).refusal?.untilMs, untilMs);
+  // JSON.parse reads 1e999 as Infinity.
+  const wrong = [-1, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const untilMs of [...wrong, nowMs + 240_001, Number.MAX_SAFE_INTEGER]) {
+    t.is(left({}, { untilMs }).refusal, undefined, `${untilMs}`);
+    t.truthy(left({}, { untilMs }).held);
+  }
+  const years = (count: number) => count * 365 * 86_400_000;
+  for (const ttlMs of [0, 60_000, years(10)]) {
+    t.like(left({ expiresAtMs: nowMs + ttlMs, firstTtlMs: ttlMs }).held, { expiresAtMs: nowMs + ttlMs });
+  }
+  for (const value of [...wrong, nowMs + years(10) + 1]) {
+    t.is(left({ expiresAtMs: value }).held, undefined, `${value}`);
+    t.is(left({ firstTtlMs: value }).held, undefined, `${value}`);
+  }
+});
+
+test('AppRole: a note of a refusal that would never end keeps nobody from logging in', async (t) => {
+  const { address, asked } = await countingVault(t);
+  const login = { method: 'approle', roleIdFile: secretFile(t, 'r'), secretIdFile: secretFile(t, 's') } as const;
+  const digest = createHash('sha256')
+    .update(JSON.stringify({ role_id: 'r', secret_id: 's' }))
+    .digest('hex');
+  const handover = memory();
+  const refused = async (untilMs: number) => {
+    handover.write({ refusal: { digest, message: 'refused before', untilMs } });
+    const provider = await open({ type: 'vault-transit', addresses: [address], login }, {}, handover);
+    t.teardown(() => provider.close(true));
+    return provider.wrap('vault-transit:transit/keys/orders', DEK, CONTEXT, call());
+  };
+  await fails(t, refused(monotonicMs() + 200_000), 'unauthenticated');
+  t.is(asked('/login').length, 0);
+  await refused(1e300);
+  t.is(asked('/login').length, 1);
 });
 
 /** A Vault that logs in for tokens of an hour, and a count of what it was asked. */

@@ -37,7 +37,7 @@ export function addLookingCommands(dekctl: Command): void {
     .command('status')
     .description('show what the agent holds and how its upstreams are (administration socket)')
     .option('--watch', 'show it again and again until Ctrl-C; with --json one document a line')
-    .option('--interval <duration>', 'how long to wait in between, with --watch: 100ms or more (default 2s)')
+    .option('--interval <duration>', 'how long to wait in between, with --watch: 100ms to 1d (default 2s)')
     .action(async (_, command: Command) => {
       const { status } = await import('./commands/status.ts');
       await status(command.optsWithGlobals<StatusFlags>());

@@ -1,4 +1,4 @@
-import { parseDuration } from '../config/units.ts';
+import { durationText, parseDuration } from '../config/units.ts';
 import { EXIT } from './exit-codes.ts';
 import { MAX_ASSOCIATED_DATA_BYTES, readInput } from './input.ts';
 import { CliError } from './messages.ts';
@@ -56,14 +56,20 @@ export function associatedData({ aad, aadFile }: AssociatedDataFlags, flag = '--
   return readInput({ what: 'associated data', maxBytes: MAX_ASSOCIATED_DATA_BYTES, file: aadFile });
 }
 
+/** What a flag with a span takes. */
+export interface SpanBounds {
+  readonly minimumMs: number;
+  readonly maximumMs: number;
+  /** Within the bounds: `2m`. */
+  readonly example: string;
+}
+
 /** `500ms`, `10s`, `30d` in milliseconds. */
-export function parseSpan(flag: string, text: string): number {
+export function parseSpan(flag: string, text: string, { minimumMs, maximumMs, example }: SpanBounds): number {
   const parsed = parseDuration(text);
-  if (parsed !== undefined) return parsed;
-  throw new CliError(
-    EXIT.usage,
-    `${flag} ${text}: expected a duration such as 30s, 12h or 30d: one number and one unit`,
-  );
+  if (parsed !== undefined && parsed >= minimumMs && parsed <= maximumMs) return parsed;
+  const bounds = `from ${durationText(minimumMs)} to ${durationText(maximumMs)}`;
+  throw new CliError(EXIT.usage, `${flag} ${text}: expected a duration ${bounds}, such as ${example}`);
 }
 
 /** A span in milliseconds as google.protobuf.Duration has it. */

@@ -66,14 +66,18 @@ test('whole numbers in decimal, within bounds', (t) => {
   }
 });
 
-test('spans have a unit', (t) => {
-  t.is(parseSpan('--waiting-period', '30d'), 30 * 86_400_000);
-  for (const text of ['30', '', '1w', '-7d', '1.5d']) {
-    const error = t.throws(() => parseSpan('--waiting-period', text), usage);
-    t.is(
-      error.message,
-      `--waiting-period ${text}: expected a duration such as 30s, 12h or 30d: one number and one unit`,
-    );
+test('spans have a unit, and lie within the bounds of their flag, which the error says', (t) => {
+  const bounds = { minimumMs: 1_000, maximumMs: 3_600_000, example: '2m' };
+  for (const [text, ms] of [
+    ['1s', 1_000],
+    ['1000ms', 1_000],
+    ['60m', 3_600_000],
+  ] as const) {
+    t.is(parseSpan('--for', text, bounds), ms);
+  }
+  for (const text of ['30', '', '1w', '-7m', '1.5m', '999ms', '61m', '30d']) {
+    const error = t.throws(() => parseSpan('--for', text, bounds), usage);
+    t.is(error.message, `--for ${text}: expected a duration from 1s to 1h, such as 2m`);
     t.is(error.exitCode, 2);
   }
 });

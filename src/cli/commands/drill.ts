@@ -1,5 +1,5 @@
 import { callAdmin } from '../client.ts';
-import { type GlobalFlags, parseSpan, requestSpan } from '../flags.ts';
+import { type GlobalFlags, parseSpan, requestSpan, type SpanBounds } from '../flags.ts';
 import type { ProtoTime } from '../json-document.ts';
 import { printable } from '../messages.ts';
 import { instant } from '../render.ts';
@@ -16,9 +16,12 @@ export interface StartDrillFlags extends DrillFlags {
 
 export type StopDrillFlags = DrillFlags;
 
+/** As StartDrill takes them. */
+const DRILL: SpanBounds = { minimumMs: 1, maximumMs: 3_600_000, example: '2m' };
+
 export async function startDrill(flags: StartDrillFlags): Promise<void> {
   const { upstream, class: failureClass } = flags;
-  const duration = requestSpan(parseSpan('--for', flags.for));
+  const duration = requestSpan(parseSpan('--for', flags.for, DRILL));
   const request = { upstream, duration, failure_class: failureClass };
   show(flags, await callAdmin<{ ends_at: ProtoTime | null }>(flags, 'StartDrill', request), ({ ends_at: endsAt }) => {
     const effect =

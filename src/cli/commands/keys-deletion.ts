@@ -1,5 +1,5 @@
 import { callAdmin } from '../client.ts';
-import { type KekFlags, parseSpan, requestSpan } from '../flags.ts';
+import { type KekFlags, parseSpan, requestSpan, type SpanBounds } from '../flags.ts';
 import type { ProtoTime } from '../json-document.ts';
 import { printable } from '../messages.ts';
 import { instant, span } from '../render.ts';
@@ -17,8 +17,12 @@ interface ScheduledDeletion {
   readonly waiting_period: ProtoTime | null;
 }
 
+const DAY_MS = 86_400_000;
+/** As ScheduleKeyDeletion takes them. */
+const WAITING_PERIOD: SpanBounds = { minimumMs: 7 * DAY_MS, maximumMs: 30 * DAY_MS, example: '14d' };
+
 export async function scheduleDeletion(key: string, flags: ScheduleDeletionFlags): Promise<void> {
-  const waiting_period = requestSpan(parseSpan('--waiting-period', flags.waitingPeriod));
+  const waiting_period = requestSpan(parseSpan('--waiting-period', flags.waitingPeriod, WAITING_PERIOD));
   const request = { ...target(key, flags), waiting_period };
   const what = flags.kek === undefined ? key : `KEK ${flags.kek} of ${key}`;
   show(flags, await callAdmin<ScheduledDeletion>(flags, 'ScheduleKeyDeletion', request), (deletion) => {

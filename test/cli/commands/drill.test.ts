@@ -59,10 +59,12 @@ test.serial('what is wrong: flags and the class 2, no right 4', async (t) => {
   const { code, stderr } = await outage();
   t.is(code, 2);
   t.regex(stderr, /^dekctl: required option '--for <duration>' not specified; see `dekctl drill outage --help`\n$/);
-  t.like(await outage('--for', 'long'), {
-    code: 2,
-    stderr: 'dekctl: --for long: expected a duration such as 30s, 12h or 30d: one number and one unit\n',
-  });
+  for (const wrong of ['long', '2', '0s', '61m', '30d']) {
+    t.like(await outage('--for', wrong), {
+      code: 2,
+      stderr: `dekctl: --for ${wrong}: expected a duration from 1ms to 1h, such as 2m\n`,
+    });
+  }
   t.like(await outage('--for', '2m', '--class', 'slow'), {
     code: 2,
     stderr: 'dekctl: INVALID_REQUEST: failure_class: is none\n',

@@ -73,7 +73,7 @@ test.serial('a waiting period without a unit is refused before anything is asked
   last = undefined;
   const { code, stderr } = await keys('schedule-deletion', 'orders', '--waiting-period', '30');
   t.is(code, 2);
-  t.is(stderr, 'dekctl: --waiting-period 30: expected a duration such as 30s, 12h or 30d: one number and one unit\n');
+  t.is(stderr, 'dekctl: --waiting-period 30: expected a duration from 7d to 30d, such as 14d\n');
   t.is(last, undefined);
 });
 

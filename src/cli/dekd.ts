@@ -55,8 +55,11 @@ async function configuration(flags: Flags): Promise<Config> {
     const text = 'no configuration is named; give --config FILE or DEKD_CONFIG, or try dekd out with --development';
     throw new CliError(EXIT.usage, text);
   }
-  const { loadConfig } = await import('../config/load.ts');
-  return loadConfig(file);
+  const [{ loadConfig }, { kekProblem, kekProblemAtStart }] = await Promise.all([
+    import('../config/load.ts'),
+    import('../upstream/kek-references.ts'),
+  ]);
+  return loadConfig(file, { kekProblem: flags.check === true ? kekProblem : kekProblemAtStart });
 }
 
 /** Of the file of revocations, which has to be right as well; where a configuration is checked it need not be. */

@@ -18,6 +18,7 @@ import type {
   VaultTransitConfig,
 } from './config.ts';
 import { groupId } from './groups.ts';
+import { type KekProblem, kekProblems } from './kek-problems.ts';
 import { DEFAULT_GRACE_MS } from './key-schema.ts';
 import type {
   ParsedAdminRule,
@@ -40,9 +41,10 @@ export interface BuildOptions {
   /** In the format of group(5). */
   readonly groupFile: string;
   readonly warnings: readonly string[];
+  readonly kekProblem?: KekProblem | undefined;
 }
 
-/** The typed, deeply frozen value of a configuration that has the right form and makes sense, or what is wrong with its groups. */
+/** The typed, deeply frozen value of a configuration that has the right form and makes sense, or what is wrong with its groups and KEKs. */
 export function buildConfig(parsed: ParsedConfig, options: BuildOptions): Config | readonly Problem[] {
   const problems: Problem[] = [];
   const socket = (name: 'agent' | 'admin'): SocketConfig => {
@@ -70,6 +72,7 @@ export function buildConfig(parsed: ParsedConfig, options: BuildOptions): Config
     admin: parsed.admin.map(ruleConfig),
     warnings: options.warnings,
   };
+  if (options.kekProblem !== undefined) problems.push(...kekProblems(config, options.kekProblem));
   return problems.length > 0 ? problems : deepFreeze(config);
 }
 

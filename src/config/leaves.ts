@@ -50,11 +50,17 @@ export function named<Value extends z.ZodType>(expected: string, name: z.ZodStri
     .refine((record) => Object.keys(record).length > 0, { error: expected });
 }
 
-/** A map of which exactly one field is given. */
+/** A map of which exactly one field is given. Of more the issue has the names, for problem.ts. */
 export function exactlyOne<Sources extends z.ZodType<object>>(sources: Sources, expected: string): Sources {
-  const named = (value: object) => Object.values(value).filter((source) => source !== undefined);
-  return sources.refine((value) => named(value).length === 1, { error: expected });
+  return sources.superRefine((value, context) => {
+    const names = Object.entries(value).flatMap(([name, source]) => (source === undefined ? [] : [name]));
+    if (names.length === 1) return;
+    context.addIssue({ code: 'custom', message: expected, params: { [TOO_MANY]: names } });
+  });
 }
+
+/** Of an issue: the names of the fields of which one was to be given. */
+export const TOO_MANY = 'tooMany';
 
 export function choice<const T extends string>(values: readonly T[], note = '') {
   const form = oneOf(values.map((value) => `\`${value}\``));

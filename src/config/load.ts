@@ -2,6 +2,7 @@ import { DekdError } from '../errors.ts';
 import { buildConfig } from './build.ts';
 import type { Config } from './config.ts';
 import { readText } from './file-text.ts';
+import type { KekProblem } from './kek-problems.ts';
 import { problemLines, schemaProblems } from './problem.ts';
 import { meaningProblems } from './rules.ts';
 import { schema } from './schema.ts';
@@ -13,6 +14,8 @@ export interface ParseOptions {
   readonly groupFile?: string;
   /** Unix milliseconds, for what has expired. Default now. */
   readonly nowMs?: number;
+  /** What is wrong with the reference of a KEK. Default nothing. */
+  readonly kekProblem?: KekProblem;
 }
 
 /**
@@ -36,7 +39,8 @@ export function parseConfig(text: string, file: string, options: ParseOptions = 
   const contradictions = meaningProblems(parsed.data);
   if (contradictions.length > 0) return fail(contradictions);
   const warnings = linesOf(configWarnings(parsed.data, options.nowMs ?? Date.now()));
-  const config = buildConfig(parsed.data, { file, groupFile: options.groupFile ?? '/etc/group', warnings });
+  const { groupFile = '/etc/group', kekProblem } = options;
+  const config = buildConfig(parsed.data, { file, groupFile, warnings, kekProblem });
   return isProblems(config) ? fail(config) : config;
 }
 

@@ -21,17 +21,19 @@ export function upstreamType<const Type extends string>(type: Type) {
     .describe('Which service it is, and so which of the fields below it takes.');
 }
 
-/** What a KEK of each type of upstream looks like; src/upstream/ looks closer. */
+/**
+ * What a KEK of each type of upstream looks like. Only that of `local` is needed here (kekName); the others their own types read (kek-problems.ts),
+ * which say what is wrong with them. They may hold what must not be shown: a PIN.
+ */
 const KEK_FORMS = {
   local: /^local:(?:[0-9a-f]{16}\/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/,
-  'vault-transit': /^vault-transit:[A-Za-z0-9._~/-]{1,450}\/keys\/\w[\w.-]{0,127}$/,
-  // An alias is refused later, with the ARN that it means.
-  'aws-kms': /^aws-kms:(?:arn:aws[a-z-]*:kms:[a-z0-9-]*:\d{12}:(?:key|alias)|alias)\/[A-Za-z0-9/_-]{1,256}$/,
-  // Whatever follows: it may hold a PIN by mistake, and a message about a form would show it.
+  'vault-transit': /^vault-transit:/,
+  'aws-kms': /^aws-kms:/,
   pkcs11: /^pkcs11:/,
 } as const;
 
-const KEK_EXAMPLES = 'a KEK such as local:orders or vault-transit:transit/keys/orders';
+const KEK_EXAMPLES =
+  'a KEK such as local:orders, vault-transit:transit/keys/orders, aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID or pkcs11:object=orders;token=hsm-a';
 
 export function kekReference() {
   return leaf(KEK_EXAMPLES, (value) =>

@@ -1,5 +1,6 @@
 import { isMap, isScalar, isSeq, type Node } from 'yaml';
 import type { z } from 'zod';
+import { TOO_MANY } from './leaves.ts';
 import { hint } from './nearest.ts';
 import type { Path, Problem, Source } from './source.ts';
 import { isLaterUpstream } from './upstream-schema.ts';
@@ -53,8 +54,18 @@ function issueProblems(issue: z.core.$ZodIssue, source: Source): Problem[] {
     const expected = issue.issues[0]?.message ?? issue.message;
     return [{ path, text: `found ${shown(String(path.at(-1)))}, expected ${expected}`, atName: true }];
   }
+  const several = severalText(issue);
+  if (several !== undefined) return [{ path, text: several }];
   const later = isLaterUpstreamType(path, source) ? ' (the other types come in later versions)' : '';
   return [{ path, text: `found ${found(path, source)}, expected ${issue.message}${later}` }];
+}
+
+/** Of a map of which exactly one field is to be given, and which has more. */
+function severalText(issue: z.core.$ZodIssue): string | undefined {
+  const names = (issue.code === 'custom' ? issue.params?.[TOO_MANY] : undefined) as readonly string[] | undefined;
+  if (names === undefined || names.length < 2) return undefined;
+  const count = names.length === 2 ? 'two' : names.length;
+  return `${count} are set, ${names.slice(0, -1).join(', ')} and ${names.at(-1)}; keep one`;
 }
 
 function unknownField(path: Path, known: readonly string[]): Problem {

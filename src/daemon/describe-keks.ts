@@ -4,6 +4,7 @@ import { DekdError } from '../errors.ts';
 import type { Kek } from '../keyring/kek.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
+import { howToMakeKek } from '../upstream/kek-references.ts';
 import type { KekDescription } from '../upstream/provider.ts';
 
 /** Every KEK that the configuration gives a key; those of recovery are never called. */
@@ -31,9 +32,7 @@ export async function describeKeks(
 function problemOf({ uri, upstreamName }: Kek, thrown: unknown): string {
   if (thrown instanceof DekdError) return thrown.message;
   const failure = UpstreamFailure.from(thrown);
-  if (failure.condition === 'missing' && uri.startsWith('local:')) {
-    return `upstream ${upstreamName} has no such KEK; make it with: dekctl keys create ${uri.slice(uri.lastIndexOf('/') + 1)}`;
-  }
+  if (failure.condition === 'missing') return `upstream ${upstreamName} has no such KEK; ${howToMakeKek(uri)}`;
   return `upstream ${upstreamName} did not describe it: ${failure.class}`;
 }
 

@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { EVENTS } from '../telemetry/names.ts';
+import { howToMakeKek } from '../upstream/kek-references.ts';
 import { hasLifecycle, type KekLifecycle, type Upstream } from '../upstream/provider.ts';
 
 /** A KEK that the configuration names and that its upstream does not have yet. */
@@ -27,7 +28,8 @@ export async function tellMissingKeks(
   logger: Logger,
 ): Promise<void> {
   for (const { key, name } of await missingKeks(config, upstreams)) {
-    const text = `keys.${key}: its KEK local:${name} does not exist yet; make it with: dekctl keys create ${name}`;
+    const kek = `local:${name}`;
+    const text = `keys.${key}: its KEK ${kek} does not exist yet; ${howToMakeKek(kek)}`;
     logger.warn({ event: EVENTS.warning, key }, text);
   }
 }

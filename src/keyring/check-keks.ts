@@ -37,6 +37,6 @@ async function describe(kek: Kek, keyName: string, signal: AbortSignal): Promise
     return await kek.describe(signal);
   } catch (thrown) {
     if (thrown instanceof DekdError) throw thrown;
-    throw fromUpstream(keyName, kek.upstreamName, UpstreamFailure.from(thrown));
+    throw fromUpstream(keyName, kek.upstreamName, UpstreamFailure.from(thrown), kek.uri);
   }
 }

@@ -92,7 +92,7 @@ export class DekMaker {
     if (!(thrown instanceof WrapFailure)) return DekdError.from(thrown);
     const { kek, failure } = thrown;
     const { name: keyName } = this.#options;
-    const error = fromUpstream(keyName, kek.upstreamName, failure);
+    const error = fromUpstream(keyName, kek.upstreamName, failure, kek.uri);
     if (failure.class === 'refused') {
       this.#shared.negatives.refused(this.#memory(partition), error);
       this.#unheard.add(error);

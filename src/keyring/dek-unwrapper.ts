@@ -155,7 +155,7 @@ export class DekUnwrapper {
       case 'refused': {
         const { kek, wrapped } = outcome.by;
         const scope = outcome.failure.scope ?? 'access';
-        const error = fromUpstream(keyName, kek.upstreamName, outcome.failure);
+        const error = fromUpstream(keyName, kek.upstreamName, outcome.failure, kek.uri);
         this.#shared.negatives.refused(name, error);
         this.#shared.refusals.followUp({
           kek,

@@ -1,5 +1,6 @@
 import { DekdError, type Reason } from '../errors.ts';
 import type { FailureClass, KekCondition, UpstreamFailure } from '../upstream/failure.ts';
+import { howToMakeKek } from '../upstream/kek-references.ts';
 import type { KekState } from '../upstream/provider.ts';
 import { MAX_THROTTLE_MS, PROBE_INTERVAL_MS } from './options.ts';
 
@@ -17,12 +18,20 @@ const CONDITIONS: Record<KekCondition, Reason> = {
   missing: 'UPSTREAM_REFUSED',
 };
 
-/** What a caller hears when an upstream's failure ends its call. The upstream's own words go to the log only. */
-export function fromUpstream(keyName: string, upstreamName: string, failure: UpstreamFailure): DekdError {
+/**
+ * What a caller hears when an upstream's failure ends its call. The upstream's own words go to the log only. `kekUri` is for a failure that may say
+ * that there is no such KEK.
+ */
+export function fromUpstream(
+  keyName: string,
+  upstreamName: string,
+  failure: UpstreamFailure,
+  kekUri?: string,
+): DekdError {
   const metadata = { key: keyName, upstream: upstreamName };
   if (failure.class === 'refused') {
     const reason = failure.condition === undefined ? 'UPSTREAM_REFUSED' : CONDITIONS[failure.condition];
-    const text = `key ${keyName}: upstream ${upstreamName} ${refusalText(failure)}`;
+    const text = `key ${keyName}: upstream ${upstreamName} ${refusalText(failure, kekUri)}`;
     return new DekdError(reason, text, { cause: failure, metadata });
   }
   if (failure.class === 'invalid') {
@@ -63,10 +72,10 @@ export function tooMany(keyName: string, what: 'made' | 'unwrapped'): DekdError 
   });
 }
 
-function refusalText({ condition, scope }: UpstreamFailure): string {
+function refusalText({ condition, scope }: UpstreamFailure, kekUri: string | undefined): string {
   if (condition === undefined) return 'refuses the use of its KEK';
   if (condition === 'missing')
-    return 'has no such KEK; it is made there, one of type local by a custodian with `dekctl keys create`';
+    return `has no such KEK; ${kekUri === undefined ? 'make it there' : howToMakeKek(kekUri)}`;
   if (condition === 'disabled' && scope === 'access') {
     return 'refuses this partition: it is disabled; a custodian enables it with `dekctl partitions enable`';
   }

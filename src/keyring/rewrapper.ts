@@ -125,7 +125,7 @@ export class Rewrapper {
     if (!(thrown instanceof WrapFailure)) return DekdError.from(thrown);
     const { kek, failure } = thrown;
     const keyName = this.#options.name;
-    const error = fromUpstream(keyName, kek.upstreamName, failure);
+    const error = fromUpstream(keyName, kek.upstreamName, failure, kek.uri);
     if (failure.class === 'refused') {
       const scope = failure.scope ?? 'access';
       this.#shared.negatives.refused(name, error);
@@ -173,7 +173,7 @@ export class Rewrapper {
       const failure = UpstreamFailure.from(thrown);
       // A right of its own: who may not describe a KEK may still wrap and unwrap with it.
       if (failure.class === 'refused' && failure.condition === undefined) return undefined;
-      throw fromUpstream(name, kek.upstreamName, failure);
+      throw fromUpstream(name, kek.upstreamName, failure, kek.uri);
     }
     if (described.state !== 'active') throw keyRefused(name, described.state);
     return described.versions.find(({ state }) => state === 'active')?.version;

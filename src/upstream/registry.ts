@@ -7,7 +7,7 @@ import { type Pkcs11Options, pkcs11 } from './pkcs11/options.ts';
 import type { Upstream } from './provider.ts';
 import { type VaultTransitOptions, vaultTransit } from './vault-transit/options.ts';
 
-/** The settings of one upstream; `type` says whose they are. A new provider adds its own to this union and to OPENERS. */
+/** The settings of one upstream; `type` says whose they are. A new provider adds its own to this union, to OPENERS and to kek-references.ts. */
 export type UpstreamOptions = LocalOptions | ((VaultTransitOptions | AwsKmsOptions | Pkcs11Options) & OnWarning);
 
 interface OnWarning {

@@ -50,6 +50,11 @@ export function parseLocalKek(reference: string): LocalKek {
   return { storeId, name };
 }
 
+/** For a KEK that the store does not have. */
+export function howToMakeLocalKek(kek: string): string {
+  return `a custodian makes it with \`dekctl keys create ${kek.slice(kek.search(/[^/:]*$/))}\``;
+}
+
 /** The normal form. */
 export function formatLocalKek(storeId: string, name: string): string {
   return `local:${storeId}/${name}`;

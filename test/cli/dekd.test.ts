@@ -52,6 +52,50 @@ test.serial('--check has a line for each thing that is wrong', async (t) => {
   ]);
 });
 
+const KEY_ID = '1234abcd-12ab-34cd-56ef-1234567890ab';
+const ASKED = `profile: development
+listen: { agent: { path: a }, admin: { path: b } }
+upstreams:
+  aws: { type: aws-kms }
+  vault: { type: vault-transit, addresses: ["https://vault.invalid:8200"], namespace: team-a, login: { token: { file: /nowhere } } }
+  hsm: { type: pkcs11, module_path: /nowhere.so, pin: { file: /nowhere } }
+keys:
+  orders:
+    recipients:
+      - { upstream: aws, kek: "aws-kms:arn:aws:kms:eu-west-1:111122223333:key/${KEY_ID}", role: authority }
+      - { upstream: vault, kek: "vault-transit:team-a/transit/keys/orders", role: standby }
+    decrypt_with: [ { upstream: hsm, kek: "pkcs11:object=orders;token=hsm-a" } ]
+    allow: [ { uid: 1, roles: [user] } ]
+`;
+
+test.serial('--check finds what is wrong with references of KEKs, and asks no service', async (t) => {
+  const file = join(directory, 'keks.yaml');
+  const check = async (text: string, ...args: string[]) => {
+    writeFileSync(file, text);
+    const { code, stderr } = await dekd(['--config', file, ...args]);
+    const lines = stderr.trimEnd().split('\n');
+    return { code, lines: lines.map((line) => line.replace(`dekd: ${file}:`, '')) };
+  };
+  t.deepEqual(await check(ASKED, '--check'), { code: 0, lines: [''] });
+  const wrong = ASKED.replace(/aws-kms:arn\S+(?=",)/, 'aws-kms:alias/orders')
+    .replace('team-a/transit', 'transit')
+    .replace(';token=hsm-a', '');
+  t.deepEqual(await check(wrong, '--check'), {
+    code: 2,
+    lines: [
+      '10:31: keys.orders.recipients[0].kek: "aws-kms:alias/orders" is an alias, which may mean another key tomorrow; write the key ARN that it means: aws kms describe-key --key-id alias/orders --query KeyMetadata.Arn',
+      '11:33: keys.orders.recipients[1].kek: vault-transit:transit/keys/orders lies outside namespace team-a of its upstream; did you mean vault-transit:team-a/transit/keys/orders?',
+      '12:43: keys.orders.decrypt_with[0].kek: "pkcs11:object=orders" has no token; add ;token=LABEL, or list the labels in `tokens` of the upstream',
+    ],
+  });
+  // The start says the same of what it need not ask about, before it starts anything.
+  const unasked = ASKED.replace('111122223333', '1111-2222-3333');
+  const found = await check(unasked, '--check');
+  t.regex(found.lines.join('\n'), /^10:31: .* it has no account of 12 digits after the region; write aws-kms:arn:/);
+  t.deepEqual(await check(unasked), found);
+  t.is(found.code, 2);
+});
+
 test.serial('--check looks at the file of revocations too, where there is one', async (t) => {
   const file = join(directory, 'revoking.yaml');
   const revocations = join(directory, 'revocations.yaml');

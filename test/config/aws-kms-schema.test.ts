@@ -71,10 +71,3 @@ for (const [changes, problem] of wrong) {
     t.true(found.includes(problem), found);
   });
 }
-
-test('a KEK that is no ARN of a key or alias of KMS is refused', (t) => {
-  for (const kek of ['aws-kms:', 'aws-kms:orders', 'aws-kms:arn:aws:s3:::bucket', `${KEK}?x`]) {
-    const keys = { orders: key('orders', { recipients: [{ upstream: 'store', kek, role: 'authority' }] }) };
-    t.regex(problemsOf(config({}, keys)).join('\n'), /recipients\[0\]\.kek: found/);
-  }
-});

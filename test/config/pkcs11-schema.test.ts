@@ -52,7 +52,7 @@ const wrong: readonly [changes: Fields, problem: string][] = [
   [{ module_path: undefined }, 'module_path: found nothing, expected an absolute path'],
   [{ pin: '1234' }, `pin: found a value that is not shown, expected ${PIN}`],
   [{ pin: {} }, `pin: found an empty map, expected ${PIN}`],
-  [{ pin: { file: '/a', credential: 'b' } }, `pin: found a map, expected ${PIN}`],
+  [{ pin: { file: '/a', credential: 'b' } }, 'pin: two are set, file and credential; keep one'],
   [{ pin: { value: '1234' } }, 'pin.value: unknown field; known here: file, credential'],
   [{ pin: { file: 'pin' } }, 'pin.file: a relative path; production needs an absolute one'],
   [{ tokens: [] }, 'tokens: found an empty list, expected a list of 1 to 16 labels of tokens'],

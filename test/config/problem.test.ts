@@ -119,6 +119,16 @@ const table: readonly [find: string, replacement: string, ...lines: string[]][] 
     'F:8:70: upstreams.store.root_key: found an empty map, expected { file: PATH }, { credential: NAME }, { passphrase: { file: PATH } }, { passphrase: { credential: NAME } } or, in the development profile, { development: true }',
   ],
   [
+    '{ file: /run/secrets/root.key }',
+    '{ file: /run/secrets/root.key, credential: root-key }',
+    'F:8:70: upstreams.store.root_key: two are set, file and credential; keep one',
+  ],
+  [
+    '{ file: /run/secrets/root.key }',
+    '{ file: /r, development: true, passphrase: { file: /p } }',
+    'F:8:70: upstreams.store.root_key: 3 are set, file, passphrase and development; keep one',
+  ],
+  [
     'durable: true',
     'durable: false',
     'F:11:17: keys.orders.recipients: its only authority is a keystore that may die with its volume, and all its ciphertexts with it; say durable: true at the upstream if the directory outlives the pod',
@@ -141,7 +151,12 @@ const table: readonly [find: string, replacement: string, ...lines: string[]][] 
   [
     'local:orders',
     'aws-kms:arn',
-    'F:11:43: keys.orders.recipients[0].kek: found "aws-kms:arn", expected a KEK such as local:orders or vault-transit:transit/keys/orders',
+    'F:11:43: keys.orders.recipients[0].kek: a KEK of type aws-kms, and upstream store is of type local',
+  ],
+  [
+    'local:orders',
+    'gcp-kms:orders',
+    'F:11:43: keys.orders.recipients[0].kek: found "gcp-kms:orders", expected a KEK such as local:orders, vault-transit:transit/keys/orders, aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID or pkcs11:object=orders;token=hsm-a',
   ],
   [
     'role: authority',

@@ -33,13 +33,10 @@ const SOURCES =
   '{ file: PATH }, { credential: NAME }, { passphrase: { file: PATH } }, { passphrase: { credential: NAME } } or, in the development profile, { development: true }';
 const wrongSources: readonly [written: unknown, problem: string][] = [
   [{}, `root_key: found an empty map, expected ${SOURCES}`],
-  [{ file: '/a', credential: 'b' }, `root_key: found a map, expected ${SOURCES}`],
-  [{ file: '/a', passphrase: { file: '/b' } }, `root_key: found a map, expected ${SOURCES}`],
+  [{ file: '/a', credential: 'b' }, 'root_key: two are set, file and credential; keep one'],
+  [{ file: '/a', passphrase: { file: '/b' } }, 'root_key: two are set, file and passphrase; keep one'],
   [{ passphrase: {} }, 'root_key.passphrase: found an empty map, expected { file: PATH } or { credential: NAME }'],
-  [
-    { passphrase: { file: '/a', credential: 'b' } },
-    'root_key.passphrase: found a map, expected { file: PATH } or { credential: NAME }',
-  ],
+  [{ passphrase: { file: '/a', credential: 'b' } }, 'root_key.passphrase: two are set, file and credential; keep one'],
   [
     { passphrase: 'correct horse battery staple' },
     'root_key.passphrase: found a value that is not shown, expected { file: PATH } or { credential: NAME }',

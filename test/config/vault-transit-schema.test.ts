@@ -105,7 +105,11 @@ const LOGIN =
 const ADDRESS = 'an address such as https://vault.example:8200 or unix:/run/vault/agent.sock';
 const wrong: readonly [changes: Fields, ...problems: string[]][] = [
   [{ login: {} }, `login: found an empty map, expected ${LOGIN}`],
-  [{ login: { ...TOKEN, proxy: true } }, `login: found a map, expected ${LOGIN}`],
+  [{ login: { ...TOKEN, proxy: true } }, 'login: two are set, token and proxy; keep one'],
+  [
+    { login: { kubernetes: { role: 'a' }, approle: { role_id_file: '/r', secret_id_file: '/s' } } },
+    'login: two are set, approle and kubernetes; keep one',
+  ],
   [{ login: { token: 's.abcdef' } }, 'login.token: found a value that is not shown, expected { file: PATH }'],
   [{ login: { tokn: {} } }, 'login.tokn: unknown field; did you mean token?'],
   [{ login: { approle: { role_id_file: '/r' } } }, 'login.approle.secret_id_file: found nothing, expected a path'],

@@ -70,7 +70,7 @@ test('a KEK that can’t be described says why, and keeps no other from being de
     ['none', 'authority'],
     ['orders', 'standby'],
   ]);
-  t.is(missing?.problem, 'upstream store has no such KEK; make it with: dekctl keys create none');
+  t.is(missing?.problem, 'upstream store has no such KEK; a custodian makes it with `dekctl keys create none`');
   t.is(missing?.description, undefined);
   t.is(fine?.description?.state, 'active');
 

@@ -26,5 +26,8 @@ test('in production it is told, with the command that makes it', async (t) => {
   t.deepEqual(store.calls, []);
   t.is(lines.length, 1);
   t.like(lines[0], { level: 'warn', event: 'warning' });
-  t.regex(String(lines[0]?.['text']), /KEK local:shared does not exist yet; make it with: dekctl keys create shared/);
+  t.regex(
+    String(lines[0]?.['text']),
+    /KEK local:shared does not exist yet; a custodian makes it with `dekctl keys create shared`$/,
+  );
 });

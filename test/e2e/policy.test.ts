@@ -185,13 +185,13 @@ test('production without its KEK: told at the start, refused with the way out, s
   const { place, agent } = await production(t);
   t.regex(
     agent.stderr(),
-    /keys\.orders: its KEK local:orders does not exist yet; make it with: dekctl keys create orders/,
+    /keys\.orders: its KEK local:orders does not exist yet; a custodian makes it with `dekctl keys create orders`/,
   );
   const [early] = data(place, APP, ENCRYPT);
   t.like(early, { code: DENIED, reason: 'UPSTREAM_REFUSED' });
   t.regex(
     early?.text ?? '',
-    /key orders: upstream store has no such KEK; it is made there, one of type local by a custodian with `dekctl keys create`/,
+    /key orders: upstream store has no such KEK; a custodian makes it with `dekctl keys create orders`/,
   );
   makeKeks(t, place);
   t.is(data(place, APP, ENCRYPT)[0]?.code, 0, 'what was remembered is forgotten');

@@ -72,6 +72,23 @@ export function parsePkcs11Kek(reference: string): Pkcs11Kek {
   return kek;
 }
 
+/** For a KEK that no token has. */
+export function howToMakePkcs11Kek(kek: string): string {
+  const { id, object, token } = parsePkcs11Kek(kek);
+  const flags = [
+    `--token-label ${shellWord(token, 'TOKEN')}`,
+    '--login --keygen --key-type AES:32',
+    `--label ${shellWord(object, 'LABEL')}`,
+    ...(id === undefined ? [] : [`--id ${id.toString('hex')}`]),
+  ];
+  return `make it with \`pkcs11-tool --module LIB.so ${flags.join(' ')} --sensitive --private --usage-decrypt\``;
+}
+
+/** In a message: what a shell would not take as it is stands there by its name. */
+function shellWord(text: string | undefined, name: string): string {
+  return text !== undefined && /^[A-Za-z0-9._@%+:,-]+$/.test(text) ? text : name;
+}
+
 function formatPkcs11Kek({ id, object, token }: Pkcs11Kek): string {
   const values = { id, object: object && Buffer.from(object), token: token && Buffer.from(token) };
   const attributes = ATTRIBUTES.flatMap((name) => {

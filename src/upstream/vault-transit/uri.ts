@@ -43,3 +43,9 @@ export function resolveVaultKek(reference: string, { namespace }: Pick<VaultTran
   }
   return reference;
 }
+
+/** For a KEK that the service does not have. */
+export function howToMakeVaultKek(kek: string): string {
+  const { mount, name } = parseVaultKek(kek);
+  return `make it with \`bao write -f ${mount}/keys/${name} type=aes256-gcm96\``;
+}

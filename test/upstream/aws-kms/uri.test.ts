@@ -40,30 +40,44 @@ test('an alias is told, and refused with the way to its ARN', (t) => {
   t.is(aliasOf('local:alias/orders'), undefined);
 });
 
-const OTHERS = [
-  '',
-  ID,
-  MRK,
-  ARN.toUpperCase(),
-  ARN.replace('eu-west-1', ''),
-  ARN.replace('eu-west-1', 'evil.example#'),
-  ARN.replace('eu-west-1', 'eu-west-1.evil.example'),
-  ARN.replace('111122223333', '11112222333'),
-  ARN.replace(':key/', ':key/../'),
-  ARN.replace(ID, ID.toUpperCase()),
-  `${ARN} `,
-  `${ARN}\n`,
-  ARN.replace('kms', 's3'),
-  'alias/',
-  'alias/a b',
-  `${ARN}${'x'.repeat(1_000)}`,
+const NO_REGION = 'has no region such as eu-west-1 after kms:';
+const NO_ID = 'has no id of a key after key/, 36 characters or mrk-…';
+const OTHERS: readonly [rest: string, flaw: string][] = [
+  ['', 'does not begin with aws-kms:arn:'],
+  [ID, 'is a key id alone, which does not say region and account'],
+  [MRK, 'is a key id alone, which does not say region and account'],
+  [`key/${ID}`, 'does not begin with aws-kms:arn:'],
+  [ARN.toUpperCase(), 'has capital letters, and KMS writes small ones'],
+  [ARN.replace(ID, ID.toUpperCase()), 'has capital letters, and KMS writes small ones'],
+  [ARN.replace('arn:aws:', 'arn:amazon:'), 'has no partition such as aws, aws-cn or aws-us-gov after arn:'],
+  [ARN.replace('kms', 's3'), 'is not an ARN of the service kms'],
+  ['arn:aws:iam::111122223333:role/dekd', 'is not an ARN of the service kms'],
+  [ARN.replace('eu-west-1', ''), 'has no region after kms:, and only multi-Region keys (mrk-…) go without'],
+  [ARN.replace('eu-west-1:', ''), 'has no region before the account'],
+  [ARN.replace('eu-west-1', 'ireland'), NO_REGION],
+  [ARN.replace('eu-west-1', 'evil.example#'), NO_REGION],
+  [ARN.replace('eu-west-1', 'eu-west-1.evil.example'), NO_REGION],
+  [ARN.replace('111122223333', '11112222333'), 'has no account of 12 digits after the region'],
+  [ARN.replace('111122223333', '1111-2222-3333'), 'has no account of 12 digits after the region'],
+  [ARN.replace('key/', ''), 'has no key/ after the account'],
+  [ARN.replace('key/', 'key:'), 'has no key/ after the account'],
+  ['arn:aws:kms:eu-west-1:111122223333', 'has no key/ after the account'],
+  [ARN.replace(':key/', ':key/../'), NO_ID],
+  [ARN.slice(0, -1), NO_ID],
+  [`${ARN}${'x'.repeat(1_000)}`, NO_ID],
+  [`${ARN} `, 'has a blank or a line break in it'],
+  [`${ARN}\n`, 'has a blank or a line break in it'],
+  ['alias/a b', 'has a blank or a line break in it'],
+  ['alias/', 'names an alias, and no well-formed one'],
+  ['arn:aws:kms:eu-west-1:111122223333:alias/', 'names an alias, and no well-formed one'],
 ];
 
-for (const rest of OTHERS) {
+for (const [rest, flaw] of OTHERS) {
   test(`not a KEK of AWS KMS: ${JSON.stringify(rest.slice(0, 90))}`, (t) => {
-    const error = t.throws(() => resolveKey(`aws-kms:${rest}`, 'eu-west-1'), { name: 'DekdError' });
-    t.regex(error.message, /^kek: "aws-kms:.* is not a KEK of AWS KMS; write aws-kms: and the key ARN/s);
-    t.true(error.message.length < 400);
+    const { message } = t.throws(() => resolveKey(`aws-kms:${rest}`, 'eu-west-1'), { name: 'DekdError' });
+    const end = ` is not a KEK of AWS KMS: it ${flaw}; write aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID`;
+    t.true(message.startsWith('kek: "aws-kms:') && message.endsWith(end), message);
+    t.true(message.length < 450);
   });
 }
 

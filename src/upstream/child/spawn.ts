@@ -11,6 +11,8 @@ import type { ChildUpstreamOptions, ProviderFacts } from './child-provider.ts';
 import type { HandoverEnds } from './handover.ts';
 
 const DEFAULT_MEMORY_MIB = 256;
+/** What libuv gives to a thread of its pool, few pages of which are ever touched: RLIMIT_DATA counts all of it. */
+const STACK_MIB = 8;
 /** For every provider: where OpenSSL and Node find certificates. */
 const COMMON_VARIABLES = ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR'];
 
@@ -46,12 +48,13 @@ export function spawnChild<Options extends ChildUpstreamOptions>(
   const threads = facts.threads?.(options);
   const env = {
     ...childEnvironment(facts, options, process.env),
-    // Node's loader has started them before a provider could say how many.
+    // libuv reads it when a thread is first needed, which may be before the provider is loaded.
     ...(threads !== undefined && { UV_THREADPOOL_SIZE: String(threads) }),
   };
+  const limitMib = memoryMib + (threads ?? 0) * STACK_MIB;
   const keys = openKeyChannel();
   try {
-    const child = spawn(process.execPath, [...switches, program, String(memoryMib)], {
+    const child = spawn(process.execPath, [...switches, program, String(limitMib)], {
       argv0: 'dekd-upstream',
       cwd: '/',
       env,

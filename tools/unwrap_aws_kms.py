@@ -4,10 +4,13 @@
   unwrap_aws_kms.py ENVELOPE [--context KEY=VALUE]... [--associated-data TEXT] [--region REGION] [--endpoint URL] > PLAINTEXT
 
 --region is for multi-Region keys: where to ask for a replica.
+Needs Python 3.9 and the packages `boto3` and `cryptography`: pip install boto3 cryptography
 """
 import argparse, sys
-import boto3, botocore.exceptions
-from open import Reader, open_envelope, parse_block
+try:
+    import boto3, botocore.exceptions
+    from open import Reader, open_envelope, parse_block
+except ImportError as error: sys.exit(f"unwrap_aws_kms.py: {error}; it needs: pip install boto3 cryptography")
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 for name in ("file", "--region", "--endpoint"): arguments.add_argument(name)

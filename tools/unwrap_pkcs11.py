@@ -2,11 +2,15 @@
 """Opens a dekd envelope whose DEK an HSM wrapped, without dekd: the DEK through PyKCS11, the rest with open.py beside this file.
 
   PKCS11_MODULE=LIB.so PKCS11_PIN=… [PKCS11_TOKEN=LABEL] unwrap_pkcs11.py ENVELOPE [--context KEY=VALUE]... [--associated-data TEXT] > PLAINTEXT
+
+Needs Python 3.9 and the packages `PyKCS11` and `cryptography`: pip install PyKCS11 cryptography
 """
 import argparse, os, sys
 from urllib.parse import unquote_to_bytes
-from PyKCS11 import AES_GCM_Mechanism, LowLevel as ck, Mechanism, PyKCS11Lib, RSAOAEPMechanism
-from open import Reader, encode_context, open_envelope, parse_block
+try:
+    from PyKCS11 import AES_GCM_Mechanism, LowLevel as ck, Mechanism, PyKCS11Lib, RSAOAEPMechanism
+    from open import Reader, encode_context, open_envelope, parse_block
+except ImportError as error: sys.exit(f"unwrap_pkcs11.py: {error}; it needs: pip install PyKCS11 cryptography")
 
 def decrypt(recipient, block, dek_id):
     named = {name: unquote_to_bytes(value) for name, value in (each.split("=") for each in recipient["uri"][7:].split(";"))}

@@ -2,9 +2,12 @@
 """Opens a dekd envelope whose DEK Vault or OpenBao wrapped, without dekd: the DEK over plain HTTP, the rest with open.py beside this file.
 
   VAULT_ADDR=… VAULT_TOKEN=… [VAULT_CACERT=…] unwrap_vault_transit.py ENVELOPE [--context KEY=VALUE]... [--associated-data TEXT] > PLAINTEXT
+
+Needs Python 3.9 and the package `cryptography`: pip install cryptography
 """
 import argparse, base64, json, os, ssl, sys, urllib.error, urllib.request
-from open import Reader, encode_context, open_envelope, parse_block
+try: from open import Reader, encode_context, open_envelope, parse_block
+except ImportError as error: sys.exit(f"unwrap_vault_transit.py: {error}; it needs: pip install cryptography")
 
 def decrypt(recipient, block, dek_id):
     mount, name = recipient["uri"].removeprefix("vault-transit:").rsplit("/keys/", 1)

@@ -10,6 +10,9 @@ const ENCRYPT = `${API}API_Encrypt.html#API_Encrypt_Errors`;
 const COMMON = `${API}CommonErrors.html`;
 const SIGNING = 'https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html';
 const THROTTLING = `${GUIDE}throttling.html`;
+/** Answers of AWS that LocalStack recorded for its own tests. */
+const RECORDED =
+  'https://github.com/localstack/localstack/blob/0d4768330f496af9f630890e34e8b62238c2c429/tests/aws/services/kms/test_kms.snapshot.json';
 
 export interface Line {
   readonly class: FailureClass;
@@ -17,7 +20,7 @@ export interface Line {
   readonly condition?: KekCondition;
   /** Only these calls can mean that; from another one it is unreachable. */
   readonly only?: readonly Operation[];
-  /** The vendor's page that says so. */
+  /** The vendor's page that says so; where none is known, its recorded answers. */
   readonly source: string;
 }
 
@@ -30,8 +33,8 @@ export const CLASSIFICATION: Readonly<Record<string, Line>> = {
   InvalidCiphertextException: { class: 'invalid', only: ['unwrap'], source: DECRYPT },
   IncorrectKeyException: { class: 'invalid', only: ['unwrap'], source: DECRYPT },
 
-  // What callers make of such a call: the blob and the encryption context.
-  ValidationException: { class: 'invalid', only: ['wrap', 'unwrap'], source: COMMON },
+  // What callers make of such a call: the blob and the encryption context. The errors of Encrypt and Decrypt do not list it.
+  ValidationException: { class: 'invalid', only: ['wrap', 'unwrap'], source: RECORDED },
 
   ThrottlingException: { class: 'throttled', source: THROTTLING },
   LimitExceededException: { class: 'throttled', source: `${API}API_CreateGrant.html#API_CreateGrant_Errors` },

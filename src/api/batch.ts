@@ -3,13 +3,14 @@ import { CallDeks } from '../keyring/call-deks.ts';
 import { systemClock } from '../keyring/clock.ts';
 import { MISS_MS } from '../keyring/options.ts';
 import type { Call } from './call.ts';
+import { shortText } from './short-text.ts';
 import type { ItemStatus } from './status.ts';
 
 /** What a stock client accepts as one message. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 /** What one result takes at least of that, so that every item's error has room. A status that is longer is cut. */
 export const RESULT_BYTES = 1_024;
-const MAX_STATUS_CHARACTERS = 400;
+const MAX_STATUS_BYTES = 400;
 /** A result's bytes beside its payload and the key's name: tags, lengths, flags, the status. */
 const OVERHEAD_BYTES = 48;
 const MAX_ITEMS = 1_000;
@@ -140,7 +141,7 @@ class Batch<Q, R> implements BatchItem {
 
   #fail(index: number, thrown: unknown): void {
     const status = this.#toStatus(thrown, this.#call);
-    const message = status.message.slice(0, MAX_STATUS_CHARACTERS);
+    const message = shortText(status.message, MAX_STATUS_BYTES);
     this.#results[index] = { status: { ...status, message }, response: undefined };
   }
 

@@ -7,10 +7,12 @@ import type { Keyring } from '../keyring/keyring.ts';
 import type { KeyRpc } from '../policy/roles.ts';
 import type { Call } from './call.ts';
 import type { Parts } from './parts.ts';
+import { shortText } from './short-text.ts';
 
 /** 4 MiB less 128 KiB: the answer, with the largest context and associated data, fits into a Decrypt call of 4 MiB. */
 export const MAX_PLAINTEXT_BYTES = 4 * 1024 * 1024 - 128 * 1024;
-const MAX_QUOTED_CHARACTERS = 64;
+/** A caller's own text in an error must not make that as long as its request. */
+const MAX_QUOTED_BYTES = 64;
 const NO_CONTEXT: EncryptionContext = new Map();
 
 /** The map of a request as a Map, so that `__proto__` is a key like any other. Its encoded length is checked where it is encoded. */
@@ -23,15 +25,10 @@ export function contextOf(fields: Readonly<Record<string, string>>, field = 'enc
   for (const [name] of entries) {
     if (name === '') throw invalidField(field, 'has an entry with an empty key');
     if (name.startsWith('dekd:') || name.startsWith('aws:')) {
-      throw invalidField(field, `key "${shortened(name)}" has a reserved prefix (dekd:, aws:)`);
+      throw invalidField(field, `key "${shortText(name, MAX_QUOTED_BYTES)}" has a reserved prefix (dekd:, aws:)`);
     }
   }
   return new Map(entries);
-}
-
-/** A caller's own text in an error must not make that as long as its request. */
-function shortened(text: string): string {
-  return text.length <= MAX_QUOTED_CHARACTERS ? text : `${text.slice(0, MAX_QUOTED_CHARACTERS)}…`;
 }
 
 export function checkLength(field: string, bytes: Uint8Array, max: number): void {

@@ -1,5 +1,6 @@
 import type { DekdError, Reason } from '../errors.ts';
 import type { Call } from './call.ts';
+import { shortText } from './short-text.ts';
 
 /** gRPC status codes that dekd uses (google.rpc.Code). */
 const CODES = {
@@ -63,10 +64,19 @@ export interface FailedCall {
   readonly retryPushbackMs?: number;
 }
 
+/**
+ * An error's text as its caller sees it, in bytes. All headers of an answer have 8 KiB at stock clients (grpc's C core, Java; Go from 1.82), and
+ * more ends the call with their own error: the text comes percent-encoded, which makes three of a byte at worst, and again, with the
+ * metadata, in base64.
+ */
+export const MAX_TEXT_BYTES = 1_024;
+/** A value of an error's metadata: a field's path, a name. */
+const MAX_VALUE_BYTES = 192;
+
 const TYPE_URL = 'type.googleapis.com/google.rpc.';
 
 /** How a failed call ends: code, message, ErrorInfo (domain `dekd`) and, where a retry may help, RetryInfo. */
-export function failedCall(error: DekdError, call: Call, serialize: DetailSerializers): FailedCall {
+export function failedCall(error: DekdError, call: Pick<Call, 'requestId'>, serialize: DetailSerializers): FailedCall {
   const status = itemStatus(error, call, serialize);
   const { code, message } = status;
   const failed = { code, message, details: serialize.status(status) };
@@ -75,11 +85,16 @@ export function failedCall(error: DekdError, call: Call, serialize: DetailSerial
 }
 
 /** The same as a message, for one item of a batch. */
-export function itemStatus(error: DekdError, call: Call, serialize: Omit<DetailSerializers, 'status'>): ItemStatus {
+export function itemStatus(
+  error: DekdError,
+  call: Pick<Call, 'requestId'>,
+  serialize: Omit<DetailSerializers, 'status'>,
+): ItemStatus {
   const code = CODES[STATUS_OF[error.reason]];
   const ours = error.fault === 'us';
-  const message = ours ? `${error.message} (request ${call.requestId})` : error.message;
-  const metadata = ours ? { ...error.metadata, request_id: call.requestId } : error.metadata;
+  const text = shortText(error.message, MAX_TEXT_BYTES);
+  const message = ours ? `${text} (request ${call.requestId})` : text;
+  const metadata = shortValues(ours ? { ...error.metadata, request_id: call.requestId } : error.metadata);
   const details = [
     {
       type_url: `${TYPE_URL}ErrorInfo`,
@@ -95,4 +110,8 @@ export function itemStatus(error: DekdError, call: Call, serialize: Omit<DetailS
     details.push({ type_url: `${TYPE_URL}RetryInfo`, value: serialize.retryInfo({ retry_delay: retryDelay }) });
   }
   return { code, message, details };
+}
+
+function shortValues(metadata: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(metadata).map(([name, value]) => [name, shortText(value, MAX_VALUE_BYTES)]));
 }

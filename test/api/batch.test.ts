@@ -120,10 +120,13 @@ test('no status is longer than what is kept free for it', (t) => {
     retryInfo: (message: object) => codec('RetryInfo').serialize(message),
   };
   t.true(status.serialize(itemStatus(longest, makeCall(), serialize)).length < RESULT_BYTES - 16);
-  const { results } = run([0], () => {
-    throw new DekdError('INVALID_REQUEST', 'x'.repeat(100_000));
-  }) as BatchResponse<number>;
-  t.true(status.serialize(results[0]!.status).length < RESULT_BYTES - 16);
+  for (const character of ['x', 'é', '€', '😀']) {
+    const long = character.repeat(100_000);
+    const { results } = run([0], () => {
+      throw new DekdError('UPSTREAM_UNAVAILABLE', long, { metadata: { key: long, upstream: long }, retryAfterMs: 1 });
+    }) as BatchResponse<number>;
+    t.true(status.serialize(results[0]!.status).length < RESULT_BYTES - 16, character);
+  }
 });
 
 test.serial('what has not begun after the time of a miss is told to come again; what has begun ends', async (t) => {

@@ -89,3 +89,19 @@ test('a retry has its time in RetryInfo and in the pushback', (t) => {
   t.is(retry_delay.seconds, '1');
   t.true(Math.abs(retry_delay.nanos - 500_200_000) < 1_000);
 });
+
+test('however long a text and its facts are, the trailers fit into the 8 KiB that stock clients take', (t) => {
+  for (const character of ['x', ' ', '\n', 'é', '€', '😀', '\ud800']) {
+    const long = character.repeat(1_000_000);
+    const metadata = { field: long, upstream: long, key: long };
+    for (const reason of ['INVALID_REQUEST', 'INTERNAL'] as const) {
+      const error = new DekdError(reason, `upstream: "${long}" is none`, { metadata, retryAfterMs: 1_000 });
+      const { message, details } = failedCall(error, makeCall(), SERIALIZE);
+      // 1 KiB for the names, the other headers and a request's id.
+      const bytes = encodeURI(message).length + Buffer.from(details).toString('base64').length;
+      t.true(bytes <= 7 * 1024, `${reason}, ${JSON.stringify(character)}: ${bytes}`);
+      t.regex(message, /^upstream: ".*" is none( \(request request-1\))?$/s);
+      t.is(detailsOf(details).message, message);
+    }
+  }
+});

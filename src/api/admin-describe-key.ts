@@ -23,11 +23,13 @@ const VERSION_STATES = {
 const MAX_PARTITIONS = 1_000;
 const MAX_PARTITIONS_BYTES = 262_144;
 
-/** What the data socket shows of a key, and its KEKs as their upstreams describe them. */
+/** What the data socket shows of a key, and its KEKs as their upstreams describe them. Throws QUOTA_EXCEEDED: who asks pays for that. */
 export async function adminDescribeKey(request: { key: string }, call: Call, parts: Parts): Promise<object> {
   checkKeyName('key', request.key);
   const keyring = authorize('AdminDescribeKey', request.key, call, parts);
-  const keks = await parts.administration.describeKeks(keyring, call.signal);
+  const keks = await keyring.payForDescriptions(call.principal, () =>
+    parts.administration.describeKeks(keyring, call.signal),
+  );
   // Keys may share a KEK, and a partition's pairs name a customer.
   const missing = keyring.encrypting.missingRecipients();
   const isVisible = (key: string): boolean => parts.policy.may(call.principal, 'AdminDescribeKey', key);

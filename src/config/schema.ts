@@ -38,7 +38,7 @@ const upstreamCalls = map('a map with per_principal and per_key', {
 })
   .prefault({})
   .describe(
-    'Calls that callers’ misses may cause at upstreams other than `local`: an unwrap for a DEK that is not in memory, the wraps and unwraps that make one, a dry run’s question. In cache modes `none` and `request` that is each operation or request. What is beyond is QUOTA_EXCEEDED. Refreshes, rotations, confirmations of refusals and calls at the admin socket are not counted.',
+    'Calls that callers’ misses may cause at upstreams other than `local`: an unwrap for a DEK that is not in memory, the wraps and unwraps that make one, a dry run’s question. In cache modes `none` and `request` that is each operation or request. What is beyond is QUOTA_EXCEEDED. Refreshes, rotations, confirmations of refusals and calls at the admin socket are not counted, except `DescribeKey` there, which leaves half of it to misses.',
   );
 
 export const schema = map('a map with profile, listen, upstreams and keys', {

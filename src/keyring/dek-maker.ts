@@ -1,9 +1,11 @@
 import type { EncryptionContext } from '../crypto/context.ts';
 import { DekdError } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
+import type { CallPurpose } from '../upstream/provider.ts';
 import type { Counters } from './counters.ts';
 import { type CreatedDek, createDek } from './create-dek.ts';
 import { fromUpstream, keyRefused } from './failures.ts';
+import type { Kek } from './kek.ts';
 import { type KeyOptions, MISS_MS } from './options.ts';
 import { partitionKey } from './partition.ts';
 import { type Charge, FREE } from './quota.ts';
@@ -17,10 +19,29 @@ import { WrapFailure, wrapCalls } from './wrap-dek.ts';
 /** Runs `work` when there is room for what it makes. */
 export type Hold = (work: () => Promise<CreatedDek>) => Promise<CreatedDek>;
 
+/** Why a DEK is made, and on whose account. */
+export interface Making {
+  /** Whose miss causes it; undefined = no caller does. */
+  readonly payer?: Payer | undefined;
+  /** Default `miss`; else it takes the place of one that is held and may not be asked about. */
+  readonly purpose?: CallPurpose;
+  /** It is the second call after a refusal: what is remembered of the first does not count, and no recipient is left out, or who refused would not be asked. */
+  readonly confirms?: boolean;
+}
+
 /** A partition for whose DEK upstreams may be asked. */
 export interface AdmittedPartition {
   readonly partition: EncryptionContext;
   readonly charge: Charge;
+  readonly making: Making;
+}
+
+/** What a KEK refused, as its `make` was told. */
+export interface WrapRefusal {
+  readonly kek: Kek;
+  readonly failure: UpstreamFailure;
+  /** It came from a call and has not been asked about before: a remembered answer is not a second one. */
+  readonly isNew: boolean;
 }
 
 /** Makes the DEKs of one key: admission before, and what a refusal says is remembered after. */
@@ -29,8 +50,8 @@ export class DekMaker {
   readonly #counters: Counters;
   readonly #shared: Shared;
   readonly #underway: Underway;
-  /** Refusals that came from a call and that no DEK's count has in it. */
-  readonly #unheard = new WeakSet<DekdError>();
+  /** Errors that are refusals, also when they are remembered; the new ones until they are asked about. */
+  readonly #refusals = new WeakMap<DekdError, WrapRefusal>();
 
   constructor(options: KeyOptions, counters: Counters, shared: Shared, underway: Underway) {
     this.#options = options;
@@ -39,22 +60,24 @@ export class DekMaker {
     this.#underway = underway;
   }
 
-  /** Everything that can be said without spending a call; `payer` undefined = no caller's miss causes it. `make` must follow. */
-  admit(partition: EncryptionContext, payer: Payer | undefined): AdmittedPartition {
+  /** Everything that can be said without spending a call. `make` must follow. */
+  admit(partition: EncryptionContext, making: Making): AdmittedPartition {
+    const { payer, confirms = false } = making;
     const options = this.#options;
     const counters = this.#counters;
     this.#shared.revocations.check(options.name, partition);
-    this.#shared.negatives.check(this.#memory(partition), counters);
+    if (!confirms) this.#shared.negatives.check(this.#memory(partition), counters);
     const charge =
       payer === undefined ? FREE : this.#shared.quota.charge({ payer, options, counters, keks: wrapCalls(options) });
-    return { partition, charge };
+    return { partition, charge, making };
   }
 
-  async make({ partition, charge }: AdmittedPartition, hold: Hold): Promise<CreatedDek> {
+  async make(admitted: AdmittedPartition, hold: Hold): Promise<CreatedDek> {
+    const { partition, charge } = admitted;
     try {
       return await this.#underway.run(
         partitionKey(partition),
-        () => this.#attempt(partition, charge, hold),
+        () => this.#attempt(admitted, hold),
         ({ dek }) => dek.free(),
       );
     } catch (thrown) {
@@ -64,15 +87,16 @@ export class DekMaker {
     }
   }
 
-  /** Whether an error of `make` is a refusal, and one that this has not been asked about: a remembered answer is not a second one. */
-  refusal(thrown: unknown): 'none' | 'new' | 'remembered' {
+  /** What an error of `admit` or `make` refused; undefined when it is no refusal. */
+  refusal(thrown: unknown): WrapRefusal | undefined {
     const error = DekdError.from(thrown);
-    const { cause } = error;
-    if (!(cause instanceof UpstreamFailure) || cause.class !== 'refused') return 'none';
-    return this.#unheard.delete(error) ? 'new' : 'remembered';
+    const refusal = this.#refusals.get(error);
+    if (refusal?.isNew === true) this.#refusals.set(error, { ...refusal, isNew: false });
+    return refusal;
   }
 
-  async #attempt(partition: EncryptionContext, charge: Charge, hold: Hold): Promise<CreatedDek> {
+  async #attempt({ partition, charge, making }: AdmittedPartition, hold: Hold): Promise<CreatedDek> {
+    const { purpose = 'miss', confirms = false } = making;
     const options = this.#options;
     const { name, recipients } = options;
     const { clock, refusals, revocations } = this.#shared;
@@ -81,10 +105,11 @@ export class DekMaker {
     const state = keyState(options);
     if (state !== 'active') throw keyRefused(name, state);
     for (const { kek } of recipients) {
-      if (!refusals.forbidsNew(kek, name, partitionKey(partition))) continue;
+      if (confirms || !refusals.forbidsNew(kek, name, partitionKey(partition))) continue;
       throw fromUpstream(name, kek.upstreamName, new UpstreamFailure('unreachable', 'a refusal is pending'));
     }
-    const wrapping = { options, wrap: options.wrap, counters: this.#counters, charge };
+    const wrap = confirms ? 'all' : options.wrap;
+    const wrapping = { options, wrap, counters: this.#counters, charge, purpose, fresh: confirms } as const;
     return hold(() => withDeadline(clock, MISS_MS, (signal) => createDek(partition, clock, { ...wrapping, signal })));
   }
 
@@ -95,7 +120,7 @@ export class DekMaker {
     const error = fromUpstream(keyName, kek.upstreamName, failure, kek.uri);
     if (failure.class === 'refused') {
       this.#shared.negatives.refused(this.#memory(partition), error);
-      this.#unheard.add(error);
+      this.#refusals.set(error, { kek, failure, isNew: true });
       const scope = failure.scope ?? 'access';
       const partitionName = partitionKey(partition);
       this.#shared.refusals.followUp({ kek, scope, kekVersion: '', keyName, partitionKey: partitionName });

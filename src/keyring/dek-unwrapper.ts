@@ -102,7 +102,7 @@ export class DekUnwrapper {
     const mayEvict = !recipients.every(({ kek }) => kek.failedRecently(startedAtMs));
     let spent = recipients;
     const outcome = await room.holdForLoad(mayEvict, async () => {
-      const task = { recipients, dekId, block, context, counters };
+      const task = { recipients, dekId, block, context, counters, payer: charge.payer };
       try {
         const result = await withDeadline(clock, MISS_MS, (signal) => unwrap({ ...task, signal }));
         spent = asked(recipients, result);

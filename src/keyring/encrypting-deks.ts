@@ -4,12 +4,13 @@ import { DekdError } from '../errors.ts';
 import type { Counters } from './counters.ts';
 import type { CreatedDek } from './create-dek.ts';
 import type { Dek } from './dek.ts';
-import { type AdmittedPartition, DekMaker } from './dek-maker.ts';
+import { type AdmittedPartition, DekMaker, type Making } from './dek-maker.ts';
 import { tooMany } from './failures.ts';
 import { IncompleteDeks } from './incomplete-deks.ts';
 import type { Kek } from './kek.ts';
 import { type KeyOptions, PROBE_INTERVAL_MS } from './options.ts';
 import { partitionKey } from './partition.ts';
+import type { Confirmation } from './refusals.ts';
 import { drop, type Shared } from './shared.ts';
 import { type Payer, SingleFlight } from './single-flight.ts';
 import type { Underway } from './underway.ts';
@@ -87,13 +88,13 @@ export class EncryptingDeks {
     return this.#incomplete.counts();
   }
 
-  /** Throws what a caller hears when there is no DEK for the partition and none can be made. Without a `payer` no caller's miss causes it. */
-  async create(partition: EncryptionContext, payer?: Payer): Promise<Dek> {
+  /** Throws what a caller hears when there is no DEK for the partition and none can be made. */
+  async create(partition: EncryptionContext, making: Making = {}): Promise<Dek> {
     const name = partitionKey(partition);
     if (this.#creations.has(name)) this.#counters.coalesced++;
     return this.#creations.run(name, () => {
       if (this.#creations.size >= MAX_CREATIONS) throw tooMany(this.#options.name, 'made');
-      return this.#create(this.#maker.admit(partition, payer), name);
+      return this.#create(this.#maker.admit(partition, making), name);
     });
   }
 
@@ -113,7 +114,7 @@ export class EncryptingDeks {
   /** A DEK for one use, for the modes without a cache: the caller's to free. */
   async makeOne(partition: EncryptionContext, payer: Payer): Promise<Dek> {
     if (this.#uncached >= MAX_CREATIONS) throw tooMany(this.#options.name, 'made');
-    const admitted = this.#maker.admit(partition, payer);
+    const admitted = this.#maker.admit(partition, { payer });
     this.#uncached++;
     try {
       const { dek } = await this.#maker.make(admitted, (work) => this.#hold(partitionKey(partition), work));
@@ -134,25 +135,47 @@ export class EncryptingDeks {
   }
 
   /** Puts a successor in the DEK's place. Never rejects: when none can be made the old one stays, and the time is noted. */
-  replace(dek: Dek): Promise<void> {
-    dek.replacing ??= this.#replace(dek).finally(() => {
+  replace(dek: Dek, making: Making = {}): Promise<void> {
+    dek.replacing ??= this.#replace(dek, making).finally(() => {
       dek.replacing = undefined;
     });
     return dek.replacing;
   }
 
-  async #replace(dek: Dek): Promise<void> {
+  async #replace(dek: Dek, making: Making): Promise<void> {
     try {
-      await this.create(dek.partition);
+      await this.create(dek.partition, making);
     } catch (thrown) {
       this.#counters.rotation_failures++;
       // Told once, not every few seconds of an outage.
       if (dek.rotationFailedAtMs < 0) this.#shared.events.rotationFailed(this.#options.name, DekdError.from(thrown));
       dek.rotationFailedAtMs = this.#shared.clock.bootMs();
+      this.#refused(dek, thrown);
+    }
+  }
+
+  /** One that is refreshed by renewal has no other word of its upstream than this; any other only encrypts no more when the next try says the same. */
+  #refused(dek: Dek, thrown: unknown): void {
+    const refusal = this.#maker.refusal(thrown);
+    if (refusal !== undefined && this.#options.cache.refresh === 'renew' && dek.place === 'encrypting') {
+      this.#shared.refusals.reportRenewal(dek, refusal, () => this.#renewAgain(dek));
+      return;
+    }
+    if (refusal === undefined) dek.wrapRefusals = 0;
+    else if (refusal.isNew) dek.wrapRefusals++;
+    if (dek.wrapRefusals >= CONFIRMED_WRAP_REFUSALS) this.retire(dek);
+  }
+
+  /** The call that confirms the refusal of a successor, or makes it. */
+  async #renewAgain(dek: Dek): Promise<Confirmation | undefined> {
+    await this.#creations.settled(dek.partitionKey);
+    if (dek.place !== 'encrypting') return { kind: 'opened' };
+    try {
+      await this.create(dek.partition, { purpose: 'background', confirms: true });
+      return { kind: 'opened' };
+    } catch (thrown) {
       const refusal = this.#maker.refusal(thrown);
-      if (refusal === 'none') dek.wrapRefusals = 0;
-      else if (refusal === 'new') dek.wrapRefusals++;
-      if (dek.wrapRefusals >= CONFIRMED_WRAP_REFUSALS) this.retire(dek);
+      return refusal === undefined ? undefined : { kind: 'refused', failure: refusal.failure };
     }
   }
 

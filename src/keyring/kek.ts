@@ -5,9 +5,16 @@ import type { KekDescription, Upstream, UpstreamCallOptions, WrapContext, Wrappe
 import { type Breakers, hasBreakers, type ProbingUnwrap } from '../upstream/resilience/breakers.ts';
 import type { Clock } from './clock.ts';
 import { MAX_THROTTLE_MS, PROBE_INTERVAL_MS, PROBE_PAUSE_MS } from './options.ts';
+import type { Payer } from './single-flight.ts';
 import { ACTIVE_STANDING, type KekStanding } from './standing.ts';
 
-/** What is known of a KEK's upstream from the last attempts at it; what it said of bytes that a caller brought is not in it. */
+/** Why a call is made, and on whose account. */
+export type CallFacts = Omit<UpstreamCallOptions, 'signal'>;
+
+/**
+ * What is known of a KEK's upstream from the last attempts at it; what it said of bytes that a caller brought is not in it, nor, where a breaker asks whether
+ * it is out, that it gave them no answer.
+ */
 export interface KekHealth {
   readonly state: 'unknown' | 'ok' | Exclude<FailureClass, 'invalid'>;
   /** CLOCK_BOOTTIME of the last attempt's end, and of the first failure in a row. */
@@ -49,6 +56,7 @@ export class Kek {
   /** How much longer than usual a throttling upstream asked to be left alone. */
   #patienceMs = 0;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
+  /** Wraps and unwraps that the upstream was asked for, each once however often it was tried. */
   calls = 0;
   /** Those that got no answer, or one that is about the KEK: not what callers brought. */
   failures = 0;
@@ -109,24 +117,25 @@ export class Kek {
     return isOutage(this.#health.state);
   }
 
-  wrap(dek: SlotHandle, context: WrapContext, signal: AbortSignal): Promise<WrappedDek> {
-    return this.#attempt(signal, false, () => this.upstream.wrap(this.uri, dek, context, { signal }));
+  wrap(dek: SlotHandle, context: WrapContext, signal: AbortSignal, facts: CallFacts = {}): Promise<WrappedDek> {
+    return this.#attempt('wrap', { ...facts, signal }, (options) =>
+      this.upstream.wrap(this.uri, dek, context, options),
+    );
   }
 
-  unwrap(
-    wrapped: WrappedDek,
-    context: WrapContext,
-    signal: AbortSignal,
-    options: Omit<UpstreamCallOptions, 'signal'> = {},
-  ): Promise<SlotHandle> {
-    const isCallers = (options.purpose ?? 'miss') === 'miss';
-    const call = () => this.upstream.unwrap(this.uri, wrapped, context, { ...options, signal });
-    return this.#attempt(signal, isCallers, call);
+  unwrap(wrapped: WrappedDek, context: WrapContext, signal: AbortSignal, facts: CallFacts = {}): Promise<SlotHandle> {
+    return this.#attempt('unwrap', { ...facts, signal }, (options) =>
+      this.upstream.unwrap(this.uri, wrapped, context, options),
+    );
   }
 
-  /** For a dry run: a right of its own, so nothing is concluded from it about the KEK. */
-  describe(signal: AbortSignal): Promise<KekDescription> {
-    return this.upstream.describe(this.uri, { signal });
+  /**
+   * For a dry run or a rewrap that `payer` asks for; without one, for an administrator. A right of its own, so nothing is concluded from it about
+   * the KEK.
+   */
+  describe(signal: AbortSignal, payer?: Payer): Promise<KekDescription> {
+    const purpose = payer === undefined ? 'administration' : 'miss';
+    return this.upstream.describe(this.uri, { signal, purpose, payer: payer?.uid });
   }
 
   /** Looks whether an outage is over, though no DEK is held that could be asked about. Any answer will do; never rejects. */
@@ -141,14 +150,22 @@ export class Kek {
     this.answers();
   }
 
-  /** `isCallers`: what it asks about came from a caller, who can make it up. */
-  async #attempt<T>(signal: AbortSignal, isCallers: boolean, call: () => Promise<T>): Promise<T> {
+  async #attempt<T>(
+    operation: 'wrap' | 'unwrap',
+    options: UpstreamCallOptions,
+    call: (options: UpstreamCallOptions) => Promise<T>,
+  ): Promise<T> {
     const { broken } = this;
     if (broken !== undefined) throw broken;
+    const { signal, purpose = 'miss' } = options;
     if (signal.aborted) throw new UpstreamFailure('unreachable', 'the call was given up before it began');
-    this.calls++;
+    const onAsked = (): void => {
+      this.calls++;
+      options.onAsked?.();
+    };
+    if (this.#breakers === undefined) onAsked();
     try {
-      const value = await call();
+      const value = await call({ ...options, onAsked });
       this.#note(undefined);
       return value;
     } catch (thrown) {
@@ -157,15 +174,27 @@ export class Kek {
       const failure = UpstreamFailure.from(thrown);
       // Nor does a caller who stopped waiting, perhaps because of another KEK.
       if (signal.aborted) throw failure;
-      if (failure.class === 'invalid' || (isCallers && failure.class === 'refused')) this.#answered(failure);
-      else this.#failed(failure);
+      this.#conclude(failure, operation, purpose === 'miss');
       throw failure;
     }
   }
 
-  #failed(failure: UpstreamFailure): void {
+  /** `isCallers`: what it asked about came from a caller, who can make up a ciphertext, and choose a partition. */
+  #conclude(failure: UpstreamFailure, operation: 'wrap' | 'unwrap', isCallers: boolean): void {
+    const { class: failureClass } = failure;
+    if (failureClass === 'invalid' || (isCallers && operation === 'unwrap' && failureClass === 'refused')) {
+      this.#answered(failure);
+      return;
+    }
     this.failures++;
-    this.#note(failure);
+    // It may lie in what the caller brought: whether the upstream is out its breaker asks, and tells.
+    if (isCallers && failureClass === 'unreachable' && this.#breakers !== undefined) this.#remember(failure);
+    else this.#note(failure);
+  }
+
+  /** That it failed, which says nothing of how it is. */
+  #remember(failure: UpstreamFailure): void {
+    this.#health = { ...this.#health, ...failureOf(failure, this.#clock.bootMs()) };
   }
 
   /** An answer about bytes, which says nothing of the KEK; whether a refusal is more than that it tells itself. */

@@ -5,7 +5,7 @@ import { type DekdError, invalidField } from '../errors.ts';
 import type { KekState } from '../upstream/provider.ts';
 import { Attention } from './attention.ts';
 import type { CallDeks } from './call-deks.ts';
-import { checkKeks } from './check-keks.ts';
+import { checkKeks, payForDescriptions } from './check-keks.ts';
 import { Counters } from './counters.ts';
 import type { Verdict } from './decide.ts';
 import { DecryptingDeks } from './decrypting-deks.ts';
@@ -21,7 +21,7 @@ import { partitionKey, partitionOf } from './partition.ts';
 import { Rewrapper } from './rewrapper.ts';
 import { settle, unavailable } from './settle.ts';
 import { drop, type Shared } from './shared.ts';
-import { useOnce, type Waiter, waitFor } from './single-flight.ts';
+import { type Payer, useOnce, type Waiter, waitFor } from './single-flight.ts';
 import { isDead, keyState } from './standing.ts';
 import { settlesWithin } from './timing.ts';
 import { Underway } from './underway.ts';
@@ -141,6 +141,11 @@ export class Keyring {
     const { revocations, quota } = this.#shared;
     revocations.check(this.options.name, partition);
     return checkKeks(this.options, this.counters, quota, waiter);
+  }
+
+  /** Runs what has this key's KEKs described for an administrator, on the account of `payer`. Throws QUOTA_EXCEEDED. */
+  payForDescriptions<T>(payer: Payer, describe: () => Promise<T>): Promise<T> {
+    return payForDescriptions(this, this.#shared.quota, payer, describe);
   }
 
   /** Makes the DEK that encrypts for a partition, unless there is one or none is kept. Returns how many it made. */
@@ -263,7 +268,7 @@ export class Keyring {
       const dek = this.encrypting.current(partitionKey(partition));
       // What is archived would be closed to its own writer: its DEK is replaced, or nothing is encrypted.
       if (dek === undefined || dek.sealsArchived) {
-        await waitFor(this.encrypting.create(partition, waiter.principal), waiter);
+        await waitFor(this.encrypting.create(partition, { payer: waiter.principal }), waiter);
         continue;
       }
       if (mayWaitForSuccessor && this.#attention.mustReplace(dek)) {

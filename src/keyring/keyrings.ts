@@ -2,7 +2,7 @@ import type { EncryptionContext } from '../crypto/context.ts';
 import { parseDekBlock } from '../crypto/dek-block.ts';
 import type { Envelope } from '../crypto/envelope.ts';
 import { DekdError } from '../errors.ts';
-import type { KekDescription } from '../upstream/provider.ts';
+import type { CallPurpose, KekDescription } from '../upstream/provider.ts';
 import { NegativeMemory } from './admission.ts';
 import type { Clock } from './clock.ts';
 import { decide, graceMs } from './decide.ts';
@@ -48,7 +48,8 @@ export class Keyrings {
       },
       events,
     );
-    const renew = async (dek: Dek): Promise<void> => this.#rings.get(dek.keyName)?.encrypting.replace(dek);
+    const renew = async (dek: Dek, purpose: CallPurpose): Promise<void> =>
+      this.#rings.get(dek.keyName)?.encrypting.replace(dek, { purpose });
     const refresher: Refresher = new Refresher(clock, room, { all, renew }, refusals, events);
     const negatives = new NegativeMemory(clock);
     const revocations = new Revocations();
@@ -110,9 +111,16 @@ export class Keyrings {
     this.#shared.negatives.forget();
   }
 
-  /** What an upstream refused since that moment (CLOCK_BOOTTIME) and is not settled, it did not mean. */
+  /**
+   * A drill at an upstream is over: what it refused since that moment (CLOCK_BOOTTIME) and is not settled, it did not mean; and what looks out is asked
+   * whether it is, by a breaker's own probe where one is open.
+   */
   forgetRefusals(upstreamName: string, sinceMs: number): void {
-    for (const kek of this.keks()) if (kek.upstreamName === upstreamName) this.#shared.refusals.forget(kek, sinceMs);
+    for (const kek of this.keks()) {
+      if (kek.upstreamName !== upstreamName) continue;
+      this.#shared.refusals.forget(kek, sinceMs);
+      if (kek.outage && kek.broken === undefined) void this.#shared.refresher.probe(kek);
+    }
   }
 
   /**

@@ -4,7 +4,7 @@ import type { Clock } from './clock.ts';
 import type { Counters } from './counters.ts';
 import { fromUpstream } from './failures.ts';
 import type { Kek } from './kek.ts';
-import type { KeyOptions } from './options.ts';
+import type { CacheOptions, KeyOptions } from './options.ts';
 import { PrincipalBuckets } from './principal-buckets.ts';
 import type { Payer } from './single-flight.ts';
 import { type BucketSize, TokenBucket } from './token-bucket.ts';
@@ -17,6 +17,8 @@ export interface QuotaLimits {
 
 /** The upstream calls of one miss, which are paid in advance. */
 export interface Charge {
+  /** Who caused it; undefined = no caller did. */
+  readonly payer: Payer | undefined;
   /** One of them is made. */
   spend(kek: Kek): void;
   /** No more are made: those that were not come back, and all of them while none of the KEKs answers. */
@@ -24,7 +26,10 @@ export interface Charge {
 }
 
 /** For what no caller's miss causes. */
-export const FREE: Charge = { spend: () => undefined, end: () => undefined };
+export const FREE: Charge = { payer: undefined, spend: () => undefined, end: () => undefined };
+
+/** Of what a caller and a key may cause, what is no miss leaves this share to misses. */
+const LEFT_TO_MISSES = 1 / 2;
 
 /** Who asks for what: a miss of `payer` with a key, which may call each of `keks` once for each time that it is named. */
 export interface Miss {
@@ -32,6 +37,8 @@ export interface Miss {
   readonly options: KeyOptions;
   readonly counters: Counters;
   readonly keks: readonly Kek[];
+  /** It is none, but a description that an administrator asks for. Default false. */
+  readonly yieldsToMisses?: boolean;
 }
 
 /** A ciphertext, or a new partition, is a request to spend money: what callers' misses may cost, by caller and by key. `local` upstreams cost nothing. */
@@ -50,12 +57,13 @@ export class UpstreamQuota {
   /** Throws QUOTA_EXCEEDED when payer or key may not cause so many calls now; in an outage, what the upstream's failure is called. */
   charge(miss: Miss): Charge {
     const paid = miss.keks.filter(({ upstream }) => upstream.type !== 'local');
-    if (paid.length === 0) return FREE;
+    if (paid.length === 0) return { ...FREE, payer: miss.payer };
     const nowMs = this.#clock.bootMs();
     const principal = this.#principals.of(miss.payer.uid, nowMs);
     const key = this.#bucketOf(miss.options.name, nowMs);
-    const principalWaitMs = principal.waitMs(paid.length, nowMs);
-    const keyWaitMs = key.waitMs(paid.length, nowMs);
+    const left = miss.yieldsToMisses === true ? LEFT_TO_MISSES : 0;
+    const principalWaitMs = principal.waitMs(paid.length + left * this.#limits.perPrincipal.burst, nowMs);
+    const keyWaitMs = key.waitMs(paid.length + left * this.#limits.perKey.burst, nowMs);
     if (principalWaitMs > 0 || keyWaitMs > 0) {
       // No call would be answered: that is what the caller should hear.
       if (paid.every((kek) => kek.failedRecently(nowMs))) throw unanswered(miss.options.name, paid);
@@ -64,7 +72,7 @@ export class UpstreamQuota {
     }
     const buckets = [principal, key];
     for (const bucket of buckets) bucket.take(paid.length, nowMs);
-    return new TakenCharge(paid, buckets, this.#clock);
+    return new TakenCharge(miss.payer, paid, buckets, this.#clock);
   }
 
   #bucketOf(keyName: string, nowMs: number): TokenBucket {
@@ -73,17 +81,13 @@ export class UpstreamQuota {
     return bucket;
   }
 
-  #exceeded({ payer, options }: Miss, principalWaitMs: number, keyWaitMs: number): DekdError {
+  #exceeded({ payer, options, yieldsToMisses }: Miss, principalWaitMs: number, keyWaitMs: number): DekdError {
     const { name, cache } = options;
     const byPrincipal = principalWaitMs >= keyWaitMs;
     const setting = `limits.upstream_calls.${byPrincipal ? 'per_principal' : 'per_key'}`;
     const { perSecond, burst } = byPrincipal ? this.#limits.perPrincipal : this.#limits.perKey;
     const who = byPrincipal ? `uid ${payer.uid}` : 'its callers together';
-    const why =
-      cache.mode === 'none' || cache.mode === 'request'
-        ? `cache mode ${cache.mode} makes calls for each ${cache.mode === 'none' ? 'operation' : 'request'}: `
-        : '';
-    const text = `key ${name}: ${who} may cause ${perSecond} upstream calls a second, ${burst} at once, and did; ${why}try again later, or raise ${setting}`;
+    const text = `key ${name}: ${who} may cause ${perSecond} upstream calls a second, ${burst} at once, and did; ${why(cache.mode, yieldsToMisses)}try again later, or raise ${setting}`;
     return new DekdError('QUOTA_EXCEEDED', text, {
       metadata: { key: name, setting },
       retryAfterMs: Math.ceil(Math.max(principalWaitMs, keyWaitMs)),
@@ -91,13 +95,22 @@ export class UpstreamQuota {
   }
 }
 
+/** What a reader of the error would not guess. */
+function why(mode: CacheOptions['mode'], yieldsToMisses = false): string {
+  if (yieldsToMisses) return 'descriptions leave half of that to calls for DEKs: ';
+  if (mode === 'none') return 'cache mode none makes calls for each operation: ';
+  return mode === 'request' ? 'cache mode request makes calls for each request: ' : '';
+}
+
 class TakenCharge implements Charge {
+  readonly payer: Payer;
   readonly #paid: readonly Kek[];
   readonly #buckets: readonly TokenBucket[];
   readonly #clock: Clock;
   #unspent: number;
 
-  constructor(paid: readonly Kek[], buckets: readonly TokenBucket[], clock: Clock) {
+  constructor(payer: Payer, paid: readonly Kek[], buckets: readonly TokenBucket[], clock: Clock) {
+    this.payer = payer;
     this.#paid = paid;
     this.#buckets = buckets;
     this.#clock = clock;

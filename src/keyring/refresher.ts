@@ -19,7 +19,7 @@ const CONCURRENT_REFRESHES = 4;
 export interface RefreshTargets {
   all(): Iterable<Dek>;
   /** Puts a new DEK in the place of an encrypting one; never rejects. */
-  renew(dek: Dek): Promise<void>;
+  renew(dek: Dek, purpose: CallPurpose): Promise<void>;
 }
 
 /** Asks upstreams about held DEKs: before ttl ends, while they are out, and when they are back. */
@@ -114,7 +114,7 @@ export class Refresher {
   async #refresh(dek: Dek, purpose: CallPurpose): Promise<RefreshProblem | undefined> {
     dek.counters.refreshes++;
     if (renews(dek)) {
-      await this.#held.renew(dek);
+      await this.#held.renew(dek, purpose);
       return undefined;
     }
     const refusal = this.#refusals.covering(dek);
@@ -141,7 +141,7 @@ export class Refresher {
       this.#toldAtMs.set(dek.keyName, nowMs);
       this.#events.dekDisowned(dek.keyName, error);
     }
-    if (byAll && dek.place === 'encrypting') await this.#held.renew(dek);
+    if (byAll && dek.place === 'encrypting') await this.#held.renew(dek, 'background');
     return error;
   }
 
@@ -195,22 +195,22 @@ export class Refresher {
     this.#probed.add(kek);
     this.#clock.after(kek.probePauseMs, () => {
       this.#probed.delete(kek);
-      if (kek.outage && kek.broken === undefined) void this.#probe(kek);
+      if (kek.outage && kek.broken === undefined) void this.probe(kek);
     });
   }
 
   /** Where no DEK is held the breaker's own probe was answer enough: another may be of a kind that is never answered. */
   async #breakerClosed(kek: Kek): Promise<void> {
     if (this.#oldestUser(kek) === undefined) kek.answers();
-    else await this.#probe(kek);
+    else await this.probe(kek);
   }
 
-  /** Asks about a DEK that is held anyway: that its KEK can be described does not say that it unwraps. */
-  async #probe(kek: Kek): Promise<void> {
+  /** Asks now whether an outage is over; never rejects. About a DEK that is held anyway: that its KEK can be described does not say that it unwraps. */
+  async probe(kek: Kek): Promise<void> {
     if (this.#closed) return;
     const dek = this.#oldestUser(kek);
     if (dek === undefined) return kek.probe();
-    if (renews(dek)) return this.#held.renew(dek);
+    if (renews(dek)) return this.#held.renew(dek, 'background');
     const recipients = dek.recipients.filter((one) => one.kek === kek);
     const outcome = await this.ask(dek, recipients, false);
     if (outcome?.kind === 'refused' && dek.place !== 'gone') this.#refusals.report(dek, outcome.by, outcome.failure);

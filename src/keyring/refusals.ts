@@ -14,6 +14,8 @@ export interface Refused {
   readonly kekVersion: string;
   readonly keyName: string;
   readonly partitionKey: string;
+  /** It was met when a successor of this DEK was made (`refresh: renew`), and reaches no other: to wrap is a right of its own. */
+  readonly renewalOf?: Dek;
 }
 
 /** One refusal that was seen and is not yet settled. */
@@ -27,6 +29,13 @@ export interface Refusal extends Refused {
 
 /** What a refusal is about or is not: a DEK that is held, or one that a ciphertext brings. */
 export type RefusalSubject = Pick<Dek, 'keyName' | 'partitionKey' | 'recipients'>;
+
+/** What a second call said; undefined when it could not be made. */
+export type Confirmation =
+  | { readonly kind: 'opened' | 'invalid' | 'unavailable' }
+  | { readonly kind: 'refused'; readonly failure: UpstreamFailure };
+
+type Ask = (refusal: Refusal) => Promise<Confirmation | undefined>;
 
 /** What refusals need of the keyrings. */
 export interface HeldDeks {
@@ -62,33 +71,21 @@ export class Refusals {
 
   /** A refusal that `dek` met at `recipient`; joins the one that is being settled already. */
   report(dek: Dek, recipient: DekRecipient, failure: UpstreamFailure): Refusal {
-    dek.counters.refusals_seen++;
-    const subject = {
-      kek: recipient.kek,
-      scope: failure.scope ?? 'access',
-      kekVersion: recipient.wrapped.kekVersion,
-      keyName: dek.keyName,
-      partitionKey: dek.partitionKey,
-    };
-    const name = nameOf(subject);
-    const known = this.#open.get(name);
-    if (known !== undefined) return known;
-    let decide: () => void = () => undefined;
-    const refusal: Refusal = {
-      ...subject,
-      firstSeenAtMs: this.#clock.bootMs(),
-      state: 'confirming',
-      decided: new Promise((resolve) => {
-        decide = resolve;
-      }),
-    };
-    this.#open.set(name, refusal);
-    this.#events.refusalSeen(refusal);
-    void this.#settle(refusal, dek, decide).finally(() => {
-      if (this.#isOpen(refusal)) this.#open.delete(name);
-      decide();
-    });
-    return refusal;
+    const { kek, wrapped } = recipient;
+    const { keyName, partitionKey } = dek;
+    const subject = { kek, scope: failure.scope ?? 'access', kekVersion: wrapped.kekVersion, keyName, partitionKey };
+    return this.#begin(dek, subject, (refusal) => this.#askAgain(refusal, dek));
+  }
+
+  /** The same for a successor that a KEK refused to wrap; `ask` tries to make it once more. */
+  reportRenewal(
+    dek: Dek,
+    { kek, failure }: { readonly kek: Kek; readonly failure: UpstreamFailure },
+    ask: () => Promise<Confirmation | undefined>,
+  ): Refusal {
+    const { keyName, partitionKey } = dek;
+    const subject = { kek, scope: failure.scope ?? 'access', kekVersion: '', keyName, partitionKey, renewalOf: dek };
+    return this.#begin(dek, subject, ask);
   }
 
   /**
@@ -142,15 +139,35 @@ export class Refusals {
     this.#closed = true;
   }
 
-  async #settle(refusal: Refusal, reporter: Dek, decide: () => void): Promise<void> {
+  #begin(dek: Dek, subject: Refused, ask: Ask): Refusal {
+    dek.counters.refusals_seen++;
+    const name = nameOf(subject);
+    const known = this.#open.get(name);
+    if (known !== undefined) return known;
+    let decide: () => void = () => undefined;
+    const refusal: Refusal = {
+      ...subject,
+      firstSeenAtMs: this.#clock.bootMs(),
+      state: 'confirming',
+      decided: new Promise((resolve) => {
+        decide = resolve;
+      }),
+    };
+    this.#open.set(name, refusal);
+    this.#events.refusalSeen(refusal);
+    void this.#settle(refusal, ask, decide).finally(() => {
+      if (this.#isOpen(refusal)) this.#open.delete(name);
+      decide();
+    });
+    return refusal;
+  }
+
+  async #settle(refusal: Refusal, ask: Ask, decide: () => void): Promise<void> {
     let pauseMs = CONFIRM_AFTER_MS + this.#clock.random() * CONFIRM_JITTER_MS;
     for (;;) {
       await new Promise<void>((resolve) => this.#clock.after(pauseMs, resolve));
       if (!this.#isOpen(refusal)) return;
-      // One that is gone will do: to ask takes its block, and what was refused must not come back by a miss.
-      const dek = reporter.place === 'gone' ? (this.#anyCovered(refusal) ?? reporter) : reporter;
-      const recipients = dek.recipients.filter((one) => one.kek === refusal.kek && sameVersion(refusal, one));
-      const outcome = await this.#held.ask(dek, recipients, true);
+      const outcome = await ask(refusal);
       if (!this.#isOpen(refusal)) return;
       if (outcome?.kind === 'refused') return this.#execute(refusal, outcome.failure.scope);
       // `invalid` is neither yes nor no: nothing is purged, and nothing re-armed.
@@ -160,6 +177,13 @@ export class Refusals {
       decide();
       pauseMs = PROBE_INTERVAL_MS;
     }
+  }
+
+  async #askAgain(refusal: Refusal, reporter: Dek): Promise<Confirmation | undefined> {
+    // One that is gone will do: to ask takes its block, and what was refused must not come back by a miss.
+    const dek = reporter.place === 'gone' ? (this.#anyCovered(refusal) ?? reporter) : reporter;
+    const recipients = dek.recipients.filter((one) => one.kek === refusal.kek && sameVersion(refusal, one));
+    return this.#held.ask(dek, recipients, true);
   }
 
   /** False for one that was forgotten meanwhile. */
@@ -205,12 +229,14 @@ export class Refusals {
   }
 }
 
-function nameOf({ kek, scope, kekVersion, keyName, partitionKey }: Refused): string {
+function nameOf({ kek, scope, kekVersion, keyName, partitionKey, renewalOf }: Refused): string {
+  if (renewalOf !== undefined) return JSON.stringify([kek.upstreamName, kek.uri, renewalOf.id.toString('hex')]);
   const reach = { kek: [], version: [kekVersion], access: [keyName, partitionKey] }[scope];
   return JSON.stringify([kek.upstreamName, kek.uri, scope, ...reach]);
 }
 
 function covers(refusal: Refused, dek: RefusalSubject): boolean {
+  if (refusal.renewalOf !== undefined) return refusal.renewalOf === dek;
   if (!counts(dek, refusal.kek)) return false;
   switch (refusal.scope) {
     case 'kek':

@@ -67,7 +67,7 @@ export class Rewrapper {
     const state = keyState(this.#options);
     if (state !== 'active') throw keyRefused(this.#options.name, state);
     const admitted = this.#unwrapper.admit(envelope, undefined);
-    const wanted = await waitFor(this.#wanted(), waiter);
+    const wanted = await waitFor(this.#wanted(waiter.principal), waiter);
     if (stands(admitted.parsed.recipients, wanted)) return { ciphertext: Buffer.from(envelope.bytes), changed: false };
     const name = `rewrap ${this.#epoch} ${admitted.name} ${JSON.stringify(wanted)}`;
     const block = this.#remembered(name) ?? (await waitFor(this.#wrapOnce(name, admitted, waiter.principal), waiter));
@@ -141,34 +141,34 @@ export class Rewrapper {
   }
 
   /** What a block should have now; recovery KEKs are not asked for their versions. */
-  async #wanted(): Promise<Wanted[]> {
+  async #wanted(payer: Payer): Promise<Wanted[]> {
     return Promise.all(
       this.#options.recipients.map(async ({ kek, role }) => ({
         type: RECIPIENT_TYPES[kek.upstream.type],
         uri: kek.uri,
-        version: role === 'recovery' ? undefined : await this.#version(kek),
+        version: role === 'recovery' ? undefined : await this.#version(kek, payer),
       })),
     );
   }
 
   /** Asked once in some seconds, however many envelopes are rewrapped. */
-  async #version(kek: Kek): Promise<string | undefined> {
+  async #version(kek: Kek, payer: Payer): Promise<string | undefined> {
     const { clock } = this.#shared;
     const known = this.#versions.get(kek);
     if (known !== undefined && clock.bootMs() <= known.untilMs) return known.version;
     const epoch = this.#epoch;
     return this.#describing.run(`${epoch} ${kek.upstreamName} ${kek.uri}`, async () => {
-      const version = await withDeadline(clock, MISS_MS, (signal) => this.#ask(kek, signal));
+      const version = await withDeadline(clock, MISS_MS, (signal) => this.#ask(kek, payer, signal));
       if (epoch === this.#epoch) this.#versions.set(kek, { version, untilMs: clock.bootMs() + PROBE_INTERVAL_MS });
       return version;
     });
   }
 
-  async #ask(kek: Kek, signal: AbortSignal): Promise<string | undefined> {
+  async #ask(kek: Kek, payer: Payer, signal: AbortSignal): Promise<string | undefined> {
     const { name } = this.#options;
     let described: KekDescription;
     try {
-      described = await kek.describe(signal);
+      described = await kek.describe(signal, payer);
     } catch (thrown) {
       const failure = UpstreamFailure.from(thrown);
       // A right of its own: who may not describe a KEK may still wrap and unwrap with it.

@@ -6,6 +6,7 @@ import { UpstreamFailure } from '../upstream/failure.ts';
 import type { CallPurpose, WrapContext } from '../upstream/provider.ts';
 import type { Counters } from './counters.ts';
 import type { DekRecipient } from './dek.ts';
+import type { Payer } from './single-flight.ts';
 
 export type UnwrapOutcome =
   | { readonly kind: 'opened'; readonly handle: SlotHandle; readonly by: DekRecipient }
@@ -25,6 +26,8 @@ export interface Unwrapping {
   readonly fresh?: boolean;
   /** Default `miss`. */
   readonly purpose?: CallPurpose;
+  /** Whose miss it is. */
+  readonly payer?: Payer | undefined;
 }
 
 /**
@@ -52,12 +55,12 @@ export async function unwrap(task: Unwrapping): Promise<UnwrapOutcome> {
 
 async function attempt(recipient: DekRecipient, task: Unwrapping): Promise<SlotHandle | UpstreamFailure> {
   const { kek, wrapped } = recipient;
-  const { context, counters, signal, fresh = false, purpose = 'miss' } = task;
+  const { context, counters, signal, fresh = false, purpose = 'miss', payer } = task;
   const { broken } = kek;
   if (broken !== undefined) return broken;
-  counters.unwraps++;
+  const onAsked = (): void => void counters.unwraps++;
   try {
-    const handle = await kek.unwrap(wrapped, context, signal, { fresh, purpose });
+    const handle = await kek.unwrap(wrapped, context, signal, { fresh, purpose, payer: payer?.uid, onAsked });
     if (isDek(handle, task)) return handle;
     freeKey(handle);
     return new UpstreamFailure('invalid', 'the unwrapped key is not the DEK that the block names');

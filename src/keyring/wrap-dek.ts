@@ -3,10 +3,10 @@ import { type DekBlock, parseDekBlock, sealDekBlock, verifyDekBlock, wrapContext
 import { dekId, freeKey } from '../crypto/native.ts';
 import { DekdError } from '../errors.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
-import { RECIPIENT_TYPES, type WrapContext } from '../upstream/provider.ts';
+import { type CallPurpose, RECIPIENT_TYPES, type WrapContext } from '../upstream/provider.ts';
 import type { Counters } from './counters.ts';
 import { type DekRecipient, knownRecipients } from './dek.ts';
-import type { Kek } from './kek.ts';
+import type { CallFacts, Kek } from './kek.ts';
 import type { KeyOptions } from './options.ts';
 import type { Charge } from './quota.ts';
 
@@ -32,6 +32,10 @@ export interface Wrapping {
   readonly wrap: 'all' | 'any';
   readonly counters: Counters;
   readonly charge: Charge;
+  /** Default `miss`. */
+  readonly purpose?: CallPurpose;
+  /** It confirms a refusal. */
+  readonly fresh?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -97,21 +101,25 @@ function verifiesWraps({ cache }: KeyOptions): boolean {
 }
 
 async function wrapFor(kek: Kek, task: Task): Promise<Copy['recipient']> {
-  task.counters.wraps++;
-  const { algorithm, kekVersion, bytes } = await kek.wrap(task.dek, task.context, task.signal);
+  const facts = callFacts(task, () => void task.counters.wraps++);
+  const { algorithm, kekVersion, bytes } = await kek.wrap(task.dek, task.context, task.signal, facts);
   const type = RECIPIENT_TYPES[kek.upstream.type];
   return { type, wrapAlgorithm: algorithm, kekUri: kek.uri, kekVersion, wrapped: Buffer.from(bytes) };
 }
 
 async function verifyCopy({ kek, wrapped }: DekRecipient, block: Buffer, task: Task): Promise<true> {
-  task.counters.unwraps++;
-  const handle = await kek.unwrap(wrapped, task.context, task.signal);
+  const facts = callFacts(task, () => void task.counters.unwraps++);
+  const handle = await kek.unwrap(wrapped, task.context, task.signal, facts);
   try {
     if (verifyDekBlock(handle, dekId(task.dek), block)) return true;
   } finally {
     freeKey(handle);
   }
   throw new UpstreamFailure('invalid', 'the upstream unwrapped another key than it wrapped');
+}
+
+function callFacts({ charge, purpose = 'miss', fresh = false }: Task, onAsked: () => void): CallFacts {
+  return { purpose, fresh, payer: charge.payer?.uid, onAsked };
 }
 
 /** The block with the copies of those that are not missing. Throws the first failure when nobody is left who could be asked to unwrap. */

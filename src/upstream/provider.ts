@@ -84,10 +84,10 @@ export interface KekDescription {
 }
 
 /**
- * `miss`: for a DEK that is not held · `refresh`: for a held DEK, and a request waits for it · `background`: for a held DEK, ahead of need. Each
- * has room of its own, so that none starves another.
+ * `miss`: for a DEK that is not held · `refresh`: for a held DEK, and a request waits for it · `background`: for a held DEK, ahead of need ·
+ * `administration`: a description that an administrator asks for. Each has room of its own, so that none starves another.
  */
-export type CallPurpose = 'miss' | 'refresh' | 'background';
+export type CallPurpose = 'miss' | 'refresh' | 'background' | 'administration';
 
 export interface UpstreamCallOptions {
   /** Aborts when nobody waits any more or the attempt's time is over. */
@@ -96,6 +96,13 @@ export interface UpstreamCallOptions {
   readonly fresh?: boolean;
   /** Default `miss`. */
   readonly purpose?: CallPurpose;
+  /** uid of who causes a miss, and has its places in turn with others; undefined = no caller does. */
+  readonly payer?: number | undefined;
+  /**
+   * Told once when the upstream is asked, however often that is tried: not of a call that found no room, or an open breaker. Only what lies between a KEK and
+   * its upstream tells it; where nothing does, each call asks.
+   */
+  readonly onAsked?: () => void;
 }
 
 /** A service that holds KEKs and never gives them out. Every method throws UpstreamFailure, and DekdError SECRET_MEMORY_EXHAUSTED when no slot is left. */

@@ -1,6 +1,9 @@
 import test, { type ExecutionContext } from 'ava';
 import { adminDescribeKey } from '../../src/api/admin-describe-key.ts';
 import type { Administration } from '../../src/api/administration.ts';
+import { describeKeks } from '../../src/daemon/describe-keks.ts';
+import { DekdError } from '../../src/errors.ts';
+import { makeWorld } from '../keyring/world.ts';
 import { AUDITOR, CUSTODIAN, makeApi, makeCall, OPERATOR, SECOND_CUSTODIAN, STRANGER, USER } from './parts.ts';
 
 const auditor = makeCall(AUDITOR);
@@ -73,6 +76,28 @@ test('an operator, custodian or auditor of the key may ask; its user, who would 
     t.is((await api.failure('KeyAdmin/DescribeKey', { key }, auditor)).reason, 'POLICY_DENIED');
   }
   t.like(await api.failure('KeyAdmin/DescribeKey', { key: 'a b' }, auditor), { metadata: { field: 'key' } });
+});
+
+test('who asks in a loop at an upstream that is paid for is stopped at half of what misses may cost', async (t) => {
+  const api = await makeApi(t);
+  const limits = { perSecond: 1, burst: 20 };
+  const world = makeWorld(t, { perPrincipal: limits, perKey: limits }, 'vault-transit');
+  const { ring } = world.key();
+  const parts = {
+    ...api,
+    keyrings: Object.create(api.keyrings, { byName: { value: () => ring } }),
+    administration: Object.create(api.administration, {
+      describeKeks: {
+        value: (_: unknown, signal: AbortSignal) => describeKeks(ring, new Map(), signal),
+      },
+    }),
+  };
+  const describe = () => adminDescribeKey({ key: 'orders' }, auditor, parts);
+  for (let count = 0; count < 10; count++) await describe();
+  for (let count = 0; count < 20; count++) {
+    t.is((await t.throwsAsync(describe(), { instanceOf: DekdError })).reason, 'QUOTA_EXCEEDED');
+  }
+  t.is(world.upstream.count('describe'), 10);
 });
 
 test('its disabled partitions: which, by whom and when', async (t) => {

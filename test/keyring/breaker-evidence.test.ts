@@ -62,7 +62,9 @@ test('ciphertexts that an upstream fails on keep nobody else from it: no breaker
     await load.run(SECOND, { everyMs: 500 });
     t.is(world.edge.breaker, 'closed');
     t.is(await world.reason(() => carts.encrypt({ tenant: `new ${second}` })), 'none');
+    t.false(world.kek('forged').outage, 'nor does its KEK look out');
   }
+  t.deepEqual(world.events, []);
   t.deepEqual(load.failed, []);
   t.true(load.uses.every(({ grace }) => grace === false));
   const checks = world.upstream.calls.filter(({ operation }) => operation === 'describe').length;

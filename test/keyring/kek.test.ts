@@ -281,3 +281,83 @@ test('a KEK that refuses stays so when another one’s outage opens the breaker'
   t.not(kek.broken, undefined);
   t.deepEqual([kek.health.state, kek.health.condition], ['refused', 'disabled']);
 });
+
+test('calls are those that the upstream was asked for, not those that found no room', async (t) => {
+  const world = makeResilientWorld(t);
+  const kek = world.kek('main');
+  world.upstream.answer(HANG);
+  const leaving = new AbortController();
+  const { signal } = leaving;
+  const ends = Array.from({ length: 600 }, () => kek.unwrap(wrapped, context, signal, { payer: 1000 }).then(freeKey));
+  const ended = Promise.allSettled(ends);
+  await world.clock.advance(10);
+  t.is(world.upstream.count(), 48);
+  t.is(kek.calls, 48);
+  leaving.abort();
+  await ended;
+  t.deepEqual([kek.calls, kek.failures], [48, 0]);
+});
+
+/** How an unwrap ends that is made for that purpose. */
+async function unwrapFor(world: World, kek: Kek, purpose: 'miss' | 'refresh' | 'background'): Promise<void> {
+  await world.outcome(kek.unwrap(wrapped, context, new AbortController().signal, { purpose }).then(freeKey));
+}
+
+test('what callers bring gets no answer: failures, and no outage, while its breaker finds that the upstream answers', async (t) => {
+  const world = makeResilientWorld(t);
+  const kek = world.kek('main');
+  const told: string[] = [];
+  kek.onOutage = () => told.push('outage');
+  kek.onRecovery = () => told.push('recovery');
+  world.upstream.script({ operation: 'unwrap', answer: UNREACHABLE });
+  for (let count = 1; count <= 30; count++) {
+    await unwrapFor(world, kek, 'miss');
+    t.deepEqual([kek.health.state, kek.outage, kek.failures], ['unknown', false, count]);
+  }
+  t.is(kek.health.failureClass, 'unreachable', 'what failed is known all the same');
+  t.is(kek.health.failureText, 'scripted: unreachable');
+  world.upstream.script({ operation: 'wrap', answer: OK });
+  await wrap(world, kek);
+  await unwrapFor(world, kek, 'miss');
+  t.is(kek.health.state, 'ok');
+  t.deepEqual(told, []);
+});
+
+test('… and an outage once its breaker’s own question gets none either', async (t) => {
+  const world = makeResilientWorld(t);
+  const kek = world.kek('main');
+  world.upstream.answer(UNREACHABLE);
+  for (let count = 0; count < 4; count++) await unwrapFor(world, kek, 'miss');
+  t.false(kek.outage);
+  await unwrapFor(world, kek, 'miss');
+  await world.clock.advance(SECOND);
+  t.is(kek.health.state, 'unreachable');
+  t.not(kek.broken, undefined);
+});
+
+for (const purpose of ['refresh', 'background'] as const) {
+  test(`what no caller brought (${purpose}) gets no answer: an outage at once, which no caller’s failure prolongs`, async (t) => {
+    const world = makeResilientWorld(t);
+    const kek = world.kek('main');
+    world.upstream.answer(UNREACHABLE);
+    await unwrapFor(world, kek, purpose);
+    t.is(kek.health.state, 'unreachable');
+    const { atMs } = kek.health;
+    await world.clock.advance(SECOND);
+    await unwrapFor(world, kek, 'miss');
+    t.is(kek.health.atMs, atMs);
+  });
+}
+
+for (const [answer, state] of [
+  [THROTTLED, 'throttled'],
+  [UNAUTHENTICATED, 'unauthenticated'],
+] as const) {
+  test(`who is ${state} says so of itself, whoever calls`, async (t) => {
+    const world = makeResilientWorld(t);
+    const kek = world.kek('main');
+    world.upstream.answer(answer);
+    await unwrapFor(world, kek, 'miss');
+    t.is(kek.health.state, state);
+  });
+}

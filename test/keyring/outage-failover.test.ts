@@ -117,6 +117,8 @@ test('a DEK that must be wrapped for all costs no call while one of them is out'
   const { world, key } = worldOf(t);
   world.upstream.script({ kek: SPARE, answer: HANG });
   for (let tenant = 0; tenant < 5; tenant++) await world.reason(() => key.encrypt({ tenant: `t${tenant}` }));
+  // Asked whether it is out, it does not answer either.
+  await world.clock.advance(SECOND);
   t.not(world.kek('spare').broken, undefined);
   world.upstream.calls.length = 0;
   const outcome = await world.outcome(key.encrypt({ tenant: 'new' }));

@@ -4,18 +4,21 @@ import { CALLS, FAILURES_TO_OPEN } from '../../src/upstream/resilience/limits.ts
 import { HANG, OK, UNREACHABLE } from '../fakes/scripted-upstream.ts';
 import { settled } from '../helpers/movable-clock.ts';
 import { Load } from './load.ts';
-import { MINUTE, makeResilientWorld, SECOND, type TestKey, type World } from './world.ts';
+import { contextOf, MINUTE, makeResilientWorld, SECOND, type TestKey, type World, waiterOf } from './world.ts';
 
 const TTL = MINUTE;
 
 let partitions = 0;
 
-/** Encrypts for so many new partitions at once, each of ten keys having its share, and counts how they end. */
+/** Encrypts for so many new partitions at once, each of ten keys and each of two uids having its share, and counts how they end. */
 function misses(keys: readonly TestKey[], count: number): Map<string, number> {
   const ended = new Map<string, number>();
   const note = (how: string): void => void ended.set(how, (ended.get(how) ?? 0) + 1);
   for (let tenant = 0; tenant < count; tenant++) {
-    Promise.resolve(keys[tenant % keys.length]!.encrypt({ tenant: `n${partitions++}` })).then(
+    const { ring } = keys[tenant % keys.length]!;
+    const context = contextOf({ tenant: `n${partitions++}` });
+    const uid = 1000 + (Math.floor(tenant / keys.length) % 2);
+    Promise.resolve(ring.encrypt(context, 1, (dek) => dek, waiterOf(undefined, uid))).then(
       () => note('ok'),
       (error: unknown) => note(DekdError.from(error).reason),
     );

@@ -209,6 +209,40 @@ test('a dry run pays for what it asks', async (t) => {
   t.is(world.upstream.count(), 20);
 });
 
+test('descriptions for an administrator in a loop leave half of what they may cost to misses', async (t) => {
+  const world = paidWorld(t);
+  const key = world.key({
+    ...TENANTS,
+    cache: { verifyWrap: false },
+    recipients: [
+      ['main', 'authority'],
+      ['escrow', 'recovery'],
+    ],
+    decryptWith: ['old'],
+  });
+  const { signal } = new AbortController();
+  const describe = (uid: number): Promise<unknown> =>
+    key.ring.payForDescriptions({ uid }, () =>
+      Promise.all(['main', 'old'].map((name) => world.kek(name).describe(signal))),
+    );
+  t.deepEqual(await reasons(world, 50, () => describe(2001)), times({ none: 5, QUOTA_EXCEEDED: 45 }));
+  t.is(world.upstream.count('describe'), 10, 'half of its own 20');
+  t.deepEqual(await reasons(world, 50, () => describe(2003)), times({ none: 2, QUOTA_EXCEEDED: 48 }));
+  t.is(world.upstream.count('describe'), 14, 'half of the 30 of the key');
+  t.deepEqual(await reasons(world, 9, (at) => encrypt(key, `t${at}`)), times({ none: 8, QUOTA_EXCEEDED: 1 }));
+  const outcome = await world.outcome(attempt(() => describe(2003)));
+  t.regex('error' in outcome ? outcome.error.message : '', /^key orders: .* descriptions leave half of that to calls/);
+  await world.clock.advance(MINUTE);
+  t.is(await world.reason(() => describe(2001)), 'none');
+});
+
+test('descriptions at an upstream in this process cost nothing', async (t) => {
+  const world = makeWorld(t, { perPrincipal: { perSecond: 1, burst: 1 }, perKey: { perSecond: 1, burst: 1 } });
+  const key = world.key();
+  const describe = () => key.ring.payForDescriptions({ uid: 1 }, async () => 'described');
+  t.deepEqual(await reasons(world, 50, describe), times({ none: 50 }));
+});
+
 test('a rewrap pays for its unwrap, its wraps and their proof; what is remembered costs nothing', async (t) => {
   const world = paidWorld(t);
   const key = world.key({ ...TENANTS, recipients: [['new', 'authority']], decryptWith: ['main'] });

@@ -237,7 +237,8 @@ export function makeResilientWorld(
   return untilEnd(t, Object.assign(new World(clock, upstream, limits, edge), { edge }));
 }
 
-function untilEnd<W extends World>(t: ExecutionContext, world: W): W {
+/** The world, closed when the test ends. */
+export function untilEnd<W extends World>(t: ExecutionContext, world: W): W {
   openArena({ size: 1 << 20, lock: 'best-effort' });
   t.teardown(async () => {
     for (const { keyrings } of [world, ...world.peers]) keyrings.close();

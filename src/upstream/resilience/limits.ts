@@ -21,12 +21,17 @@ export const MAX_THROTTLE_MS = 30_000;
  * callers make, never keep the DEKs that are held from being refreshed.
  */
 export const CALLS = {
-  /** For a DEK that is not held: all that are needed after a start come at once. */
-  miss: { atOnce: 64, waiting: 1_000 },
+  /**
+   * For a DEK that is not held: all that are needed after a start come at once. One payer holds three quarters of the places at most, so that the next one's
+   * call begins at once, and half of those that wait.
+   */
+  miss: { atOnce: 64, atOnceOfOne: 48, waiting: 1_000, waitingOfOne: 500 },
   /** For a held DEK, with a request that waits for it: as many wait as DEKs are held. */
   refresh: { atOnce: 32, waiting: Number.MAX_SAFE_INTEGER },
   /** Refreshes ahead of need, confirmations of refusals: the keyring makes few at once. */
   background: { atOnce: 16, waiting: Number.MAX_SAFE_INTEGER },
+  /** Descriptions for administrators: a script that asks in a loop takes nothing from misses. */
+  administration: { atOnce: 8, waiting: 100 },
 } as const;
-/** A miss that waited longer is not made: its caller has 10 s for all its calls, and would be gone when the last one is answered. */
+/** A miss, or a description, that waited longer is not made: its caller has 10 s for all its calls, and would be gone when the last one is answered. */
 export const MAX_WAIT_MS = 3_000;

@@ -122,21 +122,29 @@ export class ResilientUpstream implements Upstream, Breakers {
 
   async #call<T>(
     kek: string,
-    { purpose = 'miss', signal }: UpstreamCallOptions,
+    options: UpstreamCallOptions,
     call: (signal: AbortSignal) => Promise<T>,
     discard?: (late: T) => void,
   ): Promise<T> {
     const broken = this.brokenBy(kek);
     if (broken !== undefined) throw broken;
     const clock = this.#clock;
-    const once = (timeOutMs: number): Promise<T> =>
-      attempt({ clock, signal, timeOutMs, discard }, call).catch(classify);
+    const { signal, purpose = 'miss' } = options;
+    let isAsked = false;
+    const ask = (ends: AbortSignal): Promise<T> => {
+      if (!isAsked) options.onAsked?.();
+      isAsked = true;
+      return call(ends);
+    };
+    const once = (timeOutMs: number): Promise<T> => attempt({ clock, signal, timeOutMs, discard }, ask).catch(classify);
     const { own, endpoint } = this.#line(kek);
     // A call counts once, however often it was tried: many that one broken connection, or one ended child, takes with it succeed at a retry.
     const tried = (): Promise<T> => retrying(clock, signal, once);
-    // A caller's ciphertext or partition may be what a service fails on; who is throttled or not let in says so of itself.
-    const guarded = (): Promise<T> => own.run(kek, () => endpoint.run(kek, tried, purpose !== 'miss'));
-    return this.#rooms.run(purpose, signal, guarded);
+    // A caller's ciphertext or partition may be what a service fails on, and a description what it never gives; who is throttled or not let in says so of
+    // itself.
+    const proves = purpose === 'refresh' || purpose === 'background';
+    const guarded = (): Promise<T> => own.run(kek, () => endpoint.run(kek, tried, proves));
+    return this.#rooms.run(options, guarded);
   }
 
   #line(kek: string): Line {

@@ -4,7 +4,7 @@ import { DekdError } from '../../../src/errors.ts';
 import { UpstreamFailure } from '../../../src/upstream/failure.ts';
 import type { Upstream } from '../../../src/upstream/provider.ts';
 import { hasBreakers, type KekWatcher } from '../../../src/upstream/resilience/breakers.ts';
-import { FAILURES_TO_OPEN } from '../../../src/upstream/resilience/limits.ts';
+import { CALLS, FAILURES_TO_OPEN } from '../../../src/upstream/resilience/limits.ts';
 import { type BreakerChange, ResilientUpstream } from '../../../src/upstream/resilience/resilient-upstream.ts';
 import {
   type Answer,
@@ -176,6 +176,65 @@ for (const [name, answer] of [
     );
   });
 }
+
+test('a call is told of once the upstream is asked, however often; not of one that a full room or a breaker kept from it', async (t) => {
+  const { clock, edge, inner } = new Scene(t);
+  let asked = 0;
+  const wrap = (signal: AbortSignal, payer?: number): Promise<string> => {
+    const dek = createKey('dek');
+    const call = edge.wrap('a', dek, context, { signal, payer, onAsked: () => asked++ });
+    return call
+      .then(
+        () => 'ok',
+        (error: unknown) => (error instanceof UpstreamFailure ? error.class : DekdError.from(error).reason),
+      )
+      .finally(() => freeKey(dek));
+  };
+  const { signal } = new AbortController();
+  inner.script({ answer: UNREACHABLE, times: 2 });
+  const tried = wrap(signal);
+  await clock.advance(1_000);
+  t.is(await tried, 'ok');
+  t.deepEqual([asked, inner.count('wrap')], [1, 3]);
+
+  inner.answer(HANG);
+  asked = 0;
+  const leaving = new AbortController();
+  const ends = Array.from({ length: CALLS.miss.atOnceOfOne + 10 }, () => wrap(leaving.signal, 1000));
+  const begins = wrap(leaving.signal, 1001);
+  await clock.advance(0);
+  t.is(asked, CALLS.miss.atOnceOfOne + 1);
+  leaving.abort();
+  await clock.advance(0);
+  t.deepEqual([...new Set(await Promise.all([...ends, begins]))], ['unreachable']);
+  t.is(asked, CALLS.miss.atOnceOfOne + 1, 'those that waited were given up before they were made');
+
+  inner.answer(UNREACHABLE);
+  for (let count = 0; count < FAILURES_TO_OPEN; count++) {
+    const failing = wrap(signal);
+    await clock.advance(1_000);
+    await failing;
+  }
+  t.is(edge.breaker, 'open');
+  asked = 0;
+  t.is(await wrap(signal), 'unreachable');
+  t.is(asked, 0);
+});
+
+test('an upstream that never answers describe: administrators who ask for descriptions open nothing while it unwraps', async (t) => {
+  const scene = new Scene(t);
+  const { clock, edge, inner } = scene;
+  scene.watch('a');
+  scene.held = async () => undefined;
+  inner.script({ operation: 'describe', answer: UNREACHABLE });
+  const { signal } = new AbortController();
+  for (let count = 0; count < 3 * FAILURES_TO_OPEN; count++) {
+    const failing = edge.describe('a', { signal, purpose: 'administration' }).catch(() => undefined);
+    await clock.advance(1_000);
+    await failing;
+    t.is(edge.breaker, 'closed');
+  }
+});
 
 test('closed, it leaves no probe behind', async (t) => {
   const scene = new Scene(t);

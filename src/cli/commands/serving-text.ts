@@ -24,7 +24,7 @@ export function missingText({ missing_deks: deks }: Pick<KekStatus, 'missing_dek
 /** What this agent's calls at it found. */
 export function healthText({ state, since, last_failure: failure, last_failure_at: at }: KekStatus): string {
   const last = failure === '' ? '' : `, last failure ${failure} at ${instant(at)}`;
-  if (state === '') return `not called yet${last}`;
+  if (state === '') return last === '' ? 'not called yet' : `not known${last}`;
   return state === 'ok' ? `ok since ${instant(since)}${last}` : `${state} since ${instant(since)}`;
 }
 

@@ -91,4 +91,5 @@ export interface KekStatus {
   readonly since: ProtoTime | null;
   readonly last_failure: string;
   readonly last_failure_at: ProtoTime | null;
+  readonly last_failure_message: string;
 }

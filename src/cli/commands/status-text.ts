@@ -38,7 +38,7 @@ function revocationsText(revocations: NonNullable<StatusResponse['revocations']>
 function upstreamText(upstream: UpstreamStatus, now: ProtoTime | null): string {
   const asOf = instant(upstream.as_of);
   const since = instant(upstream.since);
-  const state = upstream.state || (upstream.calls === '0' ? 'not called yet' : 'not called since');
+  const state = upstream.state || (upstream.calls === '0' ? 'not called yet' : 'not known');
   const { drill, last_failure: failure } = upstream;
   return table([
     ['upstream', `${upstream.upstream} (${upstream.type})`],

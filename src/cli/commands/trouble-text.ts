@@ -6,14 +6,14 @@ import type { KeyStatus, StatusResponse, UpstreamStatus } from './status-respons
 /** Keys named under an upstream that is out; the others are counted. */
 const SHOWN_KEYS = 10;
 
-/** What an operator must see first: which upstream is out or drilled, of what class and since when, and until when each of its keys serves. */
+/** What an operator must see first: which upstream is out or drilled, of what class, since when and why, and until when each of its keys serves. */
 export function troubleTexts({ upstreams, keys, as_of: now }: StatusResponse): string[] {
   return upstreams.filter(isTroubled).map((upstream) => {
     const its = keys
       .filter(({ keks }) => keks.some((kek) => kek.upstream === upstream.upstream))
       .sort((a, b) => endSeconds(a) - endSeconds(b));
     return table([
-      [upstream.state === 'refused' ? 'REFUSED' : 'OUTAGE', upstreamRow(upstream, now)],
+      [upstream.state === 'refused' ? 'REFUSED' : 'OUTAGE', upstreamRow(upstream, keys, now)],
       ...its.slice(0, SHOWN_KEYS).map((key): [string, string] => [`  ${key.key}`, keyRow(key, now)]),
       ['  more', its.length > SHOWN_KEYS ? `${its.length - SHOWN_KEYS} keys` : undefined],
     ]);
@@ -34,14 +34,24 @@ function isOut(state: string): boolean {
   return state !== '' && state !== 'ok';
 }
 
-function upstreamRow({ upstream, state, since, drill }: UpstreamStatus, now: ProtoTime | null): string {
+function upstreamRow(status: UpstreamStatus, keys: readonly KeyStatus[], now: ProtoTime | null): string {
+  const { upstream, state, since, drill } = status;
   const facts = [
-    isOut(state) ? `${state} for ${between(since, now)}, since ${instant(since)}` : undefined,
+    isOut(state) ? `${state} for ${between(since, now)}, since ${instant(since)}${causeText(status, keys)}` : undefined,
     drill === null
       ? undefined
       : `a drill (${drill.failure_class}) for ${between(now, drill.ends_at)} more, until ${instant(drill.ends_at)}`,
   ];
   return `upstream ${upstream}: ${facts.filter((fact) => fact !== undefined).join('; ')}`;
+}
+
+/** What was said at the last failure of that class, by a KEK in that state where one is shown; empty when nothing was. */
+function causeText(status: UpstreamStatus, keys: readonly KeyStatus[]): string {
+  const keks = keys.flatMap(({ keks: all }) => all).filter(({ upstream }) => upstream === status.upstream);
+  const said = [...keks, status]
+    .filter((one) => one.state === status.state && one.last_failure === status.state)
+    .find(({ last_failure_message: message }) => message !== '');
+  return said === undefined ? '' : `: ${said.last_failure_message}`;
 }
 
 function keyRow(key: KeyStatus, now: ProtoTime | null): string {

@@ -47,13 +47,11 @@ test('what calls at a KEK found', (t) => {
     since: at(1),
     last_failure: '',
     last_failure_at: null,
+    last_failure_message: '',
   };
   const failed = { last_failure: 'refused', last_failure_at: at(2) };
   t.is(healthText({ ...status, state: '' }), 'not called yet');
-  t.is(
-    healthText({ ...status, ...failed, state: '' }),
-    'not called yet, last failure refused at 1970-01-01T00:00:02.000Z',
-  );
+  t.is(healthText({ ...status, ...failed, state: '' }), 'not known, last failure refused at 1970-01-01T00:00:02.000Z');
   t.is(healthText({ ...status, state: 'ok' }), 'ok since 1970-01-01T00:00:01.000Z');
   t.is(
     healthText({ ...status, ...failed, state: 'ok' }),
@@ -66,8 +64,9 @@ test('DEKs that were made without a KEK are told with it', (t) => {
   t.is(missingText({ missing_deks: 0 }), '');
   t.is(missingText({ missing_deks: 2 }), '; 2 DEKs that encrypt lack it');
   const status = { upstream: 'u', kek: 'k', role: 'RECIPIENT_ROLE_AUTHORITY', since: at(1), state: 'unreachable' };
+  const failed = { last_failure: 'unreachable', last_failure_at: at(1), last_failure_message: 'refused' };
   t.is(
-    kekText({ ...status, missing_deks: 1, last_failure: 'unreachable', last_failure_at: at(1) }),
+    kekText({ ...status, missing_deks: 1, ...failed }),
     'k (authority, upstream u): unreachable since 1970-01-01T00:00:01.000Z; 1 DEK that encrypts lacks it',
   );
 });

@@ -47,6 +47,32 @@ test('each upstream that is out, with its keys and no others, the most urgent fi
   t.regex(text, /\n {2}k9 .*\n {2}more {2}2 keys$/);
 });
 
+test('why: what was said at the last failure, of a KEK that is in that state where there is one', (t) => {
+  const failed = { last_failure: 'unreachable', last_failure_message: 'connect ECONNREFUSED 127.0.0.1:8200' };
+  const drill = { failure_class: 'unreachable', ends_at: at(160) };
+  t.deepEqual(texts([{ state: 'unreachable', ...failed, drill }], []), [
+    'OUTAGE  upstream vault: unreachable for 60s, since 1970-01-01T00:00:40.000Z: connect ECONNREFUSED 127.0.0.1:8200; a drill (unreachable) for 60s more, until 1970-01-01T00:02:40.000Z',
+  ]);
+  const refused = {
+    upstream: 'vault',
+    state: 'refused',
+    last_failure: 'refused',
+    last_failure_message: 'it is disabled',
+  };
+  const other = { upstream: 'store', state: 'refused', last_failure: 'refused', last_failure_message: 'elsewhere' };
+  const well = { upstream: 'vault', state: 'ok', last_failure: 'refused', last_failure_message: 'long ago' };
+  const orders = { ...key('orders', 'vault', {}), keks: [other, well, refused] };
+  const [text = ''] = texts([{ state: 'refused', ...failed }], [orders]);
+  t.is(
+    text.split('\n')[0],
+    'REFUSED   upstream vault: refused for 60s, since 1970-01-01T00:00:40.000Z: it is disabled',
+  );
+  for (const silent of [{}, { ...failed, last_failure: 'throttled' }, { ...failed, last_failure_message: '' }]) {
+    const [row] = texts([{ state: 'unreachable', ...silent }], []);
+    t.is(row, 'OUTAGE  upstream vault: unreachable for 60s, since 1970-01-01T00:00:40.000Z');
+  }
+});
+
 test('a drill that no call has met yet', (t) => {
   const drill = { failure_class: 'refused', ends_at: at(300_000) };
   t.deepEqual(texts([{ drill }], []), [

@@ -1,6 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { open } from '../../../src/upstream/aws-kms/provider.ts';
-import type { ChildProvider } from '../../../src/upstream/child/child-provider.ts';
+import { type ChildProvider, FRESH_MS } from '../../../src/upstream/child/child-provider.ts';
 import type { FailureClass } from '../../../src/upstream/failure.ts';
 import { wrapContext } from '../../contract/upstream-context.ts';
 import { fails } from '../../contract/upstream-contract.ts';
@@ -157,6 +158,8 @@ test('calls share a connection; a confirming call has one of its own', async (t)
   const { kms, provider } = await world(t, () => ({ status: 200, body }));
   for (let call = 0; call < 3; call++) await provider.wrap(KEK, someDek(), CONTEXT, LIVE);
   t.is(kms.connections(), 1);
+  // A younger client is fresh itself.
+  await sleep(FRESH_MS);
   await provider.wrap(KEK, someDek(), CONTEXT, FRESH);
   t.is(kms.connections(), 2);
 });

@@ -11,7 +11,7 @@ import { describeKey } from './description.ts';
 import { failureOf, isPermissionDenied, parseJson } from './errors.ts';
 import type { HttpAnswer } from './http.ts';
 import { readSecret } from './login/secret-text.ts';
-import { Session } from './login/session.ts';
+import { NEW_TOKEN_REFUSED, Session } from './login/session.ts';
 import { loginFiles, type VaultTransitOptions } from './options.ts';
 import { parseVaultKek } from './uri.ts';
 
@@ -126,10 +126,7 @@ class VaultTransitProvider implements ChildProvider {
     // The token is dead, and what was logged in for once can be logged in for again.
     const again = await this.#settled(send, request, await this.#session.replacement(token, request.call.signal));
     if (again !== undefined) return again;
-    throw new UpstreamFailure(
-      'unauthenticated',
-      'a token that was just issued is refused, by auth/token/lookup-self too',
-    );
+    throw new UpstreamFailure('unauthenticated', NEW_TOKEN_REFUSED);
   }
 
   /** The answer of success, or undefined when the token is dead. Throws UpstreamFailure for any other answer. */

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { FRESH_MS } from '../../child/child-provider.ts';
 import type { Handover } from '../../child/handover.ts';
 import { UpstreamFailure } from '../../failure.ts';
 import type { Cluster, Send } from '../cluster.ts';
@@ -12,6 +13,9 @@ import { credential, loginRequest } from './methods.ts';
 const LOGIN_MS = 3_000;
 /** Best effort: what is not revoked expires. */
 const REVOKE_MS = 500;
+/** After a token was replaced the next login in its place waits: where a token that was just issued is refused as well, each call would make one more. */
+const REPLACEMENT_PAUSE_MS = 5_000;
+export const NEW_TOKEN_REFUSED = 'a token that was just issued is refused, by auth/token/lookup-self too';
 /** At this part of its life a token is renewed. */
 const RENEWAL_POINT = 2 / 3;
 const SHORTEST_TIMER_MS = 1_000;
@@ -29,6 +33,9 @@ export class Session {
   readonly #handover: Handover | undefined;
   readonly #ending = new AbortController();
   #held: Held | undefined;
+  /** Of monotonicMs(), as `#replacedAtMs`. */
+  #loggedInAtMs = Number.NEGATIVE_INFINITY;
+  #replacedAtMs = Number.NEGATIVE_INFINITY;
   #refusal: LoginRefusal | undefined;
   #underway: Promise<Held> | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -44,7 +51,9 @@ export class Session {
   async token(signal: AbortSignal, fresh: boolean): Promise<string | undefined> {
     if (this.#login.method === 'proxy') return undefined;
     const held = this.#held ?? this.#inherit();
-    if (!fresh && held !== undefined && monotonicMs() < held.expiresAtMs) return held.token;
+    const nowMs = monotonicMs();
+    const mayServe = !fresh || nowMs - this.#loggedInAtMs < FRESH_MS;
+    if (mayServe && held !== undefined && nowMs < held.expiresAtMs) return held.token;
     return (await within(signal, this.#acquire(fresh))).token;
   }
 
@@ -54,7 +63,10 @@ export class Session {
     if (this.#login.method === 'proxy')
       throw new UpstreamFailure('unauthenticated', `${problem}; it is the proxy's own`);
     if (this.#held !== undefined && this.#held.token !== dead) return this.#held.token;
+    if (monotonicMs() - this.#replacedAtMs < REPLACEMENT_PAUSE_MS)
+      throw new UpstreamFailure('unauthenticated', NEW_TOKEN_REFUSED);
     const { token } = await within(signal, this.#acquire(false));
+    if (this.#login.method !== 'token') this.#replacedAtMs = monotonicMs();
     if (token !== dead) return token;
     throw new UpstreamFailure('unauthenticated', `${problem}, and its file still holds it`);
   }
@@ -124,6 +136,7 @@ export class Session {
         const issued = answer.status === 200 ? issuedToken(answer) : undefined;
         if (issued === undefined) throw this.#refused(failureOf('login', answer, `login at ${path}`), digest);
         this.#refusal = undefined;
+        this.#loggedInAtMs = monotonicMs();
         return this.#hold(issued.token, issued.lease);
       });
     } finally {

@@ -3,12 +3,12 @@
  * of another user does each of the attacks of test/chaos/, against the same in quiet. Each attack has a user of its own: what the agent
  * holds against one must not hold back the next. Needs root, for the users. ATTACKS=WORD in the environment: those whose name has the word.
  */
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ATTACKS } from '../../test/chaos/bad-client-attacks.ts';
 import { type GoodClient, startBadClient, startGoodClient } from '../../test/chaos/bad-clients.ts';
+import { inDirectory } from '../directory.ts';
 import { type BenchmarkResult, median, type Row, row } from '../result.ts';
 import { startServer, stopServer } from './load.ts';
 
@@ -23,13 +23,10 @@ const QUIET_RUNS = 5;
 
 export async function run(): Promise<BenchmarkResult> {
   if (process.getuid?.() !== 0) throw new Error('bad-clients needs root: its clients are two users');
-  const directory = mkdtempSync(join(tmpdir(), 'dekd-bench-'));
-  chmodSync(directory, 0o755);
-  try {
-    return await measure(directory);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+  return inDirectory((directory) => {
+    chmodSync(directory, 0o755);
+    return measure(directory);
+  });
 }
 
 async function measure(directory: string): Promise<BenchmarkResult> {

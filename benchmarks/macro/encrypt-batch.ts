@@ -2,12 +2,11 @@
  * EncryptBatch of 100 items of 256 bytes with a context of two entries, per item, against as many single Encrypt calls, through the whole agent over
  * a Unix socket; DEK in memory. One agent, runs in turn, medians.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, credentials, type MethodDefinition } from '@grpc/grpc-js';
 import type { ServiceDefinition } from '@grpc/proto-loader';
 import { loadProtos } from '../../src/transport/protos.ts';
+import { inDirectory } from '../directory.ts';
 import { type BenchmarkResult, median, row } from '../result.ts';
 import { startServer, stopServer } from './load.ts';
 
@@ -20,12 +19,7 @@ const root = join(import.meta.dirname, '..', '..');
 const service = loadProtos()['dekd.v1.KeyAgent'] as ServiceDefinition;
 
 export async function run(): Promise<BenchmarkResult> {
-  const directory = mkdtempSync(join(tmpdir(), 'dekd-bench-'));
-  try {
-    return await measure(directory);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+  return inDirectory(measure);
 }
 
 async function measure(directory: string): Promise<BenchmarkResult> {

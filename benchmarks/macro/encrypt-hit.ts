@@ -3,12 +3,12 @@
  * cleansing on), over a Unix socket, against a bare grpc-js server that answers with as many bytes and does nothing. Each server in a process of its
  * own on one core, the load on the other; runs in turn, medians.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client, credentials, type MethodDefinition } from '@grpc/grpc-js';
 import type { ServiceDefinition } from '@grpc/proto-loader';
 import { loadProtos } from '../../src/transport/protos.ts';
+import { inDirectory } from '../directory.ts';
 import { type BenchmarkResult, median, row } from '../result.ts';
 import { type Load, loadGenerator, runLoad, startServer, stopServer, type Throughput } from './load.ts';
 
@@ -25,12 +25,7 @@ interface Answer {
 }
 
 export async function run(): Promise<BenchmarkResult> {
-  const directory = mkdtempSync(join(tmpdir(), 'dekd-bench-'));
-  try {
-    return await measure(directory);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+  return inDirectory(measure);
 }
 
 async function measure(directory: string): Promise<BenchmarkResult> {

@@ -4,11 +4,11 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buildProgram, rssMib } from '../compiled.ts';
+import { inDirectory } from '../directory.ts';
 import { type BenchmarkResult, median, row } from '../result.ts';
 
 const STARTS = 15;
@@ -20,13 +20,10 @@ const REST_MS = 5_000;
 const FLAGS = ['--disable-warning=ExperimentalWarning', '--disable-sigusr1', '--max-semi-space-size=4'];
 
 export async function run(): Promise<BenchmarkResult> {
-  const directory = mkdtempSync(join(tmpdir(), 'dekd-bench-'));
-  try {
+  return inDirectory((directory) => {
     buildProgram(directory);
-    return await measure(directory);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+    return measure(directory);
+  });
 }
 
 async function measure(directory: string): Promise<BenchmarkResult> {

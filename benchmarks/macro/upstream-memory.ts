@@ -2,10 +2,11 @@
  * What upstreams cost the agent's own memory: the compiled agent with a key on each of OpenBao, LocalStack, SoftHSM and a local keystore against the
  * same one with the keystore alone, after the same number of calls. Children have processes of their own and are counted apart.
  */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { childPids } from '../../test/helpers/child-pids.ts';
 import { createClient } from '../../test/helpers/client.ts';
 import { startAgent } from '../agent.ts';
 import { buildProgram, rssMib } from '../compiled.ts';
@@ -65,21 +66,8 @@ async function measure(program: string, name: string, services: ReadonlyMap<stri
   }
   client.close();
   await sleep(REST_MS);
-  const children = childrenOf(agent.pid!).map(rssMib);
+  const children = childPids(agent.pid!).map(rssMib);
   const memory = { agent: rssMib(agent.pid!), children: children.reduce((a, b) => a + b, 0), count: children.length };
   await stopServer(agent);
   return memory;
-}
-
-function childrenOf(pid: number): number[] {
-  const parentOf = (child: string): number | undefined => {
-    try {
-      return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${child}/status`, 'latin1'))?.[1]);
-    } catch {
-      return undefined;
-    }
-  };
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && parentOf(name) === pid)
-    .map(Number);
 }

@@ -1,11 +1,12 @@
 import { rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { openArena } from '../../src/crypto/native.ts';
 import { checkKeystore } from '../../src/upstream/local/check.ts';
 import { type Agent, runAgent, startAgent } from '../helpers/agent-process.ts';
 import { FileSystem, mountMemory, requireMounts } from '../helpers/mounts.ts';
 import { makePlace, type Place } from '../helpers/place.ts';
+import { test } from '../helpers/serial.ts';
 
 const UNAVAILABLE = 14;
 const CONTEXT = { tenant: 'acme' };

@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import test from 'ava';
 import { openArena } from '../../src/crypto/native.ts';
 import { openLocal } from '../../src/upstream/local/open.ts';
 import { dekctl } from '../cli/run.ts';
 import { startAgent } from '../helpers/agent-process.ts';
 import { mountMemory, requireMounts } from '../helpers/mounts.ts';
 import { makePlace, type Place } from '../helpers/place.ts';
+import { test } from '../helpers/serial.ts';
 
 function fill(disk: string): void {
   const { bavail, bsize } = statfsSync(disk);

@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync, renameSync } from 'node:fs';
+import { readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { childPids } from '../helpers/child-pids.ts';
 import type { OutageWorld, UpstreamName } from './outage-world.ts';
 
 /** What happens to all upstreams at once. */
@@ -144,19 +145,11 @@ function repeat(pauseMs: number, action: () => void | Promise<void>): () => Prom
 
 /** The agent's children that may read the HSM's files: their command lines say so (spawn.ts). */
 function signalHsmChildren(agentPid: number, directory: string, signal: NodeJS.Signals): void {
-  for (const pid of childrenOf(agentPid)) {
+  for (const pid of childPids(agentPid)) {
     try {
       if (readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(directory)) process.kill(pid, signal);
     } catch {
       // It ended meanwhile.
     }
   }
-}
-
-function childrenOf(pid: number): number[] {
-  const threads = readdirSync(`/proc/${pid}/task`);
-  return threads.flatMap((thread) => {
-    const text = readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1');
-    return text.split(' ').filter(Boolean).map(Number);
-  });
 }

@@ -2,12 +2,13 @@
 // applications then meet.
 import { chmodSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { type Agent, startAgent } from '../helpers/agent-process.ts';
-import { type Caller, type CallOutcome, callAs } from '../helpers/call-as.ts';
+import { type Call, type Caller, type Callers, type CallOutcome, callersAt } from '../helpers/callers.ts';
 import { dekctlAs, type Told } from '../helpers/dekctl-as.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
 import { requireRoot } from '../helpers/require-root.ts';
+import { test } from '../helpers/serial.ts';
 
 const WHY = 'its callers are processes of other users';
 const APP: Caller = { uid: 21_000 };
@@ -35,9 +36,9 @@ interface World {
   readonly agent: Agent;
   /** dekctl as `caller`; fails the test unless it ends with `code`. */
   run(caller: Caller, args: string, code?: number): Told;
-  calls(caller: Caller, ...calls: [string, object][]): CallOutcome[];
+  readonly calls: Callers['data'];
   /** An envelope that the application made. */
-  encrypted(key: string, context?: object): Buffer;
+  encrypted(key: string, context?: object): Promise<Buffer>;
 }
 
 /** A production agent in which every key has its KEK. */
@@ -46,17 +47,13 @@ async function production(t: ExecutionContext): Promise<World> {
   chmodSync(place.directory, 0o755);
   configure(place);
   const agent = await startAgent(t, place);
-  const made = callAs({
-    caller: CUSTODIAN,
-    socket: place.adminSocket,
-    service: 'dekd.v1.KeyAdmin',
-    calls: KEYS.map((key) => ['CreateKey', { key }] as const),
-  });
+  const callers = callersAt(t, place);
+  const made = await callers.admin(CUSTODIAN, ...KEYS.map((key): Call => ['CreateKey', { key }]));
   t.deepEqual(
     made.map(({ code }) => code),
     KEYS.map(() => 0),
   );
-  return { agent, ...users(t, place) };
+  return { agent, ...users(t, place, callers.data) };
 }
 
 /** `changes`: keys that differ from those with a KEK of their own name. */
@@ -76,9 +73,7 @@ function configure(place: Place, changes: Readonly<Record<string, object>> = {})
   });
 }
 
-function users(t: ExecutionContext, place: Place): Omit<World, 'agent'> {
-  const calls: World['calls'] = (caller, ...list) =>
-    callAs({ caller, socket: place.agentSocket, service: 'dekd.v1.KeyAgent', calls: list });
+function users(t: ExecutionContext, place: Place, calls: Callers['data']): Omit<World, 'agent'> {
   return {
     place,
     calls,
@@ -87,20 +82,17 @@ function users(t: ExecutionContext, place: Place): Omit<World, 'agent'> {
       t.is(told.code, code, `dekctl ${args}: ${told.stderr}`);
       return told;
     },
-    encrypted: (key, context = {}) => {
+    encrypted: async (key, context = {}) => {
       const request = { key, plaintext: Buffer.from('text'), encryption_context: context };
-      const [made] = calls(APP, ['Encrypt', request]);
+      const [made] = await calls(APP, ['Encrypt', request]);
       t.is(made?.reason, '', made?.text);
       return made?.message.ciphertext;
     },
   };
 }
 
-const encrypt = (key: string, context: object = {}): [string, object] => [
-  'Encrypt',
-  { key, encryption_context: context },
-];
-const decrypt = (ciphertext: Buffer, context: object = {}): [string, object] => [
+const encrypt = (key: string, context: object = {}): Call => ['Encrypt', { key, encryption_context: context }];
+const decrypt = (ciphertext: Buffer, context: object = {}): Call => [
   'Decrypt',
   { ciphertext, encryption_context: context },
 ];
@@ -110,44 +102,45 @@ const reasons = (outcomes: readonly CallOutcome[]): string[] =>
 test('disable refuses at once what is in memory too; only a custodian enables', async (t) => {
   if (!requireRoot(t, WHY)) return;
   const { run, calls, encrypted } = await production(t);
-  const ciphertext = encrypted('orders');
-  const use = () => reasons(calls(APP, encrypt('orders'), decrypt(ciphertext), ['GenerateDataKey', { key: 'orders' }]));
-  t.deepEqual(use(), ['OK', 'OK', 'OK']);
+  const ciphertext = await encrypted('orders');
+  const use = async () =>
+    reasons(await calls(APP, encrypt('orders'), decrypt(ciphertext), ['GenerateDataKey', { key: 'orders' }]));
+  t.deepEqual(await use(), ['OK', 'OK', 'OK']);
   t.is(
     run(OPERATOR, 'keys disable orders').stdout,
     'disabled orders: every use is refused from now on, DEKs zeroed: 1; back with: dekctl keys enable orders\n',
   );
-  t.deepEqual(use(), ['KEY_DISABLED', 'KEY_DISABLED', 'KEY_DISABLED']);
-  t.deepEqual(reasons(calls(APP, encrypt('carts'))), ['OK']);
+  t.deepEqual(await use(), ['KEY_DISABLED', 'KEY_DISABLED', 'KEY_DISABLED']);
+  t.deepEqual(reasons(await calls(APP, encrypt('carts'))), ['OK']);
   t.regex(run(AUDITOR, 'describe orders').stdout, /^state +disabled$/m);
   t.regex(run(OPERATOR, 'keys enable orders', 4).stderr, /^dekctl: POLICY_DENIED: uid 22000 .* may not call EnableKey/);
   t.is(run(CUSTODIAN, 'keys enable orders').stdout, 'enabled orders: it is active\n');
-  t.deepEqual(use(), ['OK', 'OK', 'OK']);
+  t.deepEqual(await use(), ['OK', 'OK', 'OK']);
 });
 
 test('archived: nobody encrypts, and only a rule with `archived: true` decrypts', async (t) => {
   if (!requireRoot(t, WHY)) return;
   const { run, calls, encrypted } = await production(t);
-  const ciphertext = encrypted('records');
+  const ciphertext = await encrypted('records');
   run(CUSTODIAN, 'keys archive records');
-  const use = () => [
-    ...reasons(calls(APP, encrypt('records'), decrypt(ciphertext))),
-    ...reasons(calls(ARCHIVIST, encrypt('records'), decrypt(ciphertext))),
+  const use = async () => [
+    ...reasons(await calls(APP, encrypt('records'), decrypt(ciphertext))),
+    ...reasons(await calls(ARCHIVIST, encrypt('records'), decrypt(ciphertext))),
   ];
-  t.deepEqual(use(), ['KEY_ARCHIVED', 'KEY_ARCHIVED', 'KEY_ARCHIVED', 'OK']);
+  t.deepEqual(await use(), ['KEY_ARCHIVED', 'KEY_ARCHIVED', 'KEY_ARCHIVED', 'OK']);
   // The same when its DEK must be fetched first.
   run(OPERATOR, 'flush records');
-  t.deepEqual(use(), ['KEY_ARCHIVED', 'KEY_ARCHIVED', 'KEY_ARCHIVED', 'OK']);
+  t.deepEqual(await use(), ['KEY_ARCHIVED', 'KEY_ARCHIVED', 'KEY_ARCHIVED', 'OK']);
   t.regex(run(OPERATOR, 'keys rotate records', 7).stderr, /^dekctl: KEY_ARCHIVED: /);
   run(CUSTODIAN, 'keys enable records');
-  t.deepEqual(use(), ['OK', 'OK', 'OK', 'OK']);
+  t.deepEqual(await use(), ['OK', 'OK', 'OK', 'OK']);
 });
 
 test('a key ends when two custodians want it, and either can stop that', async (t) => {
   if (!requireRoot(t, WHY)) return;
   const { run, calls, encrypted } = await production(t);
-  const ciphertext = encrypted('doomed');
-  const use = () => reasons(calls(APP, encrypt('doomed'), decrypt(ciphertext)));
+  const ciphertext = await encrypted('doomed');
+  const use = async () => reasons(await calls(APP, encrypt('doomed'), decrypt(ciphertext)));
   const schedule = 'keys schedule-deletion doomed --waiting-period 7d';
   t.is(
     run(CUSTODIAN, schedule).stdout,
@@ -157,14 +150,14 @@ test('a key ends when two custodians want it, and either can stop that', async (
   // One person cannot do it alone, nor an operator help.
   t.regex(run(CUSTODIAN, schedule).stdout, /nothing has changed yet/);
   run(OPERATOR, schedule, 4);
-  t.deepEqual(use(), ['OK', 'OK']);
+  t.deepEqual(await use(), ['OK', 'OK']);
   t.regex(run(AUDITOR, 'keys describe doomed').stdout, /deletion +asked for by uid 22001, after 7d; waits for another/);
   t.regex(run(SECOND, 'keys schedule-deletion doomed', 2).stderr, /waiting_period: is 30 days, but uid 22001 asked/);
   t.regex(
     run(SECOND, schedule).stdout,
     /^doomed will be destroyed at 20\d\d-.*Z, as uid 22001, uid 22002 asked; until then every use is refused; stop it with: dekctl keys cancel-deletion doomed\n$/,
   );
-  t.deepEqual(use(), ['KEY_PENDING_DELETION', 'KEY_PENDING_DELETION']);
+  t.deepEqual(await use(), ['KEY_PENDING_DELETION', 'KEY_PENDING_DELETION']);
   t.regex(
     run(CUSTODIAN, 'keys enable doomed', 7).stderr,
     /^dekctl: KEY_PENDING_DELETION: .*cancel its deletion first\n$/,
@@ -173,53 +166,55 @@ test('a key ends when two custodians want it, and either can stop that', async (
     run(SECOND, 'keys cancel-deletion doomed').stdout,
     'doomed will not be destroyed; it is disabled; back with: dekctl keys enable doomed\n',
   );
-  t.deepEqual(use(), ['KEY_DISABLED', 'KEY_DISABLED']);
+  t.deepEqual(await use(), ['KEY_DISABLED', 'KEY_DISABLED']);
   run(CUSTODIAN, 'keys enable doomed');
-  t.deepEqual(use(), ['OK', 'OK']);
+  t.deepEqual(await use(), ['OK', 'OK']);
 });
 
 test('one tenant is cut off and let in again, the other goes on', async (t) => {
   if (!requireRoot(t, WHY)) return;
   const { run, calls, encrypted } = await production(t);
-  const [acme, bolt] = [encrypted('tenants', ACME), encrypted('tenants', BOLT)];
-  const use = () =>
-    reasons(calls(APP, encrypt('tenants', ACME), decrypt(acme, ACME), encrypt('tenants', BOLT), decrypt(bolt, BOLT)));
+  const [acme, bolt] = [await encrypted('tenants', ACME), await encrypted('tenants', BOLT)];
+  const use = async () =>
+    reasons(
+      await calls(APP, encrypt('tenants', ACME), decrypt(acme, ACME), encrypt('tenants', BOLT), decrypt(bolt, BOLT)),
+    );
   t.is(
     run(OPERATOR, 'partitions disable tenants --partition tenant=acme').stdout,
     'disabled tenant=acme of tenants: every use is refused from now on, DEKs zeroed: 1; back with: dekctl partitions enable\n',
   );
-  t.deepEqual(use(), ['KEY_DISABLED', 'KEY_DISABLED', 'OK', 'OK']);
+  t.deepEqual(await use(), ['KEY_DISABLED', 'KEY_DISABLED', 'OK', 'OK']);
   run(OPERATOR, 'partitions enable tenants --partition tenant=acme', 4);
   t.is(run(CUSTODIAN, 'partitions enable tenants --partition tenant=acme').stdout, 'enabled tenant=acme of tenants\n');
-  t.deepEqual(use(), ['OK', 'OK', 'OK', 'OK']);
+  t.deepEqual(await use(), ['OK', 'OK', 'OK', 'OK']);
 });
 
 test('a retired KEK ends by its name; the key that only decrypts with it goes on', async (t) => {
   if (!requireRoot(t, WHY)) return;
   const { place, agent, run, calls, encrypted } = await production(t);
-  const ciphertext = encrypted('orders');
+  const ciphertext = await encrypted('orders');
   t.is((await agent.stop()).code, 0);
   const [recipient] = keyConfig('carts')['recipients'] as [object];
   const retired = [{ upstream: 'store', kek: 'local:orders' }];
   configure(place, { orders: keyConfig('orders', { allow: ALLOW, recipients: [recipient], decrypt_with: retired }) });
   await startAgent(t, place);
-  const use = () => reasons(calls(APP, encrypt('orders'), decrypt(ciphertext)));
-  t.deepEqual(use(), ['OK', 'OK']);
+  const use = async () => reasons(await calls(APP, encrypt('orders'), decrypt(ciphertext)));
+  t.deepEqual(await use(), ['OK', 'OK']);
   run(CUSTODIAN, 'keys archive orders --kek local:orders');
-  t.deepEqual(use(), ['OK', 'KEY_ARCHIVED']);
-  t.deepEqual(reasons(calls(ARCHIVIST, decrypt(ciphertext))), ['OK']);
+  t.deepEqual(await use(), ['OK', 'KEY_ARCHIVED']);
+  t.deepEqual(reasons(await calls(ARCHIVIST, decrypt(ciphertext))), ['OK']);
   run(CUSTODIAN, 'keys disable orders --kek local:orders', 4);
   t.regex(
     run(OPERATOR, 'keys disable orders --kek local:orders').stdout,
     /^disabled KEK local:orders of orders \(the key is active\): what it wrapped is refused from now on, DEKs zeroed: 1; /,
   );
-  t.deepEqual(use(), ['OK', 'KEY_DISABLED']);
+  t.deepEqual(await use(), ['OK', 'KEY_DISABLED']);
   run(CUSTODIAN, 'keys enable orders --kek local:orders');
   run(CUSTODIAN, 'keys enable orders --kek local:orders');
-  t.deepEqual(use(), ['OK', 'OK']);
+  t.deepEqual(await use(), ['OK', 'OK']);
   run(CUSTODIAN, 'keys schedule-deletion orders --kek local:orders');
   run(SECOND, 'keys schedule-deletion orders --kek local:orders');
-  t.deepEqual(use(), ['OK', 'KEY_PENDING_DELETION']);
+  t.deepEqual(await use(), ['OK', 'KEY_PENDING_DELETION']);
   t.regex(
     run(CUSTODIAN, 'keys disable orders --kek local:absent', 4).stderr,
     /uid 22001 \(gid \d+\) may not call DisableKey on key "orders"/,
@@ -242,17 +237,17 @@ test('flush sends the next call to the upstream, warm spares the first one the w
     const { keys } = JSON.parse(run(AUDITOR, 'status --json').stdout) as { keys: KeyCounters[] };
     return keys.find((one) => one.key === key)?.counters ?? {};
   };
-  const ciphertext = encrypted('orders');
-  t.deepEqual(reasons(calls(APP, decrypt(ciphertext))), ['OK']);
+  const ciphertext = await encrypted('orders');
+  t.deepEqual(reasons(await calls(APP, decrypt(ciphertext))), ['OK']);
   t.like(counters('orders'), { decrypt_hits: '1', decrypt_misses: '0' });
   t.is(run(OPERATOR, 'flush').stdout, 'flushed carts, doomed, orders, records, tenants: DEKs zeroed: 1\n');
-  t.deepEqual(reasons(calls(APP, decrypt(ciphertext), decrypt(ciphertext))), ['OK', 'OK']);
+  t.deepEqual(reasons(await calls(APP, decrypt(ciphertext), decrypt(ciphertext))), ['OK', 'OK']);
   t.like(counters('orders'), { decrypt_hits: '2', decrypt_misses: '1' });
   run(CUSTODIAN, 'flush', 4);
 
   t.is(run(OPERATOR, 'warm tenants --partition tenant=acme').stdout, 'warmed tenants: DEKs made: 1\n');
   t.regex(run(OPERATOR, 'warm tenants --partition tenant=acme').stdout, /^nothing to do/);
-  t.deepEqual(reasons(calls(APP, encrypt('tenants', ACME))), ['OK']);
+  t.deepEqual(reasons(await calls(APP, encrypt('tenants', ACME))), ['OK']);
   t.like(counters('tenants'), { encrypt_hits: '1', encrypt_misses: '0' });
   t.regex(run(OPERATOR, 'warm tenants', 2).stderr, /partition: entry "tenant" is missing/);
 });
@@ -260,7 +255,7 @@ test('flush sends the next call to the upstream, warm spares the first one the w
 test('describe shows every version, its age and state; the data keeps opening', async (t) => {
   if (!requireRoot(t, WHY)) return;
   const { run, calls, encrypted } = await production(t);
-  const ciphertext = encrypted('orders');
+  const ciphertext = await encrypted('orders');
   run(OPERATOR, 'keys rotate orders');
   const text = run(AUDITOR, 'keys describe orders').stdout;
   t.regex(text, /^KEK +local:[0-9a-f]{16}\/orders \(authority, upstream store\)$/m);
@@ -272,16 +267,16 @@ test('describe shows every version, its age and state; the data keeps opening', 
     keks[0].versions.map(({ state }: { state: string }) => state),
     ['KEK_VERSION_STATE_DECRYPT_ONLY', 'KEK_VERSION_STATE_ACTIVE'],
   );
-  t.deepEqual(reasons(calls(APP, decrypt(ciphertext))), ['OK']);
+  t.deepEqual(reasons(await calls(APP, decrypt(ciphertext))), ['OK']);
 });
 
 test('re-encrypt moves data under another key, rewrap gives it today’s KEK version', async (t) => {
   if (!requireRoot(t, WHY)) return;
   const { run, calls, encrypted, place } = await production(t);
-  const old = encrypted('orders');
+  const old = await encrypted('orders');
   const moved = dekctlAs(place, APP, ['re-encrypt', '--key', 'tenants', '--context', 'tenant=acme'], old);
   t.is(moved.code, 0, moved.stderr);
-  const [opened] = calls(APP, decrypt(Buffer.from(moved.stdout, 'latin1'), ACME));
+  const [opened] = await calls(APP, decrypt(Buffer.from(moved.stdout, 'latin1'), ACME));
   t.is(opened?.message.plaintext.toString(), 'text');
   t.is(opened?.message.key, 'tenants');
 
@@ -290,7 +285,7 @@ test('re-encrypt moves data under another key, rewrap gives it today’s KEK ver
   t.deepEqual([rewrapped.code, rewrapped.stderr], [0, '']);
   const fresh = Buffer.from(rewrapped.stdout, 'latin1');
   t.notDeepEqual(fresh, old);
-  t.is(calls(APP, decrypt(fresh))[0]?.message.plaintext.toString(), 'text');
+  t.is((await calls(APP, decrypt(fresh)))[0]?.message.plaintext.toString(), 'text');
   t.regex(dekctlAs(place, OPERATOR, ['rewrap'], fresh).stderr, /nothing to rewrap/);
   t.is(dekctlAs(place, APP, ['rewrap'], old).code, 4);
 });
@@ -309,20 +304,31 @@ test('a backup is a file for its operator alone', async (t) => {
 test('a restart, also by SIGKILL, keeps every state and every request', async (t) => {
   if (!requireRoot(t, WHY)) return;
   const { agent, place, run, calls, encrypted } = await production(t);
-  const [orders, records, acme] = [encrypted('orders'), encrypted('records'), encrypted('tenants', ACME)];
+  const [orders, records, acme] = [
+    await encrypted('orders'),
+    await encrypted('records'),
+    await encrypted('tenants', ACME),
+  ];
   run(OPERATOR, 'keys disable orders');
   run(CUSTODIAN, 'keys archive records');
   run(OPERATOR, 'partitions disable tenants --partition tenant=acme');
   run(CUSTODIAN, 'keys schedule-deletion carts');
   for (const custodian of [CUSTODIAN, SECOND]) run(custodian, 'keys schedule-deletion doomed');
-  const states = () => {
+  const states = async () => {
     const use = reasons(
-      calls(APP, decrypt(orders), decrypt(records), decrypt(acme, ACME), encrypt('doomed'), encrypt('tenants', BOLT)),
+      await calls(
+        APP,
+        decrypt(orders),
+        decrypt(records),
+        decrypt(acme, ACME),
+        encrypt('doomed'),
+        encrypt('tenants', BOLT),
+      ),
     );
     const list = run(AUDITOR, 'keys list').stdout.split('\n');
     return { use, list: list.map((line) => line.replace(/ {2}XAES.*/, '')) };
   };
-  const before = states();
+  const before = await states();
   t.deepEqual(before, {
     use: ['KEY_DISABLED', 'KEY_ARCHIVED', 'KEY_DISABLED', 'KEY_PENDING_DELETION', 'OK'],
     list: [
@@ -337,11 +343,11 @@ test('a restart, also by SIGKILL, keeps every state and every request', async (t
   agent.kill('SIGKILL');
   await agent.exit();
   const second = await startAgent(t, place);
-  t.deepEqual(states(), before);
+  t.deepEqual(await states(), before);
   t.is((await second.stop()).code, 0);
   await startAgent(t, place);
-  t.deepEqual(states(), before);
-  t.deepEqual(reasons(calls(ARCHIVIST, decrypt(records))), ['OK']);
+  t.deepEqual(await states(), before);
+  t.deepEqual(reasons(await calls(ARCHIVIST, decrypt(records))), ['OK']);
   // The first custodian's request waited for the second through both.
   t.regex(
     run(SECOND, 'keys schedule-deletion carts').stdout,

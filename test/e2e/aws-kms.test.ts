@@ -1,7 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CreateAliasCommand,
   CreateKeyCommand,
@@ -9,23 +8,26 @@ import {
   type KMSClient,
   RotateKeyOnDemandCommand,
 } from '@aws-sdk/client-kms';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { installation, missing } from '../counterparts/counterpart.ts';
 import { startLocalStack } from '../counterparts/localstack/start.ts';
 import { onDemand } from '../counterparts/on-demand.ts';
-import { type Agent, ROOT, runAgent, startAgent } from '../helpers/agent-process.ts';
+import { ROOT, runAgent, startAgent } from '../helpers/agent-process.ts';
+import { childPids } from '../helpers/child-pids.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { callAtOnce } from '../helpers/many-callers.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
 import { requireRoot } from '../helpers/require-root.ts';
 import { keyNeedles, type Needle, scanMemory } from '../helpers/scan-memory.ts';
+import { test } from '../helpers/serial.ts';
 import { startTcpProxy } from '../helpers/tcp-proxy.ts';
 import { ANY_CREDENTIALS, adminClient, setEnvironment } from '../upstream/aws-kms/world.ts';
+import { decrypt, encrypt, opening } from './orders.ts';
 
 // The agent inherits it, and gives its child what is AWS's of it.
 setEnvironment(ANY_CREDENTIALS);
 
 const localStack = onDemand('localstack', startLocalStack);
-const CONTEXT = { tenant: 'acme' };
 
 interface World {
   readonly endpoint: string;
@@ -50,15 +52,6 @@ async function world(t: ExecutionContext, cache: object = {}, kek?: string): Pro
     keys: { orders: keyConfig('orders', { recipients, cache, partition_by: ['tenant'] }) },
   });
   return { endpoint, pid, admin, arn, place };
-}
-
-async function encrypt({ client }: Agent, text: string): Promise<Buffer> {
-  const request = { key: 'orders', plaintext: Buffer.from(text), encryption_context: CONTEXT };
-  return (await client.call('Encrypt', request)).message.ciphertext;
-}
-
-async function decrypt({ client }: Agent, ciphertext: Buffer): Promise<string> {
-  return (await client.call('Decrypt', { ciphertext, encryption_context: CONTEXT })).message.plaintext.toString();
 }
 
 test('what one agent encrypts, the next one opens; a rotation between them', async (t) => {
@@ -90,8 +83,12 @@ test('1,000 concurrent first Decrypts of one cold DEK are one call at KMS', asyn
     keys: { orders: keyConfig('orders', { recipients }) },
   });
   await startAgent(t, place);
-  const request = { ciphertext, encryption_context: CONTEXT };
-  const { succeeded, plaintexts, failures } = await callAtOnce(place.agentSocket, 'Decrypt', request, 1_000);
+  const { succeeded, plaintexts, failures } = await callAtOnce(
+    place.agentSocket,
+    'Decrypt',
+    opening(ciphertext),
+    1_000,
+  );
   t.deepEqual([succeeded, [...plaintexts], [...failures]], [1_000, ['cold'], []]);
   t.deepEqual(proxy.sent().match(/TrentService\.\w+/gi), ['TrentService.Decrypt']);
 });
@@ -107,7 +104,7 @@ test('an outage: what is cached serves, a restarted agent starts and says what i
     t.is(await decrypt(agent, ciphertext), 'cached');
     await agent.stop();
     const next = await startAgent(t, place);
-    const { reason } = await next.client.failure('Decrypt', { ciphertext, encryption_context: CONTEXT });
+    const { reason } = await next.client.failure('Decrypt', opening(ciphertext));
     t.is(reason, 'UPSTREAM_UNAVAILABLE');
     process.kill(pid, 'SIGCONT');
     t.is(await eventually(() => decrypt(next, ciphertext)), 'cached');
@@ -129,7 +126,7 @@ test('of the DEKs no copy is in the agent; what is left in its children is told'
     needles.push(...keyNeedles(`${tenant}`, await dekOf(admin, arn, ciphertext, context)));
   }
   // The agent last: it stands still while it is searched, and a child that starts then would be late.
-  const left = childrenOf(agent.pid).flatMap((pid) => scanMemory(pid, needles).findings);
+  const left = childPids(agent.pid).flatMap((pid) => scanMemory(pid, needles).findings);
   t.deepEqual(scanMemory(agent.pid, needles).findings, []);
   t.log(`left in the children of 20 DEKs: ${left.length} copies in base64`);
   // The SDK makes base64 text of them, which nobody can zero: only as text may they be there.
@@ -149,12 +146,6 @@ async function dekOf(
   const CiphertextBlob = envelope.subarray(from + 2, from + 2 + length);
   const { Plaintext } = await admin.send(new DecryptCommand({ KeyId: arn, CiphertextBlob, EncryptionContext }));
   return Buffer.from(Plaintext!);
-}
-
-function childrenOf(pid: number): number[] {
-  const threads = readdirSync(`/proc/${pid}/task`);
-  const text = threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8')).join(' ');
-  return text.split(' ').filter(Boolean).map(Number);
 }
 
 test('an agent does not start with an alias, and says what it means', async (t) => {
@@ -193,14 +184,4 @@ function boto(t: ExecutionContext): string | undefined {
   const directory = installation('moto');
   if (directory === undefined) missing(t, 'moto');
   return directory === undefined ? undefined : join(directory, 'bin', 'python');
-}
-
-async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
-  for (const until = performance.now() + 20_000; ; await sleep(100)) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (performance.now() > until) throw error;
-    }
-  }
 }

@@ -1,8 +1,9 @@
 // Bad input of every kind over the socket: a clear error each time, and an agent that serves as before.
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { type Agent, startAgent } from '../helpers/agent-process.ts';
 import type { Failure } from '../helpers/client.ts';
 import { keyConfig, makePlace } from '../helpers/place.ts';
+import { test } from '../helpers/serial.ts';
 
 const INVALID_ARGUMENT = 3;
 const NOT_FOUND = 5;

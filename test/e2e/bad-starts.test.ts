@@ -12,10 +12,11 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { type AgentOptions, type Exit, runAgent, startAgent } from '../helpers/agent-process.ts';
 import { makePlace, type Place } from '../helpers/place.ts';
 import { requireRoot } from '../helpers/require-root.ts';
+import { test } from '../helpers/serial.ts';
 
 /** An agent was here, encrypted, and is gone. */
 async function usedPlace(t: ExecutionContext): Promise<{ place: Place; ciphertext: Buffer }> {

@@ -1,14 +1,16 @@
 // The proof that a DEK which an upstream unwraps, or wraps, never lies in the agent's readable memory, and is gone with the child.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createDecipheriv, createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { encodePairs } from '../../src/crypto/context.ts';
+import { childPids } from '../helpers/child-pids.ts';
 import { requireRoot } from '../helpers/require-root.ts';
 import { keyNeedles, scanMemory } from '../helpers/scan-memory.ts';
+import { test } from '../helpers/serial.ts';
 import { kekNamed } from '../upstream/child/software-kms/options.ts';
 import type { Report } from './child-upstream-agent.ts';
 
@@ -17,7 +19,7 @@ const WHY = 'an agent is not dumpable, only root may read its memory';
 test('no DEK lies in the readable memory of an agent whose upstream is in a child, and the child that saw them ends', async (t) => {
   if (!requireRoot(t, WHY)) return;
   const { agent, report } = await startUser(t, []);
-  const children = childrenOf(agent.pid!);
+  const children = childPids(agent.pid!);
   t.is(children.length, 2, 'the child that serves and its successor');
   t.is(report.memoryKind, 'memfd_secret');
   const needles = report.wrapped.flatMap((wrapped, at) => keyNeedles(`DEK ${at}`, unwrapHere(wrapped)));
@@ -36,7 +38,7 @@ test('no DEK lies in the readable memory of an agent whose upstream is in a chil
   agent.kill('SIGUSR2');
   for (const end = Date.now() + 5_000; isRunning(children[0]!) && Date.now() < end; ) await sleep(20);
   t.false(isRunning(children[0]!), 'gone when its calls are used up');
-  t.true(childrenOf(agent.pid!).includes(children[1]!));
+  t.true(childPids(agent.pid!).includes(children[1]!));
 });
 
 test('control: in memory that root can read a DEK that is held is found, in the arena', async (t) => {
@@ -59,7 +61,7 @@ test('whatever ends a child, no slot stays taken', async (t) => {
 
 test('children end with their agent, however it ends', async (t) => {
   const { agent } = await startUser(t, []);
-  const children = childrenOf(agent.pid!);
+  const children = childPids(agent.pid!);
   t.is(children.length, 2);
   // One that hangs does not see that its channel was closed.
   process.kill(children[0]!, 'SIGSTOP');
@@ -88,17 +90,6 @@ function unwrapHere(wrapped: string): Buffer {
   const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, 12));
   decipher.setAAD(encodePairs(new Map([['dekd:key', 'orders']]))).setAuthTag(bytes.subarray(44));
   return Buffer.concat([decipher.update(bytes.subarray(12, 44)), decipher.final()]);
-}
-
-/** By age. */
-function childrenOf(pid: number): number[] {
-  const threads = readdirSync(`/proc/${pid}/task`);
-  const text = threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8')).join(' ');
-  return text
-    .split(' ')
-    .filter(Boolean)
-    .map(Number)
-    .sort((a, b) => a - b);
 }
 
 function isRunning(pid: number): boolean {

@@ -4,9 +4,10 @@ import { cpSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { ROOT } from '../helpers/agent-process.ts';
 import { grpcFrame, openRawCall } from '../helpers/raw-call.ts';
+import { test } from '../helpers/serial.ts';
 
 /** The README's and the banner's own words. */
 const DECRYPT = 'npx dekctl decrypt --context tenant=acme < c';

@@ -1,6 +1,7 @@
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { type Agent, startAgent } from '../helpers/agent-process.ts';
 import { makePlace } from '../helpers/place.ts';
+import { test } from '../helpers/serial.ts';
 
 const INVALID_ARGUMENT = 3;
 const RESOURCE_EXHAUSTED = 8;

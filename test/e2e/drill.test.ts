@@ -1,10 +1,10 @@
 // Drills of a running agent: what is held serves in grace and says so, what is not is refused in time, and all is well again afterwards.
 import { setTimeout as sleep } from 'node:timers/promises';
-import test from 'ava';
 import { dekctl } from '../cli/run.ts';
 import { requireOpenBao } from '../counterparts/openbao/start.ts';
 import { type Agent, startAgent } from '../helpers/agent-process.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { test } from '../helpers/serial.ts';
 import { issueToken, makeKek, policyOf, Servers, writePolicy } from '../upstream/vault-transit/world.ts';
 
 const servers = new Servers();
@@ -128,7 +128,9 @@ test('OpenBao: status names what is out, the breaker and the child; a stop ends 
   const { file } = await issueToken(t, bao, name);
   const place = makePlace(t, {
     upstreams: { vault: { type: 'vault-transit', addresses: [bao.address], login: { token: { file } } } },
-    keys: { orders: keyConfig('orders', { ...SETTINGS, recipients: [{ upstream: 'vault', kek, role: 'authority' }] }) },
+    keys: {
+      orders: keyConfig('orders', { ...SETTINGS, recipients: [{ upstream: 'vault', kek, role: 'authority' }] }),
+    },
   });
   const used = new Used(await startAgent(t, place), place);
   t.is(await used.encrypt(), 'fresh');

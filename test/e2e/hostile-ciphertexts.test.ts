@@ -9,7 +9,8 @@ import { envelopePrefix, sealMessage } from '../../src/crypto/envelope.ts';
 import { createKey, dekId, freeKey, openArena } from '../../src/crypto/native.ts';
 import { type OpenBao, requireOpenBao, startOpenBao } from '../counterparts/openbao/start.ts';
 import { type Agent, startAgent } from '../helpers/agent-process.ts';
-import { startCaller } from '../helpers/caller-process.ts';
+import { startCaller } from '../helpers/callers.ts';
+import { childPids } from '../helpers/child-pids.ts';
 import { callAtOnce } from '../helpers/many-callers.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
 import { requireRoot } from '../helpers/require-root.ts';
@@ -154,7 +155,7 @@ async function startDecoy(t: ExecutionContext): Promise<Decoy> {
 
 /** Remote ends of the TCP and UDP sockets that a process and its children have now: `hex address:hex port`. */
 function remoteEnds(pid: number): string[] {
-  return [pid, ...childrenOf(pid)].flatMap((one) => {
+  return [pid, ...childPids(pid)].flatMap((one) => {
     const inodes = new Set(socketsOf(one));
     return ['tcp', 'tcp6', 'udp', 'udp6'].flatMap((protocol) =>
       readFileSync(`/proc/${one}/net/${protocol}`, 'utf8')
@@ -164,12 +165,6 @@ function remoteEnds(pid: number): string[] {
         .map((fields) => fields[2] ?? ''),
     );
   });
-}
-
-function childrenOf(pid: number): number[] {
-  const threads = readdirSync(`/proc/${pid}/task`);
-  const text = threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8')).join(' ');
-  return text.split(' ').filter(Boolean).map(Number);
 }
 
 function socketsOf(pid: number): string[] {

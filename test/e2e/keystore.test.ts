@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { dekctl } from '../cli/run.ts';
 import { type Agent, startAgent } from '../helpers/agent-process.ts';
 import { makePlace, type Place } from '../helpers/place.ts';
+import { test } from '../helpers/serial.ts';
 
 const CONTEXT = { tenant: 'acme' };
 

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
-import test from 'ava';
 import { startAgent } from '../helpers/agent-process.ts';
 import { PROTOS } from '../helpers/client.ts';
 import { makePlace } from '../helpers/place.ts';
 import { grpcFrame, openRawCall } from '../helpers/raw-call.ts';
+import { test } from '../helpers/serial.ts';
 
 /** Half a second is what dekd promises; a busy CI machine gets more. */
 const MAX_START_MS = 3_000;

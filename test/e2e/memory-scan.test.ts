@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { aesNeedles } from '../helpers/aes-schedule.ts';
 import { type Agent, type AgentOptions, startAgent } from '../helpers/agent-process.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
@@ -18,6 +18,7 @@ import {
 } from '../helpers/recover-keys.ts';
 import { requireRoot } from '../helpers/require-root.ts';
 import { keyNeedles, type Mapping, type Needle, type Scan, scanMemory } from '../helpers/scan-memory.ts';
+import { test } from '../helpers/serial.ts';
 
 const WHY = 'an agent is not dumpable, only root may read its memory';
 /** A memory of 64 KiB holds some 170 DEKs in the clear. */
@@ -131,11 +132,7 @@ test('nor is a key of the second tier, whose DEKs lie sealed in ordinary memory'
 
 test('control: of a living cipher of OpenSSL each round key and the hash key are found', async (t) => {
   if (!requireRoot(t, WHY)) return;
-  const place = makePlace(t);
-  const key = randomBytes(32);
-  const file = join(place.directory, 'planted');
-  writeFileSync(file, key);
-  const agent = await startAgent(t, place, { child: ['--plant-cipher', file] });
+  const { agent, key } = await startWithKey(t, '--plant-cipher');
   const { findings } = scanMemory(agent.pid, aesNeedles('planted', key));
   const found = new Set(findings.map(({ needle }) => /^planted, (round key \d+|H)/.exec(needle)?.[1] ?? needle));
   t.log(`found as: ${[...new Set(findings.map(({ needle }) => needle))].join('; ')}`);
@@ -148,11 +145,7 @@ test('control: of a living cipher of OpenSSL each round key and the hash key are
 
 test('control: a planted key is found, raw, in hex and in base64', async (t) => {
   if (!requireRoot(t, WHY)) return;
-  const place = makePlace(t);
-  const key = randomBytes(32);
-  const file = join(place.directory, 'planted');
-  writeFileSync(file, key);
-  const agent = await startAgent(t, place, { child: ['--plant', file] });
+  const { agent, key } = await startWithKey(t, '--plant');
   const needles = keyNeedles('planted', key);
   const found = new Set(scanMemory(agent.pid, needles).findings.map(({ needle }) => needle));
   t.deepEqual(
@@ -162,6 +155,18 @@ test('control: a planted key is found, raw, in hex and in base64', async (t) => 
   const absent = keyNeedles('never there', randomBytes(32));
   t.deepEqual(scanMemory(agent.pid, absent).findings, []);
 });
+
+/** An agent that keeps a key of ours (agent-child.ts). */
+async function startWithKey(
+  t: ExecutionContext,
+  how: '--plant' | '--plant-cipher',
+): Promise<{ agent: Agent; key: Buffer }> {
+  const place = makePlace(t);
+  const key = randomBytes(32);
+  const file = join(place.directory, 'planted');
+  writeFileSync(file, key);
+  return { agent: await startAgent(t, place, { child: [how, file] }), key };
+}
 
 interface Scene {
   readonly memoryKind: string;

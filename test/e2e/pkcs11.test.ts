@@ -1,14 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { installation, missing } from '../counterparts/counterpart.ts';
 import { aesKey, requireSoftHsm, type SoftHsm, startSoftHsm } from '../counterparts/softhsm/start.ts';
 import { type Agent, ROOT, startAgent } from '../helpers/agent-process.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { test } from '../helpers/serial.ts';
+import { decrypt, encrypt, opening } from './orders.ts';
 
-const CONTEXT = { tenant: 'acme' };
 const PIN = 'correct horse';
 const TOKEN = 'hsm-a';
 const KEK = `pkcs11:object=orders;token=${TOKEN}`;
@@ -42,15 +43,6 @@ async function world(t: ExecutionContext, allows: readonly (typeof ALL)[number][
   return { hsm, tokenDirectory, place, agent: await startAgent(t, place) };
 }
 
-async function encrypt({ client }: Agent, text: string): Promise<Buffer> {
-  const request = { key: 'orders', plaintext: Buffer.from(text), encryption_context: CONTEXT };
-  return (await client.call('Encrypt', request)).message.ciphertext;
-}
-
-async function decrypt({ client }: Agent, ciphertext: Buffer): Promise<string> {
-  return (await client.call('Decrypt', { ciphertext, encryption_context: CONTEXT })).message.plaintext.toString();
-}
-
 test('what one agent encrypts, the next one opens; an outage of the token between them', async (t) => {
   if (!requireSoftHsm(t)) return;
   const { hsm, tokenDirectory, place, agent } = await world(t, ALL);
@@ -62,7 +54,7 @@ test('what one agent encrypts, the next one opens; an outage of the token betwee
   t.is((await agent.stop()).code, 0);
 
   const next = await startAgent(t, place);
-  const { reason } = await next.client.failure('Decrypt', { ciphertext, encryption_context: CONTEXT });
+  const { reason } = await next.client.failure('Decrypt', opening(ciphertext));
   t.is(reason, 'UPSTREAM_UNAVAILABLE');
   renameSync(away, tokenDirectory);
   t.is(await eventually(() => decrypt(next, ciphertext)), 'yesterday');
@@ -91,14 +83,4 @@ for (const [name, allows] of [
     });
     t.is(opened.toString(), 'without dekd');
   });
-}
-
-async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
-  for (const until = performance.now() + 20_000; ; await sleep(100)) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (performance.now() > until) throw error;
-    }
-  }
 }

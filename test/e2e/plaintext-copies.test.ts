@@ -4,12 +4,12 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import test from 'ava';
 import { type Agent, startAgent } from '../helpers/agent-process.ts';
 import { keyConfig, makePlace } from '../helpers/place.ts';
 import type { RecordedBuffers } from '../helpers/recorded-buffers.ts';
 import { requireRoot } from '../helpers/require-root.ts';
 import { type Needle, type Scan, scanMemory } from '../helpers/scan-memory.ts';
+import { test } from '../helpers/serial.ts';
 
 const MARK_BYTES = 32;
 /** Below and above where V8's heap ends, and where calls go to the thread pool. */

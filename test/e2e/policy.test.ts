@@ -1,10 +1,11 @@
 // Who may do what, with real processes of different users: the kernel says who they are.
 import { chmodSync } from 'node:fs';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { startAgent } from '../helpers/agent-process.ts';
-import { type Caller, type CallOutcome, callAs } from '../helpers/call-as.ts';
-import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { type Call, type Caller, type Callers, type CallOutcome, callersAt } from '../helpers/callers.ts';
+import { keyConfig, makePlace } from '../helpers/place.ts';
 import { requireRoot } from '../helpers/require-root.ts';
+import { test } from '../helpers/serial.ts';
 
 const WHY = 'its callers are processes of other users';
 const DENIED = 7;
@@ -39,37 +40,30 @@ async function production(t: ExecutionContext, adminMode = '0666') {
     admin: [{ uid: CUSTODIAN.uid, roles: ['custodian'] }],
   });
   const agent = await startAgent(t, place);
-  return { agent, place };
-}
-
-function data(place: Place, caller: Caller, ...calls: [string, object][]): CallOutcome[] {
-  return callAs({ caller, socket: place.agentSocket, service: 'dekd.v1.KeyAgent', calls });
-}
-
-function admin(place: Place, caller: Caller, ...calls: [string, object][]): CallOutcome[] {
-  return callAs({ caller, socket: place.adminSocket, service: 'dekd.v1.KeyAdmin', calls });
+  return { agent, callers: callersAt(t, place) };
 }
 
 function codes(outcomes: readonly CallOutcome[]): number[] {
   return outcomes.map(({ code }) => code);
 }
 
-function makeKeks(t: ExecutionContext, place: Place): void {
-  const made = admin(place, CUSTODIAN, ['CreateKey', { key: 'orders' }], ['CreateKey', { key: 'secret' }]);
+async function makeKeks(t: ExecutionContext, { admin }: Callers): Promise<void> {
+  const made = await admin(CUSTODIAN, ['CreateKey', { key: 'orders' }], ['CreateKey', { key: 'secret' }]);
   t.deepEqual(codes(made), [0, 0]);
 }
 
-const ENCRYPT: [string, object] = ['Encrypt', { key: 'orders', plaintext: Buffer.from('mine') }];
+const ENCRYPT: Call = ['Encrypt', { key: 'orders', plaintext: Buffer.from('mine') }];
 
 test('who is named may, who is not may not; root and the agent’s own user get nothing for free', async (t) => {
   if (!requireRoot(t, WHY)) return;
-  const { place } = await production(t);
-  makeKeks(t, place);
-  const [encrypted, described] = data(place, APP, ENCRYPT, ['DescribeKey', { key: 'orders' }]);
+  const { callers } = await production(t);
+  const { data } = callers;
+  await makeKeks(t, callers);
+  const [encrypted, described] = await data(APP, ENCRYPT, ['DescribeKey', { key: 'orders' }]);
   t.is(encrypted?.code, 0);
   t.is(described?.message.key, 'orders');
-  const decrypt: [string, object] = ['Decrypt', { ciphertext: encrypted?.message.ciphertext }];
-  t.is(data(place, APP, decrypt)[0]?.message.plaintext.toString(), 'mine');
+  const decrypt: Call = ['Decrypt', { ciphertext: encrypted?.message.ciphertext }];
+  t.is((await data(APP, decrypt))[0]?.message.plaintext.toString(), 'mine');
   for (const caller of [
     { uid: 0 },
     { uid: 21_001 },
@@ -78,7 +72,7 @@ test('who is named may, who is not may not; root and the agent’s own user get 
     CUSTODIAN,
     { uid: OVERFLOW_ID, groups: [WRITERS] },
   ]) {
-    for (const { code, reason, text } of data(place, caller, ENCRYPT, decrypt)) {
+    for (const { code, reason, text } of await data(caller, ENCRYPT, decrypt)) {
       t.deepEqual([code, reason], [DENIED, 'POLICY_DENIED'], `uid ${caller.uid}`);
       t.regex(
         text,
@@ -88,26 +82,27 @@ test('who is named may, who is not may not; root and the agent’s own user get 
       );
     }
   }
-  t.deepEqual(codes(data(place, OPERATOR, ['DescribeKey', { key: 'orders' }])), [0]);
+  t.deepEqual(codes(await data(OPERATOR, ['DescribeKey', { key: 'orders' }])), [0]);
 });
 
 test('a key that the caller may not see, and one that does not exist, look the same', async (t) => {
   if (!requireRoot(t, WHY)) return;
-  const { place } = await production(t);
-  makeKeks(t, place);
+  const { callers } = await production(t);
+  const { data } = callers;
+  await makeKeks(t, callers);
   const owner = { uid: 21_001 };
-  const [secret] = data(place, owner, ['Encrypt', { key: 'secret', plaintext: Buffer.from('theirs') }]);
+  const [secret] = await data(owner, ['Encrypt', { key: 'secret', plaintext: Buffer.from('theirs') }]);
   const ciphertext: Buffer = secret?.message.ciphertext;
   const absent = Buffer.from(ciphertext);
   absent.write('absent', absent.indexOf('secret'));
   for (const rpc of ['Encrypt', 'GenerateDataKey', 'GenerateDataKeyWithoutPlaintext', 'DescribeKey']) {
-    const answers = data(place, APP, [rpc, { key: 'secret' }], [rpc, { key: 'absent' }]);
+    const answers = await data(APP, [rpc, { key: 'secret' }], [rpc, { key: 'absent' }]);
     sameDenial(t, answers);
   }
-  sameDenial(t, data(place, APP, ['Decrypt', { ciphertext }], ['Decrypt', { ciphertext: absent }]));
+  sameDenial(t, await data(APP, ['Decrypt', { ciphertext }], ['Decrypt', { ciphertext: absent }]));
   sameDenial(
     t,
-    data(place, APP, ['Encrypt', { key: 'secret', dry_run: true }], ['Encrypt', { key: 'absent', dry_run: true }]),
+    await data(APP, ['Encrypt', { key: 'secret', dry_run: true }], ['Encrypt', { key: 'absent', dry_run: true }]),
   );
 });
 
@@ -119,80 +114,83 @@ function sameDenial(t: ExecutionContext, answers: readonly CallOutcome[]): void 
 
 test('a rule for a group reaches its members, supplementary groups too, and no further than it says', async (t) => {
   if (!requireRoot(t, WHY)) return;
-  const { place } = await production(t);
-  makeKeks(t, place);
+  const { callers } = await production(t);
+  const { data } = callers;
+  await makeKeks(t, callers);
   const members: Caller[] = [
     { uid: 24_000, gid: WRITERS },
     { uid: 24_001, groups: [WRITERS] },
   ];
   for (const caller of members) {
-    const [encrypted] = data(place, caller, ENCRYPT);
+    const [encrypted] = await data(caller, ENCRYPT);
     t.is(encrypted?.code, 0);
-    const decrypt: [string, object] = ['Decrypt', { ciphertext: encrypted?.message.ciphertext }];
-    const narrowed = data(
-      place,
+    const decrypt: Call = ['Decrypt', { ciphertext: encrypted?.message.ciphertext }];
+    const narrowed = await data(
       caller,
       decrypt,
       ['GenerateDataKey', { key: 'orders' }],
       ['DescribeKey', { key: 'orders' }],
     );
     t.deepEqual(codes(narrowed), [DENIED, DENIED, 0]);
-    t.deepEqual(codes(data(place, APP, decrypt)), [0]);
+    t.deepEqual(codes(await data(APP, decrypt)), [0]);
   }
-  t.deepEqual(codes(data(place, { uid: 24_001, groups: [WRITERS + 1] }, ENCRYPT)), [DENIED]);
+  t.deepEqual(codes(await data({ uid: 24_001, groups: [WRITERS + 1] }, ENCRYPT)), [DENIED]);
 });
 
 test('the admin socket: each role its calls, each caller its keys', async (t) => {
   if (!requireRoot(t, WHY)) return;
-  const { place } = await production(t);
-  makeKeks(t, place);
-  const [encrypted] = data(place, APP, ENCRYPT);
-  const list: [string, object] = ['ListKeys', {}];
-  const rotate: [string, object] = ['RotateKey', { key: 'orders' }];
-  const create: [string, object] = ['CreateKey', { key: 'fresh' }];
-  const status: [string, object] = ['GetStatus', {}];
-  t.deepEqual(codes(admin(place, APP, list, rotate, create, status)), [DENIED, DENIED, DENIED, DENIED]);
-  t.deepEqual(codes(admin(place, { uid: 0 }, list, rotate, create, status)), [DENIED, DENIED, DENIED, DENIED]);
-  t.deepEqual(codes(admin(place, OPERATOR, list, rotate, create, status)), [0, 0, DENIED, 0]);
-  t.deepEqual(codes(admin(place, AUDITOR, list, rotate, create, status)), [0, DENIED, DENIED, 0]);
-  t.deepEqual(codes(admin(place, OPERATOR, ['RotateKey', { key: 'secret' }], ['RotateKey', { key: 'absent' }])), [
+  const { callers } = await production(t);
+  const { data, admin } = callers;
+  await makeKeks(t, callers);
+  const [encrypted] = await data(APP, ENCRYPT);
+  const list: Call = ['ListKeys', {}];
+  const rotate: Call = ['RotateKey', { key: 'orders' }];
+  const create: Call = ['CreateKey', { key: 'fresh' }];
+  const status: Call = ['GetStatus', {}];
+  t.deepEqual(codes(await admin(APP, list, rotate, create, status)), [DENIED, DENIED, DENIED, DENIED]);
+  t.deepEqual(codes(await admin({ uid: 0 }, list, rotate, create, status)), [DENIED, DENIED, DENIED, DENIED]);
+  t.deepEqual(codes(await admin(OPERATOR, list, rotate, create, status)), [0, 0, DENIED, 0]);
+  t.deepEqual(codes(await admin(AUDITOR, list, rotate, create, status)), [0, DENIED, DENIED, 0]);
+  t.deepEqual(codes(await admin(OPERATOR, ['RotateKey', { key: 'secret' }], ['RotateKey', { key: 'absent' }])), [
     DENIED,
     DENIED,
   ]);
   const names = ({ message }: CallOutcome) => message.keys.map(({ key }: { key: string }) => key);
-  t.deepEqual(admin(place, AUDITOR, list, status).map(names), [['orders'], ['orders']]);
-  t.deepEqual(admin(place, CUSTODIAN, list).map(names), [[]]);
-  const [fresh] = admin(place, CUSTODIAN, create);
+  t.deepEqual((await admin(AUDITOR, list, status)).map(names), [['orders'], ['orders']]);
+  t.deepEqual((await admin(CUSTODIAN, list)).map(names), [[]]);
+  const [fresh] = await admin(CUSTODIAN, create);
   // In production only the configuration makes a key out of a KEK.
   t.like(fresh, { code: 0, message: { key: 'fresh', usable: false } });
   t.is(
-    data(place, APP, ['Decrypt', { ciphertext: encrypted?.message.ciphertext }])[0]?.message.plaintext.toString(),
+    (await data(APP, ['Decrypt', { ciphertext: encrypted?.message.ciphertext }]))[0]?.message.plaintext.toString(),
     'mine',
   );
 });
 
 test('who may not open the admin socket’s file does not even reach it', async (t) => {
   if (!requireRoot(t, WHY)) return;
-  const { place } = await production(t, '0600');
-  const [refused] = admin(place, CUSTODIAN, ['ListKeys', {}]);
+  const { callers } = await production(t, '0600');
+  const { data, admin } = callers;
+  const [refused] = await admin(CUSTODIAN, ['ListKeys', {}]);
   t.is(refused?.code, 14);
   t.is(refused?.reason, '');
-  t.deepEqual(codes(data(place, APP, ['DescribeKey', { key: 'orders' }])), [0]);
+  t.deepEqual(codes(await data(APP, ['DescribeKey', { key: 'orders' }])), [0]);
 });
 
 test('production without its KEK: told at the start, refused with the way out, served once a custodian makes it', async (t) => {
   if (!requireRoot(t, WHY)) return;
-  const { place, agent } = await production(t);
+  const { agent, callers } = await production(t);
+  const { data } = callers;
   t.regex(
     agent.stderr(),
     /keys\.orders: its KEK local:orders does not exist yet; a custodian makes it with `dekctl keys create orders`/,
   );
-  const [early] = data(place, APP, ENCRYPT);
+  const [early] = await data(APP, ENCRYPT);
   t.like(early, { code: DENIED, reason: 'UPSTREAM_REFUSED' });
   t.regex(
     early?.text ?? '',
     /key orders: upstream store has no such KEK; a custodian makes it with `dekctl keys create orders`/,
   );
-  makeKeks(t, place);
-  t.is(data(place, APP, ENCRYPT)[0]?.code, 0, 'what was remembered is forgotten');
+  await makeKeks(t, callers);
+  t.is((await data(APP, ENCRYPT))[0]?.code, 0, 'what was remembered is forgotten');
 });

@@ -3,11 +3,15 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
-import { type OpenBao, requireOpenBao, startOpenBao } from '../counterparts/openbao/start.ts';
+import type { ExecutionContext } from 'ava';
+import { type OpenBao, requireOpenBao } from '../counterparts/openbao/start.ts';
 import { type Agent, ROOT, runAgent, startAgent } from '../helpers/agent-process.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
-import { issueToken, makeKek, policyOf, succeeds, writePolicy } from '../upstream/vault-transit/world.ts';
+import { test } from '../helpers/serial.ts';
+import { issueToken, makeKek, policyOf, Servers, writePolicy } from '../upstream/vault-transit/world.ts';
+
+const servers = new Servers();
+test.after.always(() => servers.stop());
 
 const NOTHING = 'revoked: []\n';
 const ACME = 'revoked:\n  - { key: orders, partition: { tenant: acme } }\n';
@@ -25,9 +29,7 @@ interface World {
 }
 
 async function world(t: ExecutionContext): Promise<World> {
-  const bao = await startOpenBao();
-  t.teardown(() => bao.stop());
-  await succeeds(bao, 'POST', 'sys/mounts/transit', { type: 'transit' });
+  const bao = await servers.get();
   const { name, kek } = await makeKek(bao);
   await writePolicy(bao, name, policyOf(name));
   const token = await issueToken(t, bao, name);
@@ -131,6 +133,7 @@ test('a tenant and then the whole key are revoked while OpenBao hangs; all serve
   t.deepEqual(await outcomes(t, agent, acme, file), all(acme, 'served'));
 
   bao.kill('SIGSTOP');
+  t.teardown(() => bao.kill('SIGCONT'));
   publish(ACME);
   t.log(`a tenant: refused ${await until(agent, decryptOf(acme), 'KEY_DISABLED')} ms after the file was changed`);
   t.deepEqual(await outcomes(t, agent, acme, file), all(acme, 'KEY_DISABLED'));

@@ -1,11 +1,12 @@
 // What one person alone must not do, with real processes of different users: who deletes, who reads what is archived, and which rules
 // production refuses.
 import { chmodSync } from 'node:fs';
-import test, { type ExecutionContext } from 'ava';
-import { runAgent, startAgent } from '../helpers/agent-process.ts';
-import { type Caller, type CallOutcome, callAs } from '../helpers/call-as.ts';
+import type { ExecutionContext } from 'ava';
+import { type Agent, runAgent, startAgent } from '../helpers/agent-process.ts';
+import { type Call, type Caller, type Callers, type CallOutcome, callersAt } from '../helpers/callers.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
 import { requireRoot } from '../helpers/require-root.ts';
+import { test } from '../helpers/serial.ts';
 
 const WHY = 'its callers are processes of other users';
 const DENIED = 7;
@@ -48,24 +49,26 @@ function place(t: ExecutionContext): Place {
   return made;
 }
 
-function data(place: Place, caller: Caller, ...calls: [string, object][]): CallOutcome[] {
-  return callAs({ caller, socket: place.agentSocket, service: 'dekd.v1.KeyAgent', calls });
+const ENCRYPT: Call = ['Encrypt', { key: 'orders', plaintext: Buffer.from('mine') }];
+const SCHEDULE: Call = ['ScheduleKeyDeletion', { key: 'orders' }];
+const CANCEL: Call = ['CancelKeyDeletion', { key: 'orders' }];
+
+interface Used extends Callers {
+  readonly made: Place;
+  readonly agent: Agent;
+  /** Of `orders`. */
+  readonly ciphertext: Buffer;
 }
 
-function admin(place: Place, caller: Caller, ...calls: [string, object][]): CallOutcome[] {
-  return callAs({ caller, socket: place.adminSocket, service: 'dekd.v1.KeyAdmin', calls });
-}
-
-const ENCRYPT: [string, object] = ['Encrypt', { key: 'orders', plaintext: Buffer.from('mine') }];
-const SCHEDULE: [string, object] = ['ScheduleKeyDeletion', { key: 'orders' }];
-const CANCEL: [string, object] = ['CancelKeyDeletion', { key: 'orders' }];
-
-/** A ciphertext of `orders`, whose KEK the first custodian makes. */
-function used(t: ExecutionContext, made: Place): Buffer {
-  t.is(admin(made, FIRST, ['CreateKey', { key: 'orders' }])[0]?.code, 0);
-  const [encrypted] = data(made, APP, ENCRYPT);
+/** A production agent whose key, made by the first custodian, has encrypted once. */
+async function startUsed(t: ExecutionContext): Promise<Used> {
+  const made = place(t);
+  const agent = await startAgent(t, made);
+  const { data, admin } = callersAt(t, made);
+  t.is((await admin(FIRST, ['CreateKey', { key: 'orders' }]))[0]?.code, 0);
+  const [encrypted] = await data(APP, ENCRYPT);
   t.is(encrypted?.code, 0, encrypted?.text);
-  return encrypted?.message.ciphertext;
+  return { made, agent, data, admin, ciphertext: encrypted?.message.ciphertext };
 }
 
 function refusedAs(t: ExecutionContext, outcome: CallOutcome | undefined, reason: string): void {
@@ -74,12 +77,10 @@ function refusedAs(t: ExecutionContext, outcome: CallOutcome | undefined, reason
 
 test('a key is deleted by two custodians: the first asks, the second one’s call takes effect', async (t) => {
   if (!requireRoot(t, WHY)) return;
-  const made = place(t);
-  await startAgent(t, made);
-  const ciphertext = used(t, made);
-  const decrypt: [string, object] = ['Decrypt', { ciphertext }];
+  const { data, admin, ciphertext } = await startUsed(t);
+  const decrypt: Call = ['Decrypt', { ciphertext }];
   for (const caller of [FIRST, FIRST, FIRST_AS_MEMBER]) {
-    const [asked] = admin(made, caller, SCHEDULE);
+    const [asked] = await admin(caller, SCHEDULE);
     t.like(asked, { code: 0 });
     t.like(
       asked?.message,
@@ -87,65 +88,61 @@ test('a key is deleted by two custodians: the first asks, the second one’s cal
       'once, whoever’s group it is',
     );
   }
-  t.is(data(made, APP, ENCRYPT)[0]?.code, 0, 'a request changes nothing');
-  const [other] = admin(made, SECOND, [
+  t.is((await data(APP, ENCRYPT))[0]?.code, 0, 'a request changes nothing');
+  const [other] = await admin(SECOND, [
     'ScheduleKeyDeletion',
     { key: 'orders', waiting_period: { seconds: 7 * DAY_S } },
   ]);
   t.like(other, { code: 3, reason: 'INVALID_REQUEST' }, 'not what the first asked for');
-  t.is(data(made, APP, ENCRYPT)[0]?.code, 0);
+  t.is((await data(APP, ENCRYPT))[0]?.code, 0);
 
   const askedAtS = Date.now() / 1000;
-  const [taken] = admin(made, SECOND, SCHEDULE);
+  const [taken] = await admin(SECOND, SCHEDULE);
   t.like(taken?.message, { in_effect: true, state: 'KEY_STATE_PENDING_DELETION' });
   t.true(Math.abs(Number(taken?.message.deletion_at.seconds) - askedAtS - 30 * DAY_S) < 60);
-  for (const outcome of data(made, APP, ENCRYPT, decrypt)) refusedAs(t, outcome, 'KEY_PENDING_DELETION');
+  for (const outcome of await data(APP, ENCRYPT, decrypt)) refusedAs(t, outcome, 'KEY_PENDING_DELETION');
 
   // Either custodian takes it back; a disabled key is what is left, for a custodian to enable.
-  t.like(admin(made, FIRST, CANCEL)[0], { code: 0, message: { state: 'KEY_STATE_DISABLED' } });
-  refusedAs(t, data(made, APP, decrypt)[0], 'KEY_DISABLED');
-  t.is(admin(made, OPERATOR, ['EnableKey', { key: 'orders' }])[0]?.code, DENIED);
-  t.is(admin(made, SECOND, ['EnableKey', { key: 'orders' }])[0]?.code, 0);
-  t.is(data(made, APP, decrypt)[0]?.message.plaintext.toString(), 'mine');
+  t.like((await admin(FIRST, CANCEL))[0], { code: 0, message: { state: 'KEY_STATE_DISABLED' } });
+  refusedAs(t, (await data(APP, decrypt))[0], 'KEY_DISABLED');
+  t.is((await admin(OPERATOR, ['EnableKey', { key: 'orders' }]))[0]?.code, DENIED);
+  t.is((await admin(SECOND, ['EnableKey', { key: 'orders' }]))[0]?.code, 0);
+  t.is((await data(APP, decrypt))[0]?.message.plaintext.toString(), 'mine');
 });
 
 test('a request for deletion outlives the agent, can be withdrawn, and a custodian by group is a second one', async (t) => {
   if (!requireRoot(t, WHY)) return;
-  const made = place(t);
-  const agent = await startAgent(t, made);
-  used(t, made);
-  t.like(admin(made, FIRST, SCHEDULE)[0]?.message, { in_effect: false });
+  const { made, agent, data, admin } = await startUsed(t);
+  t.like((await admin(FIRST, SCHEDULE))[0]?.message, { in_effect: false });
   await agent.stop();
   await startAgent(t, made);
-  t.like(admin(made, FIRST, SCHEDULE)[0]?.message, { in_effect: false }, 'still the same one');
-  t.like(admin(made, SECOND, CANCEL)[0], { code: 0, message: { state: 'KEY_STATE_ACTIVE' } });
-  t.like(admin(made, MEMBER, SCHEDULE)[0]?.message, { in_effect: false }, 'withdrawn: the next one is the first');
-  t.is(data(made, APP, ENCRYPT)[0]?.code, 0);
-  t.like(admin(made, FIRST, SCHEDULE)[0]?.message, { in_effect: true });
+  t.like((await admin(FIRST, SCHEDULE))[0]?.message, { in_effect: false }, 'still the same one');
+  t.like((await admin(SECOND, CANCEL))[0], { code: 0, message: { state: 'KEY_STATE_ACTIVE' } });
+  t.like((await admin(MEMBER, SCHEDULE))[0]?.message, { in_effect: false }, 'withdrawn: the next one is the first');
+  t.is((await data(APP, ENCRYPT))[0]?.code, 0);
+  t.like((await admin(FIRST, SCHEDULE))[0]?.message, { in_effect: true });
 });
 
 test('an archived key decrypts, for rules that say so alone, and encrypts for nobody', async (t) => {
   if (!requireRoot(t, WHY)) return;
-  const made = place(t);
-  await startAgent(t, made);
-  const ciphertext = used(t, made);
-  const decrypt: [string, object] = ['Decrypt', { ciphertext }];
-  const batch: [string, object] = ['DecryptBatch', { items: [{ ciphertext }] }];
+  const { data, admin, ciphertext } = await startUsed(t);
+  const decrypt: Call = ['Decrypt', { ciphertext }];
+  const batch: Call = ['DecryptBatch', { items: [{ ciphertext }] }];
   const reader: Caller = { uid: 21_001, groups: [READERS] };
-  t.like(admin(made, SECOND, ['ArchiveKey', { key: 'orders' }])[0], { message: { state: 'KEY_STATE_ARCHIVED' } });
+  t.like((await admin(SECOND, ['ArchiveKey', { key: 'orders' }]))[0], { message: { state: 'KEY_STATE_ARCHIVED' } });
   // From memory, and once more from the keystore.
   for (const round of ['cached', 'flushed']) {
-    for (const outcome of data(made, APP, ENCRYPT, decrypt)) refusedAs(t, outcome, 'KEY_ARCHIVED');
-    const [refused] = data(made, APP, batch);
+    for (const outcome of await data(APP, ENCRYPT, decrypt)) refusedAs(t, outcome, 'KEY_ARCHIVED');
+    const [refused] = await data(APP, batch);
     t.is(refused?.message.results[0].status.code, FAILED_PRECONDITION, round);
-    const [opened, inBatch] = data(made, reader, decrypt, batch);
+    const [opened, inBatch] = await data(reader, decrypt, batch);
     t.is(opened?.message?.plaintext.toString(), 'mine', `${round}: ${opened?.text}`);
     t.is(inBatch?.message.results[0].response?.plaintext.toString(), 'mine', round);
-    t.is(admin(made, OPERATOR, ['FlushKeyring', { key: 'orders' }])[0]?.code, 0);
+    t.is((await admin(OPERATOR, ['FlushKeyring', { key: 'orders' }]))[0]?.code, 0);
   }
-  t.like(data(made, reader, ENCRYPT)[0], { code: DENIED, reason: 'POLICY_DENIED' });
-  t.is(admin(made, SECOND, ['EnableKey', { key: 'orders' }])[0]?.code, 0);
-  t.is(data(made, APP, decrypt)[0]?.message.plaintext.toString(), 'mine');
+  t.like((await data(reader, ENCRYPT))[0], { code: DENIED, reason: 'POLICY_DENIED' });
+  t.is((await admin(SECOND, ['EnableKey', { key: 'orders' }]))[0]?.code, 0);
+  t.is((await data(APP, decrypt))[0]?.message.plaintext.toString(), 'mine');
 });
 
 const refused: readonly [why: string, changes: Readonly<Record<string, unknown>>, line: RegExp][] = [
@@ -196,25 +193,26 @@ test('the development profile opens every role to root, and to nobody else whom 
   chmodSync(made.directory, 0o755);
   await startAgent(t, made);
   for (const socket of [made.agentSocket, made.adminSocket]) chmodSync(socket, 0o666);
+  const { data, admin } = callersAt(t, made);
   const root: Caller = { uid: 0 };
   const key = { key: 'default' };
-  t.is(data(made, root, ['Encrypt', { ...key, plaintext: Buffer.from('x') }])[0]?.code, 0);
-  const offices: [string, object][] = [
+  t.is((await data(root, ['Encrypt', { ...key, plaintext: Buffer.from('x') }]))[0]?.code, 0);
+  const offices: Call[] = [
     ['RotateKey', key],
     ['DisableKey', key],
     ['EnableKey', key],
     ['CreateKey', { key: 'fresh' }],
   ];
   t.deepEqual(
-    admin(made, root, ...offices).map(({ code }) => code),
+    (await admin(root, ...offices)).map(({ code }) => code),
     [0, 0, 0, 0],
   );
   for (const caller of [{ uid: 21_000 }, { uid: 24_000 }]) {
     t.deepEqual(
-      admin(made, caller, ...offices).map(({ reason }) => reason),
+      (await admin(caller, ...offices)).map(({ reason }) => reason),
       offices.map(() => 'POLICY_DENIED'),
     );
   }
   // One custodian is enough here.
-  t.like(admin(made, root, ['ScheduleKeyDeletion', key])[0]?.message, { in_effect: true });
+  t.like((await admin(root, ['ScheduleKeyDeletion', key]))[0]?.message, { in_effect: true });
 });

@@ -2,13 +2,13 @@
 // docs/configuration.md. Nothing here is taken from src/policy/, so that the two can disagree.
 import { chmodSync, chownSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { startAgent } from '../helpers/agent-process.ts';
-import type { Caller, CallOutcome } from '../helpers/call-as.ts';
-import { type CallerProcess, startCaller } from '../helpers/caller-process.ts';
+import { type Caller, type CallerProcess, type CallOutcome, startCaller } from '../helpers/callers.ts';
 import { errorInfo, PROTOS } from '../helpers/client.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
 import { requireRoot } from '../helpers/require-root.ts';
+import { test } from '../helpers/serial.ts';
 
 const WHY = 'its callers are processes of other users';
 const AGENT = 'dekd.v1.KeyAgent';

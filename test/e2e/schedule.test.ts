@@ -1,8 +1,8 @@
 // What becomes of KEKs by themselves, in a running agent: the keystore looks a second after its start, and each minute.
 import { setTimeout as sleep } from 'node:timers/promises';
-import test from 'ava';
 import { type Agent, startAgent } from '../helpers/agent-process.ts';
 import { makePlace, type Place } from '../helpers/place.ts';
+import { test } from '../helpers/serial.ts';
 
 const WAIT_MS = 20_000;
 

@@ -1,8 +1,9 @@
 import type { Client } from '@grpc/grpc-js';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { type Agent, startAgent } from '../helpers/agent-process.ts';
 import { makePlace, type Place } from '../helpers/place.ts';
 import { grpcFrame, openRawCall } from '../helpers/raw-call.ts';
+import { test } from '../helpers/serial.ts';
 
 const CODES = { INVALID_ARGUMENT: 3, DEADLINE_EXCEEDED: 4, NOT_FOUND: 5, ALREADY_EXISTS: 6, UNIMPLEMENTED: 12 };
 /** Declared, and served by no version yet. */

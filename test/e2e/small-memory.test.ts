@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import test from 'ava';
 import { startAgent } from '../helpers/agent-process.ts';
 import { keyConfig, makePlace } from '../helpers/place.ts';
+import { test } from '../helpers/serial.ts';
 
 const TENANTS = 400;
 /** CAP_IPC_LOCK would lift the limit. */

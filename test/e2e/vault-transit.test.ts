@@ -1,18 +1,23 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { encodePairs } from '../../src/crypto/context.ts';
-import { type OpenBao, requireOpenBao, startOpenBao } from '../counterparts/openbao/start.ts';
+import { type OpenBao, requireOpenBao } from '../counterparts/openbao/start.ts';
 import { type Agent, ROOT, startAgent } from '../helpers/agent-process.ts';
+import { childPids } from '../helpers/child-pids.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
 import { requireRoot } from '../helpers/require-root.ts';
 import { keyNeedles, type Needle, scanMemory } from '../helpers/scan-memory.ts';
-import { makeAppRole, makeKek, policyOf, succeeds, writePolicy } from '../upstream/vault-transit/world.ts';
+import { test } from '../helpers/serial.ts';
+import { makeAppRole, makeKek, policyOf, Servers, succeeds, writePolicy } from '../upstream/vault-transit/world.ts';
+import { decrypt, encrypt, opening } from './orders.ts';
+
+const servers = new Servers();
+test.after.always(() => servers.stop());
 
 const PYTHON = process.env['DEKD_TEST_PYTHON'] ?? 'python3';
-const CONTEXT = { tenant: 'acme' };
 
 interface World {
   readonly bao: OpenBao;
@@ -28,10 +33,7 @@ async function world(
   cache: object = {},
   key: object = {},
 ): Promise<World> {
-  const bao = await startOpenBao();
-  t.teardown(() => bao.stop());
-  await succeeds(bao, 'POST', 'sys/mounts/transit', { type: 'transit' });
-  await succeeds(bao, 'POST', 'sys/auth/approle', { type: 'approle' });
+  const bao = await servers.get();
   const { name, kek } = await makeKek(bao);
   await writePolicy(bao, name, policyOf(name));
   const { login } = await makeAppRole(t, bao, name);
@@ -43,15 +45,6 @@ async function world(
     },
   });
   return { bao, place, agent: await startAgent(t, place), name };
-}
-
-async function encrypt({ client }: Agent, text: string): Promise<Buffer> {
-  const request = { key: 'orders', plaintext: Buffer.from(text), encryption_context: CONTEXT };
-  return (await client.call('Encrypt', request)).message.ciphertext;
-}
-
-async function decrypt({ client }: Agent, ciphertext: Buffer): Promise<string> {
-  return (await client.call('Decrypt', { ciphertext, encryption_context: CONTEXT })).message.plaintext.toString();
 }
 
 for (const address of ['address', 'unixAddress'] as const) {
@@ -74,10 +67,11 @@ test('an outage: what is cached serves, a restarted agent starts and says what i
   const { bao, place, agent } = await world(t, 'address');
   const ciphertext = await encrypt(agent, 'cached');
   bao.kill('SIGSTOP');
+  t.teardown(() => bao.kill('SIGCONT'));
   t.is(await decrypt(agent, ciphertext), 'cached');
   await agent.stop();
   const next = await startAgent(t, place);
-  const { reason } = await next.client.failure('Decrypt', { ciphertext, encryption_context: CONTEXT });
+  const { reason } = await next.client.failure('Decrypt', opening(ciphertext));
   t.is(reason, 'UPSTREAM_UNAVAILABLE');
   bao.kill('SIGCONT');
   t.is(await eventually(() => decrypt(next, ciphertext)), 'cached');
@@ -94,7 +88,7 @@ test('of the DEKs hardly a copy is left in the child, and none in the agent', as
     needles.push(...keyNeedles(`${tenant}`, await dekOf(bao, name, ciphertext, context)));
   }
   // The agent last: it stands still while it is searched, and a child that starts then would be late.
-  const found = childrenOf(agent.pid).flatMap((pid) => scanMemory(pid, needles).findings);
+  const found = childPids(agent.pid).flatMap((pid) => scanMemory(pid, needles).findings);
   t.log(`left in the children: ${found.map(({ needle }) => needle).join('; ')}`);
   t.true(found.every(({ needle }) => needle.includes('base64')));
   // What Node's and the kernel's buffers hold of the last calls. Strings, and buffers that nobody zeroes, would leave every one.
@@ -110,12 +104,6 @@ async function dekOf(bao: OpenBao, name: string, envelope: Buffer, partition: Re
   const body = { ciphertext, associated_data: context.toString('base64') };
   const { json } = await succeeds(bao, 'POST', `transit/decrypt/${name}`, body);
   return Buffer.from(json.data.plaintext, 'base64');
-}
-
-function childrenOf(pid: number): number[] {
-  const threads = readdirSync(`/proc/${pid}/task`);
-  const text = threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8')).join(' ');
-  return text.split(' ').filter(Boolean).map(Number);
 }
 
 test('an envelope opens with tools/unwrap_vault_transit.py and nothing of dekd', async (t) => {
@@ -136,14 +124,4 @@ function requirePython(t: ExecutionContext): boolean {
   if (process.env['CI'] === 'true') t.fail(message);
   else t.pass(message);
   return false;
-}
-
-async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
-  for (const until = performance.now() + 20_000; ; await sleep(100)) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (performance.now() > until) throw error;
-    }
-  }
 }

@@ -1,14 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { parseDekBlock } from '../../src/crypto/dek-block.ts';
 import { parseEnvelope } from '../../src/crypto/envelope.ts';
 import { type DurableOpenBao, startDurableOpenBao } from '../counterparts/openbao/durable.ts';
 import { requireOpenBao } from '../counterparts/openbao/start.ts';
 import { type Agent, startAgent } from '../helpers/agent-process.ts';
+import { eventually } from '../helpers/eventually.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { test } from '../helpers/serial.ts';
 import { secretFile } from '../upstream/vault-transit/world.ts';
 
 const DEKCTL = fileURLToPath(new URL('../../src/cli/dekctl.ts', import.meta.url));
@@ -84,16 +85,6 @@ function dekctlRewrap({ agentSocket }: Place, ciphertext: Buffer): { ciphertext:
   const { stdout, stderr, status } = spawnSync(process.execPath, args, { input: ciphertext, timeout: 20_000 });
   if (status !== 0) throw new Error(stderr.toString());
   return { ciphertext: stdout, told: stderr.toString() };
-}
-
-async function eventually<T>(attempt: () => Promise<T> | T): Promise<T> {
-  for (const until = performance.now() + 30_000; ; await sleep(200)) {
-    try {
-      return await attempt();
-    } catch (error) {
-      if (performance.now() > until) throw error;
-    }
-  }
 }
 
 test('any: what is encrypted while the authority is dead gets it by Rewrap; then each recipient alone opens it', async (t) => {

@@ -1,24 +1,32 @@
-// A client that is somebody else: everything is loaded as the user of the tests, then uid and groups change, then it connects.
-// Reads a CallerTask from standard input, writes a CallOutcome[] to standard output.
-
-import type { CallerTask, CallOutcome } from './call-as.ts';
+// The other side of startCaller: everything is loaded as the user of the tests, then uid and groups change, then it connects.
+import { once } from 'node:events';
+import type { CallerCall, CallerSetup, CallOutcome } from './callers.ts';
 import { createClient } from './client.ts';
 
-const chunks: Buffer[] = [];
-for await (const chunk of process.stdin) chunks.push(chunk);
-const revive = (_name: string, value: unknown): unknown => (isBuffer(value) ? Buffer.from(value.data) : value);
-const { caller, socket, service, calls } = JSON.parse(Buffer.concat(chunks).toString(), revive) as CallerTask;
+const [{ caller, sockets }] = (await once(process, 'message')) as [CallerSetup];
+const queue: CallerCall[] = [];
+process.on('message', (call: CallerCall) => {
+  queue.push(call);
+  if (queue.length === 1) void answerAll();
+});
 
 process.setgroups?.([...(caller.groups ?? [])]);
 process.setgid?.(caller.gid ?? caller.uid);
 process.setuid?.(caller.uid);
+const clients = new Map(Object.entries(sockets).map(([name, socket]) => [name, createClient(socket, name)]));
+process.once('disconnect', () => {
+  for (const client of clients.values()) client.close();
+});
 
-const client = createClient(socket, service);
-const outcomes: CallOutcome[] = [];
-for (const [rpc, request] of calls) outcomes.push(await client.outcome(rpc, request));
-client.close();
-process.stdout.write(JSON.stringify(outcomes));
+async function answerAll(): Promise<void> {
+  for (let call = queue[0]; call !== undefined; call = queue[0]) {
+    process.send?.(await outcomeOf(call));
+    queue.shift();
+  }
+}
 
-function isBuffer(value: unknown): value is { data: number[] } {
-  return typeof value === 'object' && value !== null && 'type' in value && value.type === 'Buffer';
+async function outcomeOf({ service, rpc, request }: CallerCall): Promise<CallOutcome> {
+  const client = clients.get(service);
+  if (client === undefined) throw new Error(`no socket for ${service}`);
+  return client.outcome(rpc, request);
 }

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { loadSync, type MethodDefinition, type ServiceDefinition } from '@grpc/proto-loader';
-import type { CallOutcome } from './call-as.ts';
+import type { CallOutcome } from './callers.ts';
 
 /** What a stock client loads: the project's .proto files, without anything of src/. */
 export const PROTOS = loadSync(['dekd/v1/agent.proto', 'dekd/v1/admin.proto', 'google/rpc/error_details.proto'], {

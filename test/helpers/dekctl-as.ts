@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { Caller } from './call-as.ts';
+import type { Caller } from './callers.ts';
 import type { Place } from './place.ts';
 
 const DEKCTL = fileURLToPath(new URL('../../src/cli/dekctl.ts', import.meta.url));

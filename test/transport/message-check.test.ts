@@ -1,9 +1,11 @@
 import { join } from 'node:path';
 import { loadSync, type MethodDefinition, type ServiceDefinition } from '@grpc/proto-loader';
 import test from 'ava';
+import { MAXIMA } from '../../src/api/batch.ts';
 import { IncomingMessage } from '../../src/transport/grpc-js/incoming-message.ts';
 import { checkMessage } from '../../src/transport/message-check.ts';
-import { MessageTables } from '../../src/transport/message-table.ts';
+import { MessageTables, type Table } from '../../src/transport/message-table.ts';
+import { loadProtos } from '../../src/transport/protos.ts';
 import { MalformedMessage } from '../../src/transport/transport.ts';
 
 const definitions = loadSync(join(import.meta.dirname, 'everything.proto'), {
@@ -120,6 +122,20 @@ test('wire garbage is refused', (t) => {
     [delimited(10, 1), 'number', 'has wire type 2 instead of 0'],
     [[...tag(10, VARINT), 0x80], 'number', 'does not end where it should'],
     [[...tag(10, VARINT), ...Array(10).fill(0x80), 0], 'number', 'does not end where it should'],
+    [[...tag(10, VARINT), ...Array(9).fill(0xff), 2], 'number', 'does not end where it should'],
+    // More than 5 bytes of a tag, a length or a number of 32 bits; a negative one has 10, and only that.
+    [[0x92, 0x80, 0x80, 0x80, 0x80, 0x00, 1, 0x61], '', 'holds an invalid field tag'],
+    [[...tag(2, DELIMITED), 0x81, 0x80, 0x80, 0x80, 0x80, 0x00, 0x61], 'data', 'does not end where it should'],
+    [[...tag(900, DELIMITED), 0x81, 0x80, 0x80, 0x80, 0x80, 0x00, 0x61], '', 'holds an unsound field 900'],
+    [[...tag(11, VARINT), 0x81, 0x80, 0x80, 0x80, 0x80, 0x00], 'flag', 'is not a number of 32 bits'],
+    [[...tag(11, VARINT), ...varint(2 ** 32)], 'flag', 'is not a number of 32 bits'],
+    [[...tag(11, VARINT), ...Array(9).fill(0xff), 1], 'flag', 'is not a number of 32 bits'],
+    [[...tag(8, VARINT), ...varint(2 ** 35)], 'numbers[0]', 'is not a number of 32 bits'],
+    [delimited(8, 1, ...varint(2 ** 32)), 'numbers[0]', 'is not a number of 32 bits'],
+    [[...tag(18, VARINT), ...Array(5).fill(0x80), 0], 'signed', 'is not a number of 32 bits'],
+    [[...tag(18, VARINT), ...Array(9).fill(0x80), 1], 'signed', 'is not a number of 32 bits'],
+    [[...tag(19, VARINT), ...Array(9).fill(0xff), 1], 'zigzag', 'is not a number of 32 bits'],
+    [delimited(17, ...tag(1, VARINT), ...varint(2 ** 32)), 'table.key', 'is not a number of 32 bits'],
     [[...tag(12, FIXED64), 1, 2, 3], 'ratio', 'does not end where it should'],
     [[...tag(13, FIXED32), 1, 2, 3], 'word', 'does not end where it should'],
     [delimited(8, 1, 2, 0x80), 'numbers[0]', 'does not end where it should'],
@@ -165,12 +181,99 @@ test('sound messages pass: unknown fields, packed and single scalars, long varin
     [...delimited(8, 1, 0x80, 1), ...tag(8, VARINT), 3, ...delimited(8)],
     [...delimited(9, ...Array(16).fill(1)), ...tag(9, FIXED64), ...Array(8).fill(1)],
     [...tag(10, VARINT), ...Array(9).fill(0xff), 1],
+    // -1 and -2^31 of 32 bits, and the largest.
+    [...tag(18, VARINT), ...Array(9).fill(0xff), 1],
+    [...tag(18, VARINT), 0x80, 0x80, 0x80, 0x80, 0xf8, 0xff, 0xff, 0xff, 0xff, 1],
+    [...tag(20, VARINT), ...Array(9).fill(0xff), 1],
+    [...tag(18, VARINT), ...varint(2 ** 31 - 1), ...tag(8, VARINT), ...varint(2 ** 32 - 1)],
+    [...tag(11, VARINT), 0x81, 0x80, 0x00],
     [...tag(1, DELIMITED), 0x81, 0x80, 0x00, 0x61],
     [...delimited(1, 0x61), ...delimited(1, 0x62), ...delimited(7), ...delimited(7)],
     [...tag(11, VARINT), 1, ...tag(12, FIXED64), ...Array(8).fill(0), ...tag(13, FIXED32), ...Array(4).fill(0)],
     delimited(17, ...tag(1, VARINT), 7, ...delimited(2, 0xff)),
   ];
   for (const bytes of sound) t.is(problem(bytes), undefined, bytes.join(' '));
+});
+
+test('a message has no more elements than a repeated field may have, and few other fields', (t) => {
+  const entry = delimited(3, ...delimited(1, 0x61));
+  const times = (count: number, ...bytes: number[]) => Array<number[]>(count).fill(bytes).flat();
+  const most = [...times(64, ...entry), ...times(64, ...delimited(5)), ...times(32, ...delimited(1))];
+  t.is(problem(most), undefined);
+  // Of eight repeated fields one is over its limit before all of them together can be.
+  const others = times(300, ...delimited(1));
+  const over: [number[], string, string][] = [
+    [[...times(500, ...entry), ...others], 'texts', 'has 500 entries, at most 64 are allowed'],
+    [[...others, ...times(300, ...delimited(5))], 'lines', 'has 300 items, at most 64 are allowed'],
+    [times(1_000, ...tag(8, VARINT), 1), 'numbers', 'has 1000 items, at most 64 are allowed'],
+    [delimited(8, ...times(65, 1)), 'numbers[0]', 'has 65 items, at most 64 are allowed'],
+    [times(1_000, ...delimited(1)), '', `has 1000 fields, at most ${table.maxFields} are allowed`],
+    [times(1_000, ...tag(900, VARINT), 1), '', `has 1000 fields, at most ${table.maxFields} are allowed`],
+    [delimited(6, ...times(40, ...delimited(1))), 'parts[0]', 'has 40 fields, at most 32 are allowed'],
+    [delimited(3, ...times(33, ...delimited(1))), 'texts', 'has 33 fields, at most 32 are allowed'],
+    // What comes behind the last that was counted need not be sound.
+    [[...times(1_000, ...delimited(5)), 0x80], 'lines', 'has 1000 items, at most 64 are allowed'],
+  ];
+  for (const [bytes, field, message] of over) t.deepEqual(problem(bytes), { field, message });
+});
+
+const protos = loadProtos();
+const tables = new MessageTables(protos, MAXIMA);
+
+test('every list and map of every request has its limit', (t) => {
+  const found: Record<string, number> = {};
+  const collect = (path: string, { fields }: Table) => {
+    for (const field of fields) {
+      if (field?.repeated === true) found[`${path}.${field.name}`] = field.max;
+      if (field?.table !== undefined && !field.mapEntry) collect(`${path}.${field.name}`, field.table);
+    }
+  };
+  for (const name of ['KeyAgent', 'KeyAdmin']) {
+    for (const [rpc, { requestType }] of Object.entries(protos[`dekd.v1.${name}`] as ServiceDefinition)) {
+      collect(rpc, tables.of(requestType as Parameters<MessageTables['of']>[0]));
+    }
+  }
+  t.deepEqual(found, {
+    'Encrypt.encryption_context': 64,
+    'Decrypt.encryption_context': 64,
+    'GenerateDataKey.encryption_context': 64,
+    'GenerateDataKeyWithoutPlaintext.encryption_context': 64,
+    'ReEncrypt.source_encryption_context': 64,
+    'ReEncrypt.destination_encryption_context': 64,
+    'EncryptBatch.items': 1_000,
+    'EncryptBatch.items.encryption_context': 64,
+    'DecryptBatch.items': 1_000,
+    'DecryptBatch.items.encryption_context': 64,
+    'CreateKey.labels': 64,
+    'DisablePartition.partition': 64,
+    'EnablePartition.partition': 64,
+    'FlushKeyring.partition': 64,
+    'WarmKeyring.partition': 64,
+  });
+});
+
+test('4 MiB of nothing but small fields are refused before anything is built of them', (t) => {
+  const agent = protos['dekd.v1.KeyAgent'] as ServiceDefinition;
+  const admin = protos['dekd.v1.KeyAdmin'] as ServiceDefinition;
+  const attacks: [MethodDefinition<object, object>, number[], string, string][] = [
+    [agent['EncryptBatch']!, delimited(1), 'items', 'has 2097152 items, at most 1,000 are allowed'],
+    [agent['DecryptBatch']!, delimited(1), 'items', 'has 2097152 items, at most 1,000 are allowed'],
+    [agent['Encrypt']!, delimited(3), 'encryption_context', 'has 2097152 entries, at most 64 are allowed'],
+    [agent['Encrypt']!, delimited(1), '', 'has 2097152 fields, at most 96 are allowed'],
+    [agent['Encrypt']!, [...tag(15, VARINT), 0], '', 'has 2097152 fields, at most 96 are allowed'],
+    [admin['StartDrill']!, delimited(2), '', 'has 2097152 fields, at most 32 are allowed'],
+    [admin['CreateKey']!, delimited(3), 'labels', 'has 2097152 entries, at most 64 are allowed'],
+  ];
+  for (const [{ requestType }, field, path, message] of attacks) {
+    const bytes = Buffer.alloc(4 * 2 ** 20).fill(Buffer.from(field));
+    const of = tables.of(requestType as Parameters<MessageTables['of']>[0]);
+    const startedAt = performance.now();
+    const incoming = new IncomingMessage(bytes, of, () => t.fail('nothing is decoded'));
+    const refusal = t.throws(() => incoming.read(), { instanceOf: MalformedMessage, message });
+    t.is(refusal?.field, path);
+    // It takes some 15 ms; building all of it took 5 s and 2.5 GiB.
+    t.true(performance.now() - startedAt < 1_000);
+  }
 });
 
 test('nesting ends at 100 messages', (t) => {
@@ -236,6 +339,11 @@ test('mutated messages are refused as malformed, or decode without loss', (t) =>
     word: 7,
     time: { seconds: '5', nanos: 6 },
     table: { 7: Buffer.from('x') },
+    signed: -1,
+    zigzag: -300,
+    colour: 'RED',
+    long: '-1',
+    flags: [true, false],
     far: 'ü',
   });
   let passed = 0;

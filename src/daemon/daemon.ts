@@ -201,12 +201,20 @@ async function openSockets(
     onConnectionRefused: (refused: RefusedConnection) =>
       logger.warn({ event: EVENTS.connectionRefused, ...refused }, 'too many connections: one was closed at once'),
   };
+  const open: OpenSocket[] = [];
+  closers.add(() => closeSockets(open, config.drainMs));
   const admin = await openSocket(reserved.admin, 'dekd.v1.KeyAdmin', adminHandlers(parts), shared);
-  closers.add(() => admin.close(config.drainMs));
+  open.push(admin);
   const agent = await openSocket(reserved.agent, 'dekd.v1.KeyAgent', agentHandlers(parts), shared);
-  closers.add(() => agent.close(config.drainMs));
+  open.push(agent);
   for (const { server } of [agent, admin]) server.setHealth('', true);
   agent.server.setHealth('dekd.v1.KeyAgent', false);
   admin.server.setHealth('dekd.v1.KeyAdmin', true);
   return { agent, admin };
+}
+
+/** At the same time: `drainMs` is for both, and a supervisor waits little longer. */
+async function closeSockets(sockets: readonly OpenSocket[], drainMs: number): Promise<void> {
+  const closed = await Promise.allSettled(sockets.map((socket) => socket.close(drainMs)));
+  for (const end of closed) if (end.status === 'rejected') throw end.reason;
 }

@@ -1,13 +1,17 @@
 import type { PackageDefinition } from '@grpc/proto-loader';
 import type { Call as ApiCall } from '../api/call.ts';
-import { type DetailSerializers, failedCall, type ItemStatus, itemStatus } from '../api/status.ts';
+import { shortText } from '../api/short-text.ts';
+import { type DetailSerializers, failedCall, type ItemStatus, itemStatus, MAX_TEXT_BYTES } from '../api/status.ts';
 import { DekdError, invalidField } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { EVENTS } from '../telemetry/names.ts';
-import { type Call, MalformedMessage, type RpcStatus, UnimplementedMethod } from '../transport/transport.ts';
+import { type CallIdentity, MalformedMessage, type RpcStatus, UnimplementedMethod } from '../transport/transport.ts';
 
 /** Whatever ended a call becomes the status that its caller sees; what is our own fault goes to the log with its cause. */
-export function rpcErrors(protos: PackageDefinition, logger: Logger): (thrown: unknown, call: Call) => RpcStatus {
+export function rpcErrors(
+  protos: PackageDefinition,
+  logger: Logger,
+): (thrown: unknown, call: CallIdentity) => RpcStatus {
   const serialize = serializers(protos);
   return (thrown, call) => {
     const error = toDekdError(thrown);
@@ -31,7 +35,10 @@ function log(error: DekdError, call: object, logger: Logger): void {
   if (error.reason === 'INTERNAL') {
     logger.error({ event: EVENTS.internalError, ...fields, err: error.cause }, 'internal error');
   } else {
-    logger.debug({ event: EVENTS.callFailed, ...fields, cause: causeText(error) }, error.message);
+    logger.debug(
+      { event: EVENTS.callFailed, ...fields, cause: causeText(error) },
+      shortText(error.message, MAX_TEXT_BYTES),
+    );
   }
 }
 

@@ -44,7 +44,7 @@ const TEMPORARY_NAME = '.random/s';
 
 /** A socket's path that is ours and on which nobody listens yet. */
 export interface UnixReservation {
-  /** Connections come at once: attach to `server` without awaiting anything else. */
+  /** The socket appears with its final mode and owner. Connections come at once: attach to `server` without awaiting anything else. */
   listen(): Promise<UnixListener>;
   /** Gives the path up; for a start that fails before `listen`. */
   release(): void;
@@ -66,11 +66,6 @@ export async function reserveUnixListener(options: UnixListenerOptions): Promise
     throw refusal(path, error);
   }
   return { listen: () => listen(options, lock), release: () => lock.release() };
-}
-
-/** Takes the path and listens. The socket appears with its final mode and owner. */
-export async function openUnixListener(options: UnixListenerOptions): Promise<UnixListener> {
-  return (await reserveUnixListener(options)).listen();
 }
 
 async function listen(options: UnixListenerOptions, lock: SocketLock): Promise<UnixListener> {

@@ -2,10 +2,15 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { loadSync, type PackageDefinition } from '@grpc/proto-loader';
 
-const FILES = ['dekd/v1/agent.proto', 'dekd/v1/admin.proto', 'google/rpc/error_details.proto'];
+const FILES = [
+  'dekd/v1/agent.proto',
+  'dekd/v1/admin.proto',
+  'google/rpc/error_details.proto',
+  'grpc/health/v1/health.proto',
+];
 
 /**
- * Everything that dekd's proto files declare. Field names stay as written, 64-bit integers and enums are strings, absent fields have
+ * Everything that dekd's proto files declare, and grpc.health.v1. Field names stay as written, 64-bit integers and enums are strings, absent fields have
  * their defaults. Throws when the package is incomplete.
  */
 export function loadProtos(): PackageDefinition {

@@ -70,10 +70,6 @@ export class ConnectionMemory {
     this.#account = account;
   }
 
-  get takenBytes(): number {
-    return this.#takenBytes;
-  }
-
   /** False, and nothing taken, when this connection has its share. */
   take(bytes: number): boolean {
     return this.#move(bytes);

@@ -4,15 +4,17 @@ import type { Maxima } from './message-table.ts';
 import type { Principal } from './principal.ts';
 import type { RequestMemory } from './request-memory.ts';
 
-/** What a handler may know of the call besides its message. */
-export interface Call {
+/** Which call it is, and whose. */
+export interface CallIdentity {
   /** Full name, e.g. `dekd.v1.KeyAgent/Encrypt`. */
   readonly method: string;
   readonly principal: Principal;
   /** The caller's `x-dekd-request-id` when it is well formed, else one of ours. Made on first use. */
   readonly requestId: string;
-  /** Unix milliseconds; Infinity when the caller set none. */
-  readonly deadlineMs: number;
+}
+
+/** What a handler may know of the call besides its message. */
+export interface Call extends CallIdentity {
   /** Aborts when the caller cancels or its deadline passes. Made on first use: a hit never touches it. */
   readonly signal: AbortSignal;
   /** Zeroes `bytes` once the response is serialised (or failed), at once when it is already: for plaintexts and data keys in a response. */
@@ -65,7 +67,7 @@ export class UnimplementedMethod extends Error {
 }
 
 export interface ServerOptions {
-  /** Everything that reflection shows. */
+  /** Everything that reflection shows, grpc.health.v1 included. */
   readonly packageDefinition: PackageDefinition;
   readonly services: readonly Service[];
   /** Longest message in bytes, default 4 MiB. A longer one is RESOURCE_EXHAUSTED. */
@@ -73,7 +75,7 @@ export interface ServerOptions {
   /** Refuses a message before it is decoded when a repeated field has more elements; one that is not named may have 64. */
   readonly maxima?: Maxima;
   /** Turns whatever a handler threw, MalformedMessage, UnimplementedMethod or a DekdError of the transport into the status that the caller sees. */
-  readonly toStatus: (thrown: unknown, call: Call) => RpcStatus;
+  readonly toStatus: (thrown: unknown, call: CallIdentity) => RpcStatus;
   /** Credentials of a connected socket's peer; throws when the kernel does not tell. */
   readonly peerCredentials: (fd: number) => Principal;
   /** What all servers of the process may hold of requests. */

@@ -37,7 +37,7 @@ function message(file: File | undefined, name: string): Message {
 
 test('files name what they depend on, once', (t) => {
   const found = files(loadProtos());
-  t.deepEqual([...found.keys()].sort(), ['dekd.v1', 'google.protobuf', 'google.rpc']);
+  t.deepEqual([...found.keys()].sort(), ['dekd.v1', 'google.protobuf', 'google.rpc', 'grpc.health.v1']);
   const name = (packageName: string) => found.get(packageName)?.name ?? '';
   t.deepEqual(found.get('dekd.v1')?.dependency?.toSorted(), [name('google.protobuf'), name('google.rpc')].sort());
   t.deepEqual(found.get('google.rpc')?.dependency, [name('google.protobuf')]);
@@ -48,10 +48,10 @@ test('type names are absolute, in fields and methods', (t) => {
   const found = files(loadProtos());
   for (const file of found.values()) {
     for (const { inputType, outputType } of (file.service ?? []).flatMap(({ method }) => method)) {
-      t.regex(`${inputType} ${outputType}`, /^\.dekd\.v1\.\w+ \.dekd\.v1\.\w+$/);
+      t.regex(`${inputType} ${outputType}`, /^\.(dekd|grpc\.health)\.v1\.\w+ \.\1\.v1\.\w+$/);
     }
     for (const { typeName } of file.messageType.flatMap(({ field }) => field ?? [])) {
-      if (typeName !== undefined) t.regex(typeName, /^\.(dekd\.v1|google\.protobuf|google\.rpc)\./);
+      if (typeName !== undefined) t.regex(typeName, /^\.(dekd\.v1|google\.protobuf|google\.rpc|grpc\.health\.v1)\./);
     }
   }
   const result = message(found.get('dekd.v1'), 'EncryptBatchResponse');

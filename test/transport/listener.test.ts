@@ -20,12 +20,7 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { native } from '../../src/crypto/native.ts';
 import type { DekdError } from '../../src/errors.ts';
-import {
-  openUnixListener,
-  reserveUnixListener,
-  type UnixListener,
-  type UnixListenerOptions,
-} from '../../src/transport/listener.ts';
+import { reserveUnixListener, type UnixListener, type UnixListenerOptions } from '../../src/transport/listener.ts';
 import { requireRoot } from '../helpers/require-root.ts';
 
 function temporaryDirectory(t: ExecutionContext): string {
@@ -39,7 +34,8 @@ async function open(
   path: string,
   options: Partial<UnixListenerOptions> = {},
 ): Promise<UnixListener> {
-  const listener = await openUnixListener({ path, mode: 0o600, lockFile: native.lockFile, ...options });
+  const reserved = await reserveUnixListener({ path, mode: 0o600, lockFile: native.lockFile, ...options });
+  const listener = await reserved.listen();
   t.teardown(() => listener.close());
   return listener;
 }
@@ -162,9 +158,10 @@ test('the socket of an agent that was killed is taken over', async (t) => {
   const directory = temporaryDirectory(t);
   const path = join(directory, 'agent.sock');
   const script = `
-    import { openUnixListener } from ${JSON.stringify(join(import.meta.dirname, '../../src/transport/listener.ts'))};
+    import { reserveUnixListener } from ${JSON.stringify(join(import.meta.dirname, '../../src/transport/listener.ts'))};
     import { native } from ${JSON.stringify(join(import.meta.dirname, '../../src/crypto/native.ts'))};
-    await openUnixListener({ path: process.argv[1], mode: 0o600, lockFile: native.lockFile });
+    const reserved = await reserveUnixListener({ path: process.argv[1], mode: 0o600, lockFile: native.lockFile });
+    await reserved.listen();
     console.log('ready');
   `;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script, path], {
@@ -240,10 +237,11 @@ test('close leaves a socket that is no longer ours', async (t) => {
 /** Opens a listener, in a directory of its own, as an unprivileged process; what it says when it is refused. */
 async function openUnprivileged(directory: string, options: object): Promise<string> {
   const script = `
-    import { openUnixListener } from ${JSON.stringify(join(import.meta.dirname, '../../src/transport/listener.ts'))};
+    import { reserveUnixListener } from ${JSON.stringify(join(import.meta.dirname, '../../src/transport/listener.ts'))};
     try {
       const options = JSON.parse(process.argv[1]);
-      await (await openUnixListener({ mode: 0o600, lockFile: () => true, ...options })).close();
+      const reserved = await reserveUnixListener({ mode: 0o600, lockFile: () => true, ...options });
+      await (await reserved.listen()).close();
     } catch (error) {
       console.log(error.message);
     }

@@ -9,6 +9,7 @@ test('both services and the error details are there, with names as written', (t)
     'google.rpc.Status',
     'google.rpc.ErrorInfo',
     'google.rpc.RetryInfo',
+    'grpc.health.v1.Health',
   ]) {
     t.truthy(protos[name], name);
   }

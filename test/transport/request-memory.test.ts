@@ -60,7 +60,6 @@ test('what is given back can be taken again, and nothing is left over', (t) => {
     t.true(memory.takenBytes <= 100 * KIB + 3 * OWN);
     for (const [at, connection] of connections.entries()) {
       for (let bytes = taken[at]!; bytes > 0; bytes -= 500) connection.release(500);
-      t.is(connection.takenBytes, 0);
     }
     t.is(memory.takenBytes, 0);
   }

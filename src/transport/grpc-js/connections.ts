@@ -3,7 +3,7 @@ import type { Principal } from '../principal.ts';
 import type { ConnectionMemory } from '../request-memory.ts';
 import type { RefusedConnection, ServerOptions } from '../transport.ts';
 import { Refusals } from './refusals.ts';
-import type { Work } from './share.ts';
+import { handleOf, type Work } from './share.ts';
 import { UnsentAnswers } from './unsent-answers.ts';
 
 /** An idle connection costs some 100 KiB: so connections take 100 MiB at most, whoever opens them. */
@@ -95,6 +95,11 @@ export class Connections {
     if (this.#unknown.delete(peer)) this.#unknown.set(peer, this.#nowMs());
   }
 
+  /** Calls that wait for answers to leave wait no more. */
+  endWaiting(): void {
+    for (const { answers } of this.#peers.values()) answers.end();
+  }
+
   /** Ends when the last connection has closed. */
   async closed(): Promise<void> {
     this.#refusals.close();
@@ -166,9 +171,8 @@ export class Connections {
   }
 
   #principal(socket: Socket): Principal | undefined {
-    // node:net has no public way to a socket's descriptor.
-    const handle = (socket as Socket & { _handle?: { fd: number } | null })._handle;
-    if (handle === undefined || handle === null || handle.fd < 0) return undefined;
+    const handle = handleOf(socket);
+    if (handle === undefined || handle.fd < 0) return undefined;
     try {
       return this.#options.peerCredentials(handle.fd);
     } catch {

@@ -8,8 +8,8 @@ export const NO_REQUEST_MEMORY = 'no memory is left for requests';
 /** Why a message is not read: its first byte says that it is compressed. */
 export const COMPRESSED = 'compressed';
 
-/** Why a call ends: behind the one message of its RPC come more bytes. */
-export const NOT_ONE_MESSAGE = 'not one message';
+/** Why a call ends: behind the messages that one of its RPC may have come more bytes. */
+export const TOO_MANY_MESSAGES = 'too many messages';
 
 /** Of the connection. */
 type Memory = Pick<ConnectionMemory, 'take' | 'release'>;
@@ -25,11 +25,7 @@ const GROWTH = 4;
 interface Internals {
   decoder: Pick<MessageDecoder, 'write'>;
   readonly stream: ServerHttp2Stream;
-  readonly handler: { readonly type: 'unary' | 'serverStream' | 'clientStream' | 'bidi' };
 }
-
-/** Those of the others are streams of messages. */
-const ONE_MESSAGE = new Set(['unary', 'serverStream']);
 
 /** The HTTP/2 stream of a call. */
 export function streamOf(call: ServerInterceptingCallInterface): ServerHttp2Stream {
@@ -62,13 +58,14 @@ export class MessageDecoder {
   }
 
   /** Before the call is started. All that comes is zeroed when it has been looked at, also what grpc-js drops without a look, after the call's end. */
-  static install(call: ServerInterceptingCallInterface, memory: Memory, maxMessageBytes: number): MessageDecoder {
+  static install(
+    call: ServerInterceptingCallInterface,
+    memory: Memory,
+    maxMessageBytes: number,
+    maxMessages: number,
+  ): MessageDecoder {
     const internals = call as unknown as Internals;
-    const decoder = new MessageDecoder(
-      memory,
-      maxMessageBytes,
-      ONE_MESSAGE.has(internals.handler.type) ? 1 : undefined,
-    );
+    const decoder = new MessageDecoder(memory, maxMessageBytes, maxMessages);
     internals.decoder = decoder;
     // Behind grpc-js's own listener.
     internals.stream.on('data', wipe);
@@ -110,7 +107,7 @@ export class MessageDecoder {
   }
 
   #readHeader(data: Buffer, at: number): number {
-    if (this.#messagesLeft === 0) throw this.#refusal(NOT_ONE_MESSAGE);
+    if (this.#messagesLeft === 0) throw this.#refusal(TOO_MANY_MESSAGES);
     const read = data.copy(this.#header, this.#headerBytes, at);
     this.#headerBytes += read;
     if (this.#headerBytes === HEADER_BYTES) this.#begin(this.#header.readUInt32BE(1));

@@ -1,15 +1,15 @@
-import type { UnaryCall } from './unary-call.ts';
+import type { OpenCall } from './open-call.ts';
 
 /** A call must be complete this long after its headers: a caller on the same machine has no slow network to wait for. */
 const RECEIVE_TICKS = 10;
 /** A reply must be read after this long: a caller may be paused, but what it leaves unread holds memory. */
 const READ_TICKS = 60;
-/** After its answer a stream whose request has not ended stays open this long. */
+/** After its answer a stream whose request has not ended stays open this long; a connection that takes no reset of a stream as well. */
 const CLOSE_TICKS = 1;
 
 /** The calls of a server, and one timer for all of them: a call has none of its own. */
 export class OpenCalls {
-  readonly #calls = new Set<UnaryCall>();
+  readonly #calls = new Set<OpenCall>();
   readonly #timer: NodeJS.Timeout;
   #tick = 0;
 
@@ -30,15 +30,15 @@ export class OpenCalls {
     return this.#tick + READ_TICKS;
   }
 
-  add(call: UnaryCall): void {
+  add(call: OpenCall): void {
     this.#calls.add(call);
   }
 
-  delete(call: UnaryCall): void {
+  delete(call: OpenCall): void {
     this.#calls.delete(call);
   }
 
-  [Symbol.iterator](): Iterator<UnaryCall> {
+  [Symbol.iterator](): Iterator<OpenCall> {
     return this.#calls.values();
   }
 

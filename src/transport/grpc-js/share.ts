@@ -30,7 +30,7 @@ export class Share {
   readonly #served = new Map<Socket, number>();
   /** How many of its connections are read from in one turn. */
   #window = Number.POSITIVE_INFINITY;
-  /** Requests that have come, and streams that nobody has looked at; no more than its connections have streams. */
+  /** Requests that have come, and streams that nobody has looked at. What ended meanwhile goes in its turn, too: nothing more is read until then. */
   #requests: Work[] = [];
   #streams: Work[] = [];
   #debtMs = 0;
@@ -163,6 +163,7 @@ function drained(queue: Work[], more: () => boolean, take: (work: Work) => void)
 
 /** What a socket's descriptor is read through. */
 export interface SocketHandle {
+  readonly fd: number;
   readStop(): void;
   readStart(): void;
   readonly bytesRead: number;

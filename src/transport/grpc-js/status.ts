@@ -1,13 +1,11 @@
 import { status as codes, Metadata, type StatusObject } from '@grpc/grpc-js';
 import { DekdError } from '../../errors.ts';
 import { MalformedMessage, type RpcStatus } from '../transport.ts';
-import { COMPRESSED, NO_REQUEST_MEMORY, NOT_ONE_MESSAGE } from './message-decoder.ts';
+import { COMPRESSED, NO_REQUEST_MEMORY, TOO_MANY_MESSAGES } from './message-decoder.ts';
+import type { Route } from './open-call.ts';
 
 /** Most calls are over in less. */
 const ROOM_AGAIN_MS = 100;
-
-/** To who compresses a message. */
-export const NOT_COMPRESSED = 'messages must not be compressed';
 
 /** A status as grpc-js takes it. */
 export function toStatusObject(status: RpcStatus): StatusObject {
@@ -19,14 +17,18 @@ export function toStatusObject(status: RpcStatus): StatusObject {
 }
 
 /** What grpc-js itself has against a call, as an error of ours, so that the caller gets the same details as for any other. */
-export function libraryFailure(code: number, details: string, maxMessageBytes: number): DekdError | MalformedMessage {
+export function libraryFailure(
+  code: number,
+  details: string,
+  { maxMessageBytes, maxMessages }: Pick<Route, 'maxMessageBytes' | 'maxMessages'>,
+): DekdError | MalformedMessage {
   switch (code) {
     case codes.DEADLINE_EXCEEDED:
       return new DekdError('DEADLINE_EXCEEDED', 'the deadline passed before the call was done');
     case codes.RESOURCE_EXHAUSTED:
       if (details === NO_REQUEST_MEMORY) return noRequestMemory();
-      if (details === COMPRESSED) return new DekdError('UNIMPLEMENTED', NOT_COMPRESSED);
-      if (details === NOT_ONE_MESSAGE) return notOneMessage();
+      if (details === TOO_MANY_MESSAGES) return tooManyMessages(maxMessages);
+      if (details === COMPRESSED) return new DekdError('UNIMPLEMENTED', 'messages must not be compressed');
       return new DekdError('MESSAGE_TOO_LARGE', `a message has at most ${maxMessageBytes} bytes`, {
         metadata: { max_bytes: String(maxMessageBytes) },
       });
@@ -43,9 +45,14 @@ export function noRequestMemory(): DekdError {
 }
 
 /** The code that gRPC's table of them has for a "request cardinality violation" (doc/statuscodes.md). */
-export function notOneMessage(): DekdError {
+function notOneMessage(): DekdError {
   return new DekdError(
     'UNIMPLEMENTED',
     'a call of this RPC has exactly one message, which comes whole, and nothing behind it',
   );
+}
+
+function tooManyMessages(max: number): DekdError {
+  if (max === 1) return notOneMessage();
+  return new DekdError('QUOTA_EXCEEDED', `a call of this RPC has at most ${max} messages: make another one`);
 }

@@ -8,8 +8,12 @@ import {
 import type { Server } from '@grpc/grpc-js';
 import type { Connections, Peer } from './connections.ts';
 import type { FairTurns } from './fair-turns.ts';
+import { headerListBytes, MAX_HEADER_LIST_BYTES, repairTimeout } from './request-headers.ts';
 import type { Work } from './share.ts';
 import type { UnsentAnswers } from './unsent-answers.ts';
+
+/** The header list of an ordinary call is a third of it. */
+const FREE_HEADER_BYTES = 1_024;
 
 type StreamHandler = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
@@ -30,21 +34,52 @@ export function gateStreams(server: Server, connections: Connections, turns: Fai
     });
     http2.on('stream', (stream: ServerHttp2Stream, headers) => {
       const peer = stream.session === undefined ? undefined : peers.get(stream.session);
-      // A connection that has just closed.
-      if (peer === undefined) return;
-      const { uid } = peer.principal;
-      const turn = turns.begin(uid, peer.socket);
-      if (turn === 'never') end(stream);
-      else if (turn === 'now' && !peer.answers.full) handle(stream, headers);
-      else turns.wait(uid, [new WaitingStream(stream, headers, handle, peer.answers)]);
+      // Undefined: a connection that has just closed.
+      if (peer !== undefined) admit(stream, headers, peer, turns, handle);
     });
   }
+}
+
+function admit(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  peer: Peer,
+  turns: FairTurns,
+  handle: StreamHandler,
+): void {
+  const { uid } = peer.principal;
+  const turn = turns.begin(uid, peer.socket);
+  if (turn === 'never') end(stream);
+  else if (!takesHeaders(stream, headers, peer)) refuse(stream);
+  else if (turn === 'now' && !peer.answers.full) handle(stream, headers);
+  else turns.wait(uid, [new WaitingStream(stream, headers, handle, peer.answers)]);
 }
 
 /** At once: what else node:http2 was handed of the connection it does not read. */
 function end(stream: ServerHttp2Stream): void {
   stream.on('error', () => {});
   stream.session?.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+/**
+ * Of each stream so much is part of what a connection costs; what is more lies in the budget of requests while the stream is open. node:http2
+ * keeps to the limit only once the peer has confirmed our settings, which it may never do.
+ */
+function takesHeaders(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, { memory }: Peer): boolean {
+  const bytes = headerListBytes(headers);
+  if (bytes > MAX_HEADER_LIST_BYTES) return false;
+  repairTimeout(headers);
+  const excess = bytes - FREE_HEADER_BYTES;
+  if (excess <= 0) return true;
+  if (!memory.take(excess)) return false;
+  stream.once('close', () => memory.release(excess));
+  return true;
+}
+
+/** As node:http2 does with a header list that is too long; to gRPC clients that is RESOURCE_EXHAUSTED. */
+function refuse(stream: ServerHttp2Stream): void {
+  stream.on('error', () => {});
+  stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
 class WaitingStream implements Work {
@@ -60,6 +95,7 @@ class WaitingStream implements Work {
     this.#answers = answers;
     // An unheard 'error' event would end the process.
     stream.on('error', () => {});
+    stream.once('close', () => answers.drop(this));
   }
 
   run(): void {

@@ -1,113 +1,47 @@
-import { randomUUID } from 'node:crypto';
-import { constants } from 'node:http2';
-import { status as codes, Metadata, ServerInterceptingCall, type ServerInterceptingCallInterface } from '@grpc/grpc-js';
+import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import { DekdError } from '../../errors.ts';
-import type { Principal } from '../principal.ts';
-import { type Call, type Handler, MalformedMessage, type RpcStatus } from '../transport.ts';
+import { type Call, type Handler, MalformedMessage } from '../transport.ts';
 import type { Peer } from './connections.ts';
-import type { FairTurns } from './fair-turns.ts';
 import type { IncomingMessage } from './incoming-message.ts';
-import { COMPRESSED, MessageDecoder, streamOf } from './message-decoder.ts';
-import type { OpenCalls } from './open-calls.ts';
+import { OK, OpenCall, type Route } from './open-call.ts';
 import { OutgoingMessage } from './outgoing-message.ts';
-import type { Work } from './share.ts';
-import { libraryFailure, noRequestMemory, toStatusObject } from './status.ts';
-import type { UnsentAnswers } from './unsent-answers.ts';
+import { noRequestMemory } from './status.ts';
 
-/** What all calls of one RPC share. */
-export interface Route {
-  readonly method: string;
+export interface UnaryRoute extends Route {
   readonly handler: Handler;
-  readonly serialize: (message: unknown) => Uint8Array;
-  readonly toStatus: (thrown: unknown, call: Call) => RpcStatus;
-  readonly maxMessageBytes: number;
-  readonly open: OpenCalls;
-  readonly turns: FairTurns;
+  /** Callers whom no rule names may call it, too. */
+  readonly forAnybody: boolean;
 }
 
-export type Status = Parameters<ServerInterceptingCallInterface['sendStatus']>[0];
-
-const REQUEST_ID_HEADER = 'x-dekd-request-id';
-const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/;
-
-const NO_METADATA = new Metadata();
-/** grpc-js would say that it takes gzip. */
-const IDENTITY = { 'grpc-accept-encoding': 'identity' };
-const PLAIN = Metadata.fromHttp2Headers(IDENTITY);
-const OK: Status = { code: 0, details: 'OK', metadata: null };
-
 /**
- * One unary call from its headers to its trailers, in one object: grpc-js's interceptor (outermost, so that it takes the place of
- * grpc-js's own unary handler, which builds a Writable and five closures a call), the listener to the wire, and the handler's Call.
+ * One unary call from its headers to its trailers, in one object with the handler's Call.
  *
  * What is zeroed: the request's bytes as they came (MessageDecoder) and as they were decoded, `wipeLater`, the serialised response and
  * its frame. Out of reach: node:http2's own buffers.
  */
-export class UnaryCall extends ServerInterceptingCall implements Call, Work {
-  readonly principal: Principal;
-  readonly #base: ServerInterceptingCallInterface;
-  readonly #sendStatus: ServerInterceptingCallInterface['sendStatus'];
-  readonly #route: Route;
-  readonly #decoder: MessageDecoder;
+export class UnaryCall extends OpenCall implements Call {
+  readonly #route: UnaryRoute;
   readonly #denied: boolean;
-  readonly #answers: UnsentAnswers;
-  /** When OpenCalls ends it: while it is received, and while its reply is unread. */
-  dueTick: number;
-  #metadata: Metadata = NO_METADATA;
   #request: IncomingMessage | undefined;
-  #requestId: string | undefined;
-  #outgoing: OutgoingMessage | undefined;
   #secrets: Uint8Array[] | undefined;
   #abort: AbortController | undefined;
   /** Why grpc-js ended the call; not set when the caller did. */
   #abortReason: Error | undefined;
-  /** Its answer's, until that has left. */
-  #answerBytes = 0;
   #running = false;
-  /** All of the request has come. */
-  #halfClosed = false;
-  /** Nothing that the handler still says goes out: the status is sent, or the stream gone. */
-  #ended = false;
   /** Handler and answer are done; what a handler began and did not wait for may still hand secrets over. */
   #over = false;
 
   /** `denied`: no rule can allow it anything, so that not a byte of its message is read. */
-  constructor(
-    base: ServerInterceptingCallInterface,
-    route: Route,
-    { principal, memory, answers }: Peer,
-    denied: boolean,
-  ) {
-    super(base);
-    this.principal = principal;
-    this.#denied = denied;
-    this.#answers = answers;
-    this.#decoder = MessageDecoder.install(base, memory, route.maxMessageBytes);
-    this.dueTick = route.open.receiveBy;
-    this.#base = base;
+  constructor(base: ServerInterceptingCallInterface, route: UnaryRoute, peer: Peer, denied: boolean) {
+    super(base, route, peer);
     this.#route = route;
-    this.#sendStatus = base.sendStatus;
-    // grpc-js ends calls by itself through this method (deadline, size, compression): all get our details.
-    base.sendStatus = (status) => this.#libraryStatus(status);
-  }
-
-  get method(): string {
-    return this.#route.method;
-  }
-
-  get requestId(): string {
-    this.#requestId ??= this.#givenRequestId() ?? randomUUID();
-    return this.#requestId;
-  }
-
-  get deadlineMs(): number {
-    return Number(this.#base.getDeadline());
+    this.#denied = denied;
   }
 
   get signal(): AbortSignal {
     if (this.#abort === undefined) {
       this.#abort = new AbortController();
-      if (this.#ended) this.#cancel();
+      if (this.ended) this.#cancel();
     }
     return this.#abort.signal;
   }
@@ -121,44 +55,23 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
     this.#secrets.push(bytes);
   }
 
-  /** Answers for a caller or a handler that is not done; its signal aborts, and what it still says is dropped. */
-  abandon(status: Status): void {
-    if (!this.#ended) this.#end(status);
-  }
-
-  /** Neither the caller that does not send nor the one that does not read may hold memory without end. */
-  expire(): void {
-    this.dueTick = Number.POSITIVE_INFINITY;
-    const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants;
-    if (this.#ended) streamOf(this.#base).close(this.#halfClosed ? NGHTTP2_CANCEL : NGHTTP2_NO_ERROR);
-    else this.#fail(new DekdError('DEADLINE_EXCEEDED', 'the message did not come to its end in time'));
-  }
-
-  /** Leaves the listener of grpc-js's own handler out. */
-  override start(): void {
-    this.#route.open.add(this);
-    this.#base.start(this);
-  }
-
-  onReceiveMetadata(metadata: Metadata): void {
-    this.#metadata = metadata;
-    if (this.#denied) this.#fail(denial(this));
-    else this.#base.startRead();
+  protected begin(): void {
+    if (this.#denied) this.fail(denial(this));
+    else this.base.startRead();
   }
 
   onReceiveMessage(request: IncomingMessage): void {
-    if (this.#ended || this.#request !== undefined) {
+    if (this.ended) {
       request.bytes.fill(0);
-      this.#fail(new MalformedMessage('', 'is followed by a second one'));
       return;
     }
     this.#request = request;
-    this.#base.startRead();
+    this.base.startRead();
   }
 
   onReceiveHalfClose(): void {
-    this.#halfClosed = true;
-    if (this.#ended) return;
+    this.halfClosed = true;
+    if (this.ended) return;
     this.dueTick = Number.POSITIVE_INFINITY;
     const { turns } = this.#route;
     if (this.#request !== undefined) turns.run(this.principal.uid, this);
@@ -166,40 +79,21 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
     else turns.postpone(this.principal.uid, this);
   }
 
-  /** grpc-js says so at the end of every call, and when the caller cancels or disappears. */
-  onCancel(): void {
-    this.#ended = true;
-    this.#decoder.close();
-    this.#answers.remove(this.#answerBytes);
-    this.#answerBytes = 0;
-    if (this.#halfClosed) this.#route.open.delete(this);
-    else this.#closeLater();
+  override onCancel(): void {
+    super.onCancel();
     if (this.#running) this.#cancel();
     else this.#wipe();
   }
 
-  /** The rest of the request is dropped. A caller that never ends it loses the stream, once the answer has surely left (RFC 9113, section 8.1). */
-  #closeLater(): void {
-    const { open } = this.#route;
-    const stream = streamOf(this.#base);
-    if (stream.destroyed) {
-      open.delete(this);
-      return;
-    }
-    this.dueTick = open.closeBy;
-    stream.once('close', () => open.delete(this));
-  }
-
-  /** Reads the request and runs the handler, when it is the caller's turn. */
   run(): void {
     // Cancelled, or out of time, meanwhile: its request is zeroed.
-    if (this.#ended) return;
+    if (this.ended) return;
     if (this.#request === undefined) {
-      this.#fail(new MalformedMessage('', 'is missing'));
+      this.fail(new MalformedMessage('', 'is missing'));
       return;
     }
-    if (this.#answers.full) {
-      this.#answers.hold(this);
+    if (this.answers.full) {
+      this.answers.hold(this);
       return;
     }
     this.#running = true;
@@ -207,8 +101,7 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
     try {
       result = this.#route.handler(this.#request.read(), this);
     } catch (thrown) {
-      this.#running = false;
-      this.#fail(thrown);
+      this.#fails(thrown);
       return;
     }
     if (result instanceof Promise) void this.#await(result);
@@ -219,14 +112,13 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
     try {
       this.#respond(await promise);
     } catch (thrown) {
-      this.#running = false;
-      this.#fail(thrown);
+      this.#fails(thrown);
     }
   }
 
   #respond(response: unknown): void {
     this.#running = false;
-    if (this.#ended) {
+    if (this.ended) {
       this.#wipe();
       return;
     }
@@ -234,79 +126,35 @@ export class UnaryCall extends ServerInterceptingCall implements Call, Work {
     try {
       outgoing = new OutgoingMessage(this.#route.serialize(response));
     } catch (thrown) {
-      this.#fail(thrown);
+      this.fail(thrown);
       return;
     }
     this.#wipe();
     // The request is gone, and its memory is the answer's.
-    this.#decoder.close();
-    if (this.#answers.add(outgoing.byteLength)) this.#send(outgoing);
-    else this.#fail(noRequestMemory());
+    this.decoder.close();
+    // Status right behind the message, while the stream still holds it back: message and trailers leave in one write.
+    if (!this.send(outgoing)) this.fail(noRequestMemory());
+    else if (!this.ended) this.finish(OK);
     outgoing.wipeBytes();
   }
 
-  #send(outgoing: OutgoingMessage): void {
-    this.#answerBytes = outgoing.byteLength;
-    this.#outgoing = outgoing;
-    this.#sendRequestId();
-    this.#base.sendMetadata(PLAIN);
-    this.#base.sendMessage(outgoing, () => outgoing.wipeFrame());
-    // Right behind the message, while the stream still holds it back: message and trailers leave in one write.
-    if (!this.#ended) this.#end(OK);
+  #fails(thrown: unknown): void {
+    this.#running = false;
+    this.fail(thrown);
   }
 
-  #fail(thrown: unknown): void {
-    if (!this.#ended) {
-      this.#sendRequestId();
-      this.#end(this.#status(thrown));
-    }
+  /** What failed is over, a call that runs is not. */
+  protected override fail(thrown: unknown): void {
+    super.fail(thrown);
     this.#wipe();
   }
 
-  #status(thrown: unknown): Status {
-    try {
-      return toStatusObject(this.#route.toStatus(thrown, this));
-    } catch {
-      return { code: 13, details: 'internal error', metadata: null };
-    }
-  }
-
-  #end(status: Status): void {
-    this.#ended = true;
-    this.dueTick = this.#route.open.readBy;
-    this.#sendStatus.call(this.#base, status);
-  }
-
-  /** grpc-js ends the call. */
-  #libraryStatus(status: Status): void {
-    if (this.#ended) {
-      // Our own status is on its way. Only a failed write is done with the frame; when a deadline passes, the kernel may still have to take it.
-      if (status.code === codes.INTERNAL) this.#outgoing?.wipeFrame();
-      return;
-    }
-    const failure = libraryFailure(status.code ?? 13, status.details ?? '', this.#route.maxMessageBytes);
+  protected override libraryFails(failure: DekdError | MalformedMessage): void {
     this.#abortReason = failure;
-    this.#sendRequestId();
-    // Says which compression would be accepted (gRPC, "Compression").
-    if (status.details === COMPRESSED) this.#base.sendMetadata(PLAIN);
-    this.#end(this.#status(failure));
   }
 
   #cancel(): void {
     this.#abort?.abort(this.#abortReason ?? new DekdError('CANCELLED', 'the caller cancelled'));
-  }
-
-  #givenRequestId(): string | undefined {
-    const values = this.#metadata.get(REQUEST_ID_HEADER);
-    if (values.length !== 1) return undefined;
-    const value = values[0];
-    return typeof value === 'string' && REQUEST_ID.test(value) ? value : undefined;
-  }
-
-  #sendRequestId(): void {
-    const given = this.#givenRequestId();
-    if (given === undefined) return;
-    this.#base.sendMetadata(Metadata.fromHttp2Headers({ ...IDENTITY, [REQUEST_ID_HEADER]: given }));
   }
 
   #wipe(): void {

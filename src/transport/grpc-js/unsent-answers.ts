@@ -11,8 +11,9 @@ const MAX_UNSENT_BYTES = 256 * 1024;
 export class UnsentAnswers {
   readonly #memory: ConnectionMemory;
   readonly #resume: (held: readonly Work[]) => void;
+  readonly #held = new Set<Work>();
   #bytes = 0;
-  #held: Work[] = [];
+  #over = false;
 
   /** `resume`: what is held may be tried again. */
   constructor(memory: ConnectionMemory, resume: (held: readonly Work[]) => void) {
@@ -21,12 +22,16 @@ export class UnsentAnswers {
   }
 
   get full(): boolean {
-    return this.#bytes >= MAX_UNSENT_BYTES;
+    return this.#bytes >= MAX_UNSENT_BYTES && !this.#over;
   }
 
-  /** Until there is room; no more than the connection has streams. */
+  /** Until there is room. Whoever holds must `drop` when the stream ends: its peer may then open another one. */
   hold(work: Work): void {
-    this.#held.push(work);
+    this.#held.add(work);
+  }
+
+  drop(work: Work): void {
+    this.#held.delete(work);
   }
 
   /** False, and nothing added, when the connection has its share of memory. */
@@ -39,9 +44,19 @@ export class UnsentAnswers {
   remove(bytes: number): void {
     this.#memory.release(bytes);
     this.#bytes -= bytes;
-    if (this.#held.length === 0 || this.full) return;
-    const held = this.#held;
-    this.#held = [];
+    if (!this.full) this.#release();
+  }
+
+  /** Nothing waits any more: for the end of the server. */
+  end(): void {
+    this.#over = true;
+    this.#release();
+  }
+
+  #release(): void {
+    if (this.#held.size === 0) return;
+    const held = [...this.#held];
+    this.#held.clear();
     this.#resume(held);
   }
 }

@@ -156,4 +156,4 @@ const call = (principal: typeof USER): Call => ({
 const USER_CALL = call(USER);
 const OWNER_CALL = call(OWNER);
 const OPERATOR_CALL = call(OPERATOR);
-const TRANSPORT_CALL = { ...USER_CALL, method: 'dekd.v1.KeyAgent/Decrypt', deadlineMs: Number.POSITIVE_INFINITY };
+const TRANSPORT_CALL = { ...USER_CALL, method: 'dekd.v1.KeyAgent/Decrypt' };

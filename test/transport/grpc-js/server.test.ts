@@ -3,13 +3,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Client, ClientDuplexStream, ClientReadableStream, MethodDefinition } from '@grpc/grpc-js';
 import { loadSync, type ServiceDefinition } from '@grpc/proto-loader';
 import test from 'ava';
-import { protoPath as healthProto } from 'grpc-health-check';
-import { startServer } from './test-server.ts';
+import { protos, startServer } from './test-server.ts';
 
 type Method = MethodDefinition<object, Record<string, unknown>>;
 
 const PROTO_OPTIONS = { keepCase: true, longs: String, enums: String, defaults: true, oneofs: true };
-const health = loadSync(healthProto, PROTO_OPTIONS)['grpc.health.v1.Health'] as ServiceDefinition;
+const health = protos['grpc.health.v1.Health'] as ServiceDefinition;
 
 function unary(client: Client, definition: ServiceDefinition, name: string, request: object) {
   const { path, requestSerialize, responseDeserialize } = definition[name] as unknown as Method;

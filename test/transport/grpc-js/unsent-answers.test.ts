@@ -8,7 +8,8 @@ const work = (): Work => ({ run: () => {} });
 
 test('from 256 KiB on calls wait; what waited is tried again once there is less', (t) => {
   const resumed: Work[][] = [];
-  const memory = new RequestMemory(2 ** 30).connection(1);
+  const requests = new RequestMemory(2 ** 30);
+  const memory = requests.connection(1);
   const answers = new UnsentAnswers(memory, (held) => void resumed.push([...held]));
   t.true(answers.add(255 * KIB));
   t.false(answers.full);
@@ -22,16 +23,17 @@ test('from 256 KiB on calls wait; what waited is tried again once there is less'
   t.deepEqual(resumed, [held]);
   answers.remove(255 * KIB);
   t.is(resumed.length, 1);
-  t.is(memory.takenBytes, 0);
+  t.is(requests.takenBytes, 0);
 });
 
 test('answers take of the memory that requests have; what does not fit is not added', (t) => {
-  const memory = new RequestMemory(0).connection(1);
+  const requests = new RequestMemory(0);
+  const memory = requests.connection(1);
   const answers = new UnsentAnswers(memory, () => {});
   t.true(memory.take(10 * KIB));
   t.true(answers.add(6 * KIB));
   t.false(answers.add(1));
-  t.is(memory.takenBytes, 16 * KIB);
+  t.is(requests.takenBytes, 16 * KIB);
   answers.remove(6 * KIB);
   t.true(answers.add(1));
 });

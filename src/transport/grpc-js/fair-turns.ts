@@ -182,6 +182,8 @@ export class FairTurns {
 
   #chargeSteps(restMs: number, steps: number): number {
     const stepMs = restMs / Math.max(1, steps);
+    // What they brought is in their steps, and must not weigh in a long turn of somebody else, perhaps much later.
+    for (const share of this.#active) share.readBytes();
     if (this.#contended) for (const share of this.#active) share.charge(share.handlerMs + share.steps * stepMs);
     return stepMs;
   }

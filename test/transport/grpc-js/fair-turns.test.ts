@@ -233,6 +233,24 @@ test('a uid is charged for what never becomes a stream, by its bytes', async (t)
   t.deepEqual(light.seen, []);
 });
 
+test('what a uid brought in its own short turns does not weigh in a long turn of another', async (t) => {
+  const { clock, turns, heavy, light } = await contended();
+  for (let call = 0; call < 500; call++) {
+    light.handle.bytesRead += 65_536;
+    turns.begin(2, light.socket);
+    clock.nowMs += 0.1;
+    await turn();
+    clock.nowMs += 9.9;
+  }
+  turns.begin(1, heavy[0]!.socket);
+  turns.begin(2, light.socket);
+  heavy[0]!.handle.bytesRead += 4_000_000;
+  clock.nowMs += 8;
+  await turn();
+  t.deepEqual(light.seen, []);
+  t.deepEqual(heavy[0]!.seen, ['stop']);
+});
+
 test('a connection that comes while its uid waits is not read from', async (t) => {
   const { turns, work, heavy } = await contended();
   turns.begin(1, heavy[0]!.socket);

@@ -167,6 +167,7 @@ function pkcs11Config(parsed: ParsedPkcs11): Pkcs11Config {
     modulePath,
     pin: secretPlace(parsed.pin),
     ...(tokens === undefined ? {} : { tokens }),
+    maxSessions: parsed.max_sessions,
     ...(libraryParameters === undefined ? {} : { libraryParameters }),
     ...(origin === undefined ? {} : { origin }),
     ...childConfig(parsed),

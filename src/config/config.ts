@@ -138,6 +138,8 @@ export interface Pkcs11Config extends ChildConfig {
   readonly pin: SecretPlace;
   /** Labels. Default every token with the label that a KEK names. */
   readonly tokens?: readonly string[];
+  /** Sessions at one token on which calls work at the same time. */
+  readonly maxSessions: number;
   readonly libraryParameters?: string;
   readonly origin?: 'unproven';
 }

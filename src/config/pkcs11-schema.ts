@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { childFields } from './child-schema.ts';
-import { exactlyOne, list, map, text } from './leaves.ts';
+import { exactlyOne, integer, list, map, text } from './leaves.ts';
 import { secretPlace, upstreamType } from './names.ts';
 
 const PIN = '{ file: PATH } or { credential: NAME }';
@@ -19,6 +19,9 @@ export const pkcs11Upstream = map('a map with type, module_path and pin', {
     .optional()
     .meta({ without: 'every token with the label that the KEK names' })
     .describe('Tokens with the same KEKs, an HSM cluster: any of them serves; at most 16.'),
+  max_sessions: integer(1, 64)
+    .default(16)
+    .describe('Sessions at one token on which calls work at the same time; one more holds the login.'),
   library_parameters: text('text of 1 to 1024 characters', /^[^\0]{1,1024}$/)
     .optional()
     .meta({ without: 'none' })

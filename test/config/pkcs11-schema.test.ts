@@ -22,7 +22,13 @@ function store(changes: Fields = {}): Pkcs11Config {
 
 test('what the configuration says is what the provider takes', (t) => {
   const options: Pkcs11Options = store();
-  t.like(options, { type: 'pkcs11', modulePath: '/usr/lib/hsm.so', pin: { file: '/run/pin' }, environment: [] });
+  t.like(options, {
+    type: 'pkcs11',
+    modulePath: '/usr/lib/hsm.so',
+    pin: { file: '/run/pin' },
+    environment: [],
+    maxSessions: 16,
+  });
   for (const name of ['tokens', 'libraryParameters', 'origin']) t.false(name in options);
   t.deepEqual(JSON.parse(JSON.stringify(options)), options, 'it travels as JSON');
   t.is(pkcs11.resolve(recipients[0]!.kek, options), recipients[0]!.kek);
@@ -33,6 +39,7 @@ test('what is further set', (t) => {
   const changes = {
     pin: { credential: 'hsm-pin' },
     tokens: ['hsm-a', 'My HSM'],
+    max_sessions: 4,
     library_parameters: "configdir='/etc/hsm'",
     origin: 'unproven',
     environment: ['HSM_CONF'],
@@ -40,6 +47,7 @@ test('what is further set', (t) => {
   t.like(store(changes), {
     pin: { credential: 'hsm-pin' },
     tokens: ['hsm-a', 'My HSM'],
+    maxSessions: 4,
     libraryParameters: "configdir='/etc/hsm'",
     origin: 'unproven',
     environment: ['HSM_CONF'],
@@ -58,6 +66,8 @@ const wrong: readonly [changes: Fields, problem: string][] = [
   [{ tokens: [] }, 'tokens: found an empty list, expected a list of 1 to 16 labels of tokens'],
   [{ tokens: ['blank '] }, 'tokens[0]: found "blank ", expected the label of a token'],
   [{ tokens: ['x'.repeat(33)] }, `tokens[0]: found "${'x'.repeat(33)}", expected the label of a token`],
+  [{ max_sessions: 0 }, 'max_sessions: found 0, expected a whole number from 1 to 64'],
+  [{ max_sessions: 65 }, 'max_sessions: found 65, expected a whole number from 1 to 64'],
   [{ library_parameters: '' }, 'library_parameters: found "", expected text of 1 to 1024 characters'],
   [{ origin: 'proven' }, 'origin: found "proven", expected unproven'],
 ];

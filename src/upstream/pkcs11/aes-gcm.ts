@@ -3,6 +3,7 @@ import { secretBuffer } from '../../crypto/secret-buffer.ts';
 import { CKM, type Mechanism, type MechanismParameter, OFFERS, STRUCTURE } from './cryptoki.ts';
 import { KeyUnfit, PARAMETERS_REFUSED, returnValue } from './errors.ts';
 import type { Work, WrapMechanism } from './mechanisms.ts';
+import { decrypt, encrypt } from './seal.ts';
 import type { GcmHabits } from './token.ts';
 
 const NONCE_BYTES = 12;
@@ -18,11 +19,11 @@ export const aesGcm: WrapMechanism = {
   offered: (token, { allows }) => allows.encrypt && (token.offers(CKM.AES_GCM) & OFFERS.ENCRYPT) !== 0,
   opens: (token, { allows }) => allows.decrypt && (token.offers(CKM.AES_GCM) & OFFERS.DECRYPT) !== 0,
   begin: (work) => beginOpening(work, Buffer.from(randomFillSync(secretBuffer(NONCE_BYTES)))),
-  wrap(work, dek) {
+  async wrap(work, dek) {
     const { gcm } = work.token;
     if (gcm.nonce !== undefined) return seal(work, dek, gcm.nonce);
     try {
-      return seal(work, dek, 'agent');
+      return await seal(work, dek, 'agent');
     } catch (error) {
       if (!refusesParameters(error)) throw error;
       // A FIPS 140 module may take no nonce but its own (SP 800-38D section 8.2).
@@ -30,26 +31,26 @@ export const aesGcm: WrapMechanism = {
     }
   },
   unwrap(work, wrapped) {
-    const { cryptoki } = work.token;
     const nonce = Buffer.from(wrapped.subarray(0, NONCE_BYTES));
     const sealed = wrapped.subarray(NONCE_BYTES);
-    beginOpening(work, nonce);
     // SoftHSM asks for room for the tag too.
-    return cryptoki.C_Decrypt(work.session, sealed, secretBuffer(sealed.length));
+    return decrypt(work, () => beginOpening(work, nonce), sealed, [nonce, work.aad]);
   },
 };
 
 function beginOpening(work: Work, nonce: Buffer): void {
   const { token, session, key } = work;
-  initialize(work, nonce, (mechanism) => token.cryptoki.C_DecryptInit(session, mechanism, key.handle));
+  initialize(work, nonce, (mechanism) => token.cryptoki.C_DecryptInit(session.handle, mechanism, key.handle));
 }
 
-function seal(work: Work, dek: Buffer, source: NonNullable<GcmHabits['nonce']>): Buffer {
+async function seal(work: Work, dek: Buffer, source: NonNullable<GcmHabits['nonce']>): Promise<Buffer> {
   const { cryptoki, gcm, label } = work.token;
+  const { handle } = work.session;
   const nonce = secretBuffer(NONCE_BYTES);
   if (source === 'agent') randomFillSync(nonce);
-  initialize(work, nonce, (mechanism) => cryptoki.C_EncryptInit(work.session, mechanism, work.key.handle));
-  const sealed = cryptoki.C_Encrypt(work.session, dek, Buffer.alloc(DEK_BYTES + TAG_BYTES));
+  initialize(work, nonce, (mechanism) => cryptoki.C_EncryptInit(handle, mechanism, work.key.handle));
+  // The nonce too: a token that gives its own may write it as late as here.
+  const sealed = await encrypt(work, dek, Buffer.alloc(DEK_BYTES + TAG_BYTES), [nonce, work.aad]);
   // A token with a nonce of its own writes it where ours was. What was sealed under zeros is never handed out.
   if (nonce.every((byte) => byte === 0) || sealed.length !== DEK_BYTES + TAG_BYTES) {
     throw new KeyUnfit(`token ${label}: its AES-GCM gives no nonce of 12 bytes and tag of 16`);

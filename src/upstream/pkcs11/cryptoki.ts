@@ -17,18 +17,21 @@ export interface Mechanism {
 /** `type` says which C structure pkcs11js makes of the rest. */
 export type MechanismParameter = { readonly type: number } & Readonly<Record<string, number | Buffer>>;
 
-/** Every method throws what errors.ts reads a return value from. Calls are synchronous. */
+/**
+ * Every method throws, or rejects with, what errors.ts reads a return value from. Those with `Async` in their name are made in a thread of libuv's
+ * pool; what they read and write must be kept alive until they settle (pace.ts). The rest are synchronous, since pkcs11js has no other form of them.
+ */
 export interface Cryptoki {
   load(path: string): void;
   C_Initialize(options: { flags: number; libraryParameters?: string }): void;
   C_Finalize(): void;
   C_GetInfo(): { readonly cryptokiVersion: { readonly major: number; readonly minor: number } };
   C_GetSlotList(tokenPresent: boolean): Handle[];
-  C_GetTokenInfo(slot: Handle): { readonly label: string; readonly flags: number };
+  /** `maxSessionCount`: 0 for as many as wanted, 2^32 - 1 when the token does not say. */
+  C_GetTokenInfo(slot: Handle): { readonly label: string; readonly flags: number; readonly maxSessionCount: number };
   C_GetMechanismInfo(slot: Handle, mechanism: number): { readonly flags: number };
   C_OpenSession(slot: Handle, flags: number): Handle;
   C_CloseSession(session: Handle): void;
-  C_CloseAllSessions(slot: Handle): void;
   C_GetSessionInfo(session: Handle): { readonly state: number };
   C_Login(session: Handle, userType: number, pin: string): void;
   C_FindObjectsInit(session: Handle, template: readonly Attribute[]): void;
@@ -44,19 +47,27 @@ export interface Cryptoki {
   C_EncryptInit(session: Handle, mechanism: Mechanism, key: Handle): void;
   /** The part of `output` that was written. */
   C_Encrypt(session: Handle, input: Buffer, output: Buffer): Buffer;
+  C_EncryptAsync(session: Handle, input: Buffer, output: Buffer): Promise<Buffer>;
   C_DecryptInit(session: Handle, mechanism: Mechanism, key: Handle): void;
   /** The part of `output` that was written. */
   C_Decrypt(session: Handle, input: Buffer, output: Buffer): Buffer;
+  C_DecryptAsync(session: Handle, input: Buffer, output: Buffer): Promise<Buffer>;
   /** The part of `output` that was written. */
-  C_WrapKey(session: Handle, mechanism: Mechanism, wrappingKey: Handle, key: Handle, output: Buffer): Buffer;
-  C_UnwrapKey(
-    session: Handle,
-    mechanism: Mechanism,
-    unwrappingKey: Handle,
-    wrapped: Buffer,
-    template: readonly Attribute[],
-  ): Handle;
+  C_WrapKey(...args: WrapKeyArguments): Buffer;
+  C_WrapKeyAsync(...args: WrapKeyArguments): Promise<Buffer>;
+  C_UnwrapKey(...args: UnwrapKeyArguments): Handle;
+  C_UnwrapKeyAsync(...args: UnwrapKeyArguments): Promise<Handle>;
 }
+
+type WrapKeyArguments = [session: Handle, mechanism: Mechanism, wrappingKey: Handle, key: Handle, output: Buffer];
+
+type UnwrapKeyArguments = [
+  session: Handle,
+  mechanism: Mechanism,
+  unwrappingKey: Handle,
+  wrapped: Buffer,
+  template: readonly Attribute[],
+];
 
 export const CKF_OS_LOCKING_OK = 0x02;
 export const CKF_SERIAL_SESSION = 0x04;

@@ -68,11 +68,17 @@ export const MEANINGS: ReadonlyMap<number, Meaning> = new Map<number, Meaning>([
 /** Of C_…Init, for parameters in another layout than the library wants: the next one is tried. */
 export const PARAMETERS_REFUSED: readonly number[] = [0x07, 0x71];
 export const MECHANISM_INVALID = 0x70;
+export const SESSION_COUNT = 0xb1;
 export const USER_ALREADY_LOGGED_IN = 0x100;
 
 /** The key was not found where it should be. It counts only after a new login on a token that is present. */
 export class KeyAbsent extends Error {
   override readonly name = 'KeyAbsent';
+}
+
+/** A session is logged in no more, so that what it does not find may be there. */
+export class LoginLost extends Error {
+  override readonly name = 'LoginLost';
 }
 
 /** The key or the token is not set up for what is asked: nothing that a new login or another try could change. */
@@ -91,7 +97,7 @@ export function returnValue(thrown: unknown): number | undefined {
 
 /** What a call that failed needs before its failure counts. */
 export function precaution(thrown: unknown): Meaning['first'] {
-  if (thrown instanceof KeyAbsent) return 'login';
+  if (thrown instanceof KeyAbsent || thrown instanceof LoginLost) return 'login';
   return MEANINGS.get(returnValue(thrown) ?? 0)?.first;
 }
 
@@ -109,7 +115,7 @@ export function failureOf(
       cause: thrown,
     });
   }
-  if (thrown instanceof KeyUnfit)
+  if (thrown instanceof KeyUnfit || thrown instanceof LoginLost)
     return new UpstreamFailure('unreachable', `${what}: ${thrown.message}`, { cause: thrown });
   const value = returnValue(thrown);
   if (value === undefined) {

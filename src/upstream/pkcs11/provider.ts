@@ -1,20 +1,25 @@
 import { randomFillSync } from 'node:crypto';
+import { writeSync } from 'node:fs';
 import { secretBuffer } from '../../crypto/secret-buffer.ts';
 import { DekdError } from '../../errors.ts';
 import type { ChildCall, ChildProvider, OpenProvider } from '../child/child-provider.ts';
 import { UpstreamFailure } from '../failure.ts';
 import { type KekDescription, UNPROVEN_ALGORITHMS, type WrapContext, type WrappedDek } from '../provider.ts';
-import type { Cryptoki } from './cryptoki.ts';
+import type { Cryptoki, Handle } from './cryptoki.ts';
 import { failureOf, KeyUnfit, precaution } from './errors.ts';
 import type { Key } from './key.ts';
 import { Library } from './library.ts';
 import { DEK_BYTES, MECHANISMS, type Work, type WrapMechanism } from './mechanisms.ts';
-import type { Pkcs11Options } from './options.ts';
+import { DEFAULT_MAX_SESSIONS, type Pkcs11Options } from './options.ts';
 import { Pin } from './pin.ts';
+import { givenUp, type Session } from './session-pool.ts';
 import { Token } from './token.ts';
 import { parsePkcs11Kek } from './uri.ts';
 
 type Operation = 'wrap' | 'unwrap' | 'describe';
+
+/** For calls in the library to return before it is finalized: within the second that a child has to close. */
+const CLOSING_MS = 700;
 
 /** Loads the vendor's library and looks at the PIN; the token is first asked by a call. */
 export const open: OpenProvider<Pkcs11Options> = async (options, _environment, handover) => {
@@ -41,101 +46,138 @@ async function loadPkcs11js(): Promise<Cryptoki> {
   }
 }
 
-/** KEKs in one or more tokens behind one library. Calls are synchronous: a call that hangs ends with its process. */
+/** On a session of its own, with the key as it is known under that session's login. */
+type OnSession = <Result>(work: (session: Session, key: Key) => Result | Promise<Result>) => Promise<Result>;
+
+type Use<Result> = (token: Token, onSession: OnSession) => Promise<Result>;
+
+/** KEKs in one or more tokens behind one library. A call settles when the library has returned, which may be long after it was given up. */
 export class Pkcs11Provider implements ChildProvider {
   readonly warnings: readonly string[] = [];
   readonly #library: Library;
   readonly #pin: Pin;
   readonly #options: Pkcs11Options;
+  readonly #end: (why: string) => void;
   /** By label, the one that served last in front. */
   readonly #members = new Map<string, Token[]>();
-  #closed = false;
+  #isClosed = false;
 
-  constructor(library: Library, pin: Pin, options: Pkcs11Options) {
+  /** `end` ends the process, where nothing else gets out of the library. */
+  constructor(library: Library, pin: Pin, options: Pkcs11Options, end: (why: string) => void = endProcess) {
     this.#library = library;
     this.#pin = pin;
     this.#options = options;
+    this.#end = end;
   }
 
   async wrap(kek: string, dek: Uint8Array, context: WrapContext, call: ChildCall): Promise<WrappedDek> {
-    return this.#onToken('wrap', kek, call, (token, key) => {
-      const mechanism = this.#mechanismToWrap(kek, token, key);
-      const bytes = mechanism.wrap(workOf(token, key, context), viewOf(dek));
-      return { kekVersion: '', algorithm: mechanism.algorithm, bytes };
-    });
+    return this.#onToken('wrap', kek, call, (token, onSession) =>
+      onSession(async (session, key) => {
+        const mechanism = this.#mechanismToWrap(kek, token, key);
+        const bytes = await mechanism.wrap(workOf(token, session, key, context), viewOf(dek));
+        return { kekVersion: '', algorithm: mechanism.algorithm, bytes };
+      }),
+    );
   }
 
   async unwrap(kek: string, wrapped: WrappedDek, context: WrapContext, call: ChildCall): Promise<Uint8Array> {
-    return this.#onToken('unwrap', kek, call, (token, key) => {
-      const mechanism = MECHANISMS.find(({ algorithm }) => algorithm === wrapped.algorithm);
-      const fits = mechanism?.kind === key.kind && wrapped.bytes.length === mechanism.wrappedBytes(key);
-      if (mechanism === undefined || !fits || wrapped.kekVersion !== '') throw invalid(kek);
-      this.#checkOrigin(mechanism);
-      checkAllowed(kek, mechanism, token, key);
-      return unwrapOrProve(kek, mechanism, workOf(token, key, context), viewOf(wrapped.bytes));
+    const mechanism = MECHANISMS.find(({ algorithm }) => algorithm === wrapped.algorithm);
+    return this.#onToken('unwrap', kek, call, async (token, onSession) => {
+      let login: number | undefined;
+      const unwrap = (session: Session, key: Key): Promise<Buffer> => {
+        login = session.login;
+        const fits = mechanism?.kind === key.kind && wrapped.bytes.length === mechanism.wrappedBytes(key);
+        if (mechanism === undefined || !fits || wrapped.kekVersion !== '') throw invalid(kek);
+        this.#checkOrigin(mechanism);
+        checkAllowed(kek, mechanism, token, key);
+        return mechanism.unwrap(workOf(token, session, key, context), viewOf(wrapped.bytes));
+      };
+      try {
+        return await onSession(unwrap);
+      } catch (error) {
+        // Some libraries say of a wrapped DEK that does not open what they also say of a broken token: then a round trip tells which it is.
+        if (mechanism === undefined || precaution(error) !== 'proof') throw error;
+        const prove = (session: Session, key: Key) => proves(mechanism, workOf(token, session, key, context));
+        if (!(await onSession(prove))) throw error;
+        // Where another call logged in anew meanwhile, what ended the login before may have ended this call too.
+        if (token.login !== login) return await onSession(unwrap);
+        throw invalid(kek, error);
+      }
     });
   }
 
   async describe(kek: string, call: ChildCall): Promise<KekDescription> {
-    return this.#onToken('describe', kek, call, (token, key) => {
-      const { decrypt, unwrap } = key.allows;
-      const mechanism = MECHANISMS.find((candidate) => candidate.kind === key.kind && candidate.offered(token, key));
-      const labels = new Map([['token', token.label]]);
-      if (mechanism !== undefined) labels.set('wraps-with', mechanism.name);
-      if (key.kind === 'rsa') labels.set('origin', 'unproven');
-      return { uri: kek, state: decrypt || unwrap ? 'active' : 'disabled', versions: [], labels };
+    return this.#onToken('describe', kek, call, (token, onSession) => {
+      token.forgetKeys();
+      return onSession((_session, key) => {
+        const { decrypt, unwrap } = key.allows;
+        const mechanism = MECHANISMS.find((candidate) => candidate.kind === key.kind && candidate.offered(token, key));
+        const labels = new Map([['token', token.label]]);
+        if (mechanism !== undefined) labels.set('wraps-with', mechanism.name);
+        if (key.kind === 'rsa') labels.set('origin', 'unproven');
+        return { uri: kek, state: decrypt || unwrap ? 'active' : 'disabled', versions: [], labels };
+      });
     });
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#forgetTokens();
+    this.#isClosed = true;
+    const inTime = AbortSignal.timeout(CLOSING_MS);
+    for (const token of this.#tokens()) token.close();
+    const ends = await Promise.allSettled(this.#tokens().map((token) => token.idle(inTime)));
+    if (ends.every(({ status }) => status === 'fulfilled')) this.#finalize();
+    else this.#end('a call of the PKCS#11 library does not return: the process ends without it');
   }
 
-  /** Token after token, until one serves; what one refuses, none is asked again. */
-  #onToken<Result>(
-    operation: Operation,
-    kek: string,
-    call: ChildCall,
-    use: (token: Token, key: Key) => Result,
-  ): Result {
-    if (this.#closed || call.signal.aborted) throw new UpstreamFailure('unreachable', 'the call was given up');
-    let last: UpstreamFailure | undefined;
+  async #onToken<Result>(operation: Operation, kek: string, call: ChildCall, use: Use<Result>): Promise<Result> {
+    if (this.#isClosed || call.signal.aborted) throw givenUp();
     try {
-      for (const token of this.#tokensOf(kek)) {
-        try {
-          if (operation === 'describe') token.forgetKeys();
-          const result = this.#attempt(token, kek, call.fresh, use);
-          this.#toFront(token);
-          return result;
-        } catch (error) {
-          last = failureOf(kek, operation, error);
-          if (last.class !== 'unreachable' && last.class !== 'throttled') throw last;
-        }
-      }
+      return await this.#onOneOf(this.#tokensOf(kek), operation, kek, call, use);
     } catch (error) {
       throw failureOf(kek, operation, error);
     }
-    if (last?.class !== 'throttled' && !(last?.cause instanceof KeyUnfit)) this.#forgetTokens();
+  }
+
+  /** Token after token, until one serves; what one refuses, none is asked again. */
+  async #onOneOf<Result>(
+    tokens: readonly Token[],
+    operation: Operation,
+    kek: string,
+    call: ChildCall,
+    use: Use<Result>,
+  ): Promise<Result> {
+    let last: UpstreamFailure | undefined;
+    for (const token of tokens) {
+      try {
+        const result = await this.#attempt(token, kek, call, use);
+        if (!call.signal.aborted) this.#move(token, 'front');
+        return result;
+      } catch (error) {
+        last = failureOf(kek, operation, error);
+        const mayAnotherServe = last.class === 'unreachable' || last.class === 'throttled';
+        if (!mayAnotherServe || call.signal.aborted) throw last;
+      }
+    }
+    if (last?.class !== 'throttled' && !(last?.cause instanceof KeyUnfit)) this.#startAnew(tokens);
     throw last ?? new UpstreamFailure('unreachable', `${kek}: no such token is present`);
   }
 
   /** Once more after a new login, where the failure may come from a lost one. */
-  #attempt<Result>(token: Token, kek: string, fresh: boolean, use: (token: Token, key: Key) => Result): Result {
-    if (fresh) token.reset();
+  async #attempt<Result>(token: Token, kek: string, { signal, fresh }: ChildCall, use: Use<Result>): Promise<Result> {
+    if (fresh) await token.logOut(signal);
+    let { login } = token;
+    const onSession: OnSession = (work) =>
+      token.use(signal, (session) => {
+        login = session.login;
+        return work(session, token.key(kek, session));
+      });
     try {
-      return use(token, token.key(kek));
+      return await use(token, onSession);
     } catch (error) {
-      token.endOperation();
       if (precaution(error) !== 'login') throw error;
     }
-    token.reset();
-    try {
-      return use(token, token.key(kek));
-    } catch (error) {
-      token.endOperation();
-      throw error;
-    }
+    token.endLogin(login);
+    return use(token, onSession);
   }
 
   #tokensOf(kek: string): readonly Token[] {
@@ -143,26 +185,63 @@ export class Pkcs11Provider implements ChildProvider {
     const group = labels.join('\0');
     const known = this.#members.get(group) ?? [];
     if (known.length > 0) return [...known];
-    const tokens = labels.flatMap((label) =>
-      this.#library.slots(label).map((slot) => new Token(label, slot, this.#library.cryptoki, this.#pin)),
-    );
-    // Agents begin at different tokens, and a child that was killed over one that hangs does not begin there for ever.
+    const tokens = labels.flatMap((label) => this.#library.slots(label).map((slot) => this.#token(label, slot)));
+    // Agents begin at different tokens, and a child that was ended over one that hangs does not begin there for ever.
     const first = Math.floor(Math.random() * tokens.length);
     this.#members.set(group, [...tokens.slice(first), ...tokens.slice(0, first)]);
     return [...(this.#members.get(group) ?? [])];
   }
 
-  #toFront(token: Token): void {
+  #token(label: string, slot: Handle): Token {
+    return new Token({
+      label,
+      slot,
+      cryptoki: this.#library.cryptoki,
+      pin: this.#pin,
+      maxSessions: this.#options.maxSessions ?? DEFAULT_MAX_SESSIONS,
+      events: {
+        // The next calls do not wait for what this one waited for in vain.
+        onGivenUp: (token) => this.#move(token, 'back'),
+        onStuck: ({ label }) => {
+          if (this.#tokens().every(({ isStuck }) => isStuck)) this.#endOver(label);
+        },
+      },
+    });
+  }
+
+  #tokens(): readonly Token[] {
+    return [...this.#members.values()].flat();
+  }
+
+  #move(token: Token, end: 'front' | 'back'): void {
     for (const members of this.#members.values()) {
       const at = members.indexOf(token);
-      if (at > 0) members.unshift(...members.splice(at, 1));
+      if (at < 0) continue;
+      members.splice(at, 1);
+      if (end === 'front') members.unshift(token);
+      else members.push(token);
     }
   }
 
-  /** No token serves: the next call begins with the library's initialization. */
-  #forgetTokens(): void {
+  /**
+   * No token served: the next call begins with the library's initialization, or, where a call hangs in the library, with a new process. While others
+   * are in the library it stays as it is, and whoever fails last of them comes here again.
+   */
+  #startAnew(tried: readonly Token[]): void {
+    if (tried.some(({ isClosed }) => isClosed)) return;
+    const hung = this.#tokens().find(({ isHung }) => isHung);
+    if (hung !== undefined) this.#endOver(hung.label);
+    else if (this.#tokens().every(({ isIdle }) => isIdle)) this.#finalize();
+  }
+
+  #finalize(): void {
+    for (const token of this.#tokens()) token.close();
     this.#members.clear();
     this.#library.finalize();
+  }
+
+  #endOver(label: string): void {
+    this.#end(`token ${label}: a call of its PKCS#11 library does not return, and no token serves: the process ends`);
   }
 
   #mechanismToWrap(kek: string, token: Token, key: Key): WrapMechanism {
@@ -187,18 +266,6 @@ export class Pkcs11Provider implements ChildProvider {
   }
 }
 
-/** Some libraries say of a wrapped DEK that does not open what they also say of a broken token: then a round trip tells which it is. */
-function unwrapOrProve(kek: string, mechanism: WrapMechanism, work: Work, wrapped: Buffer): Buffer {
-  try {
-    return mechanism.unwrap(work, wrapped);
-  } catch (error) {
-    if (precaution(error) !== 'proof') throw error;
-    work.token.endOperation();
-    if (!proves(kek, mechanism, { ...work, session: work.token.session() })) throw error;
-    throw invalid(kek, error);
-  }
-}
-
 /** A caller writes the algorithm: one that the key or the token has no use for says nothing of the KEK, unless nothing opens under it any more. */
 function checkAllowed(kek: string, mechanism: WrapMechanism, token: Token, key: Key): void {
   const { decrypt, unwrap } = key.allows;
@@ -206,20 +273,20 @@ function checkAllowed(kek: string, mechanism: WrapMechanism, token: Token, key: 
   throw invalid(kek);
 }
 
-/** A key that only decrypts makes no round trip: then the token must be present, find the key again and begin a decryption. */
-function proves(kek: string, mechanism: WrapMechanism, work: Work): boolean {
-  const { token } = work;
-  if (mechanism.offered(token, work.key)) return roundTrips(mechanism, work);
+/** A key that only decrypts makes no round trip: then the token must be present, have found the key again and begin a decryption. */
+async function proves(mechanism: WrapMechanism, work: Work): Promise<boolean> {
+  const { token, session, key } = work;
+  if (mechanism.offered(token, key)) return roundTrips(mechanism, work);
   token.checkPresent();
-  const key = token.key(kek);
-  mechanism.begin({ ...work, key });
-  token.endOperation();
+  session.isSpent = true;
+  mechanism.begin(work);
   return mechanism.opens(token, key);
 }
 
-function roundTrips(mechanism: WrapMechanism, work: Work): boolean {
+async function roundTrips(mechanism: WrapMechanism, work: Work): Promise<boolean> {
   const probe = randomFillSync(secretBuffer(DEK_BYTES));
-  return mechanism.unwrap(work, mechanism.wrap(work, probe)).equals(probe);
+  const opened = await mechanism.unwrap(work, await mechanism.wrap(work, probe));
+  return opened.equals(probe);
 }
 
 function invalid(kek: string, cause?: unknown): UpstreamFailure {
@@ -227,8 +294,14 @@ function invalid(kek: string, cause?: unknown): UpstreamFailure {
   return new UpstreamFailure('invalid', `the wrapped DEK does not open under ${kek}: ${why}`, { cause });
 }
 
-function workOf(token: Token, key: Key, context: WrapContext): Work {
-  return { token, key, session: token.session(), aad: viewOf(context.encoded) };
+function workOf(token: Token, session: Session, key: Key, { encoded }: WrapContext): Work {
+  return { token, session, key, aad: viewOf(encoded) };
+}
+
+/** By a signal: an orderly exit waits for every thread of libuv's pool, the one that hangs in the library too. */
+function endProcess(why: string): void {
+  writeSync(2, `${why}\n`);
+  process.kill(process.pid, 'SIGKILL');
 }
 
 function viewOf(bytes: Uint8Array): Buffer {

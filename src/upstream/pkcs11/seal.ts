@@ -23,41 +23,90 @@ export function canOpen(token: Token, { allows }: Key, mechanism: number): boole
 /** Nothing to begin where the token unwraps objects only. */
 export function beginUnder({ token, session, key }: Work, mechanism: Mechanism): void {
   if (!key.allows.decrypt || (token.offers(mechanism.mechanism) & OFFERS.DECRYPT) === 0) return;
-  token.cryptoki.C_DecryptInit(session, mechanism, key.handle);
+  token.cryptoki.C_DecryptInit(session.handle, mechanism, key.handle);
 }
 
-export function sealUnder(work: Work, mechanism: Mechanism, dek: Buffer, wrappedBytes: number): Buffer {
+export async function sealUnder(work: Work, mechanism: Mechanism, dek: Buffer, wrappedBytes: number): Promise<Buffer> {
   const { token, session, key } = work;
   const { cryptoki } = token;
   const handle = key.wrapHandle ?? key.handle;
   const output = Buffer.alloc(Math.max(wrappedBytes, MAX_PADDED_BYTES));
   let sealed: Buffer;
   if (key.allows.encrypt && (token.offers(mechanism.mechanism) & OFFERS.ENCRYPT) !== 0) {
-    cryptoki.C_EncryptInit(session, mechanism, handle);
-    sealed = cryptoki.C_Encrypt(session, dek, output);
+    cryptoki.C_EncryptInit(session.handle, mechanism, handle);
+    sealed = await encrypt(work, dek, output);
   } else {
-    const object = cryptoki.C_CreateObject(session, [...SESSION_OBJECT, { type: CKA.VALUE, value: dek }]);
-    sealed = withObject(work, object, () => cryptoki.C_WrapKey(session, mechanism, handle, object, output));
+    const object = cryptoki.C_CreateObject(session.handle, [...SESSION_OBJECT, { type: CKA.VALUE, value: dek }]);
+    sealed = await withObject(work, object, () => {
+      const args = [session.handle, mechanism, handle, object, output] as const;
+      return token.pace.call(
+        [output],
+        () => cryptoki.C_WrapKey(...args),
+        () => cryptoki.C_WrapKeyAsync(...args),
+      );
+    });
   }
   if (sealed.length === wrappedBytes) return sealed;
   const problem = `wraps 32 bytes into ${sealed.length}, not ${wrappedBytes}`;
   throw new KeyUnfit(`token ${token.label}: its mechanism 0x${mechanism.mechanism.toString(16)} ${problem}`);
 }
 
-export function openUnder(work: Work, mechanism: Mechanism, wrapped: Buffer): Buffer {
+export async function openUnder(work: Work, mechanism: Mechanism, wrapped: Buffer): Promise<Buffer> {
   const { token, session, key } = work;
   const { cryptoki } = token;
   const offers = token.offers(mechanism.mechanism);
   const unwrapOnly = key.allows.unwrap && !key.allows.decrypt;
   if ((offers & OFFERS.DECRYPT) !== 0 && !(unwrapOnly && (offers & OFFERS.UNWRAP) !== 0)) {
-    cryptoki.C_DecryptInit(session, mechanism, key.handle);
-    return cryptoki.C_Decrypt(session, wrapped, secretBuffer(wrapped.length));
+    const begin = (): void => cryptoki.C_DecryptInit(session.handle, mechanism, key.handle);
+    return decrypt(work, begin, wrapped);
   }
-  const object = cryptoki.C_UnwrapKey(session, mechanism, key.handle, wrapped, SESSION_OBJECT);
-  return withObject(work, object, () => {
-    const [attribute] = cryptoki.C_GetAttributeValue(session, object, [{ type: CKA.VALUE }]);
+  const args = [session.handle, mechanism, key.handle, wrapped, SESSION_OBJECT] as const;
+  const object = await token.pace.call(
+    [wrapped],
+    () => cryptoki.C_UnwrapKey(...args),
+    () => cryptoki.C_UnwrapKeyAsync(...args),
+  );
+  return withObject(work, object, async () => {
+    const [attribute] = cryptoki.C_GetAttributeValue(session.handle, object, [{ type: CKA.VALUE }]);
     return outsideHeap(attribute?.value);
   });
+}
+
+/** After C_EncryptInit. `memory`: what the library was told of by that and may still use. */
+export function encrypt(
+  { token, session }: Work,
+  input: Buffer,
+  output: Buffer,
+  memory: readonly Buffer[] = [],
+): Promise<Buffer> {
+  const { cryptoki, pace } = token;
+  return pace.call(
+    [input, output, ...memory],
+    () => cryptoki.C_Encrypt(session.handle, input, output),
+    () => cryptoki.C_EncryptAsync(session.handle, input, output),
+  );
+}
+
+/** What comes back is the caller's to zero; after a failure nothing of it is left. `memory` as in `encrypt`. */
+export async function decrypt(
+  { token, session }: Work,
+  begin: () => void,
+  input: Buffer,
+  memory: readonly Buffer[] = [],
+): Promise<Buffer> {
+  const { cryptoki, pace } = token;
+  const output = secretBuffer(input.length);
+  begin();
+  try {
+    return await pace.call(
+      [input, output, ...memory],
+      () => cryptoki.C_Decrypt(session.handle, input, output),
+      () => cryptoki.C_DecryptAsync(session.handle, input, output),
+    );
+  } catch (error) {
+    output.fill(0);
+    throw error;
+  }
 }
 
 /** Room for PKCS#7's way of padding, to see it and say so. */
@@ -72,11 +121,20 @@ const SESSION_OBJECT: readonly Attribute[] = [
   { type: CKA.EXTRACTABLE, value: true },
 ];
 
-function withObject<Result>({ token, session }: Work, object: Handle, use: () => Result): Result {
+/** Without the object `use` comes to nothing: what it made may be a DEK, and is zeroed. */
+async function withObject({ token, session }: Work, object: Handle, use: () => Promise<Buffer>): Promise<Buffer> {
+  let made: Buffer | undefined;
+  let isDestroyed = false;
   try {
-    return use();
+    made = await use();
+    return made;
   } finally {
-    token.cryptoki.C_DestroyObject(session, object);
+    try {
+      token.cryptoki.C_DestroyObject(session.handle, object);
+      isDestroyed = true;
+    } finally {
+      if (!isDestroyed) made?.fill(0);
+    }
   }
 }
 

@@ -102,7 +102,7 @@ export function interposed({
       runWith(environment, process.execPath, administer, library, JSON.stringify({ token, pin, commands })),
     control: (...lines) => {
       writeFileSync(control, lines.map((line) => `${line}\n`).join(''));
-      rmSync(`${control}.log`, { force: true });
+      for (const suffix of ['log', 'once']) rmSync(`${control}.${suffix}`, { force: true });
     },
     calls: () =>
       existsSync(`${control}.log`) ? readFileSync(`${control}.log`, 'latin1').split('\n').slice(0, -1) : [],
@@ -125,6 +125,6 @@ function compileInterposer(directory: string, behind: string): string {
   const headers = join(dirname(join(ROOT, 'node_modules', 'pkcs11js', 'package.json')), 'includes', 'pkcs11');
   const source = join(import.meta.dirname, 'interposer.c');
   const flags = ['-shared', '-fPIC', '-O1', '-Wall', '-Wextra', '-Werror', `-DLIBRARY="${behind}"`, `-I${headers}`];
-  execFileSync(process.env['CC'] ?? 'cc', [...flags, '-o', library, source, '-ldl']);
+  execFileSync(process.env['CC'] ?? 'cc', [...flags, '-o', library, source, '-ldl', '-lpthread']);
   return library;
 }

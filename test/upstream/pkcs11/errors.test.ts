@@ -5,6 +5,7 @@ import {
   failureOf,
   KeyAbsent,
   KeyUnfit,
+  LoginLost,
   MEANINGS,
   precaution,
   returnValue,
@@ -58,6 +59,12 @@ test('a key that is not fit for its use is unreachable, and another login would 
   t.like(failure, { class: 'unreachable', cause: unfit });
   t.is(failure.message, 'pkcs11:object=a;token=t: the token has several keys of this name');
   t.is(precaution(unfit), undefined);
+});
+
+test('what a session that was logged out does not find is looked for after a new login, and is no refusal', (t) => {
+  const lost = new LoginLost('token t: the login was lost');
+  t.is(precaution(lost), 'login');
+  t.like(failureOf('pkcs11:object=a;token=t', 'unwrap', lost), { class: 'unreachable', scope: undefined, cause: lost });
 });
 
 test('docs/upstreams/pkcs11.md has the table, line by line', (t) => {

@@ -1,13 +1,10 @@
 import test, { type ExecutionContext } from 'ava';
-import { live } from '../../contract/upstream-context.ts';
 import { fails, upstreamContract } from '../../contract/upstream-contract.ts';
 import { hasKryoptic, requireKryoptic, startKryoptic } from '../../counterparts/kryoptic/start.ts';
 import { aesKey, type Command } from '../../counterparts/softhsm/start.ts';
-import { ALL, contractBackends, KEK, PIN, shared, World } from './world.ts';
+import { ALL, contractBackends, FRESH, KEK, PIN, shared, tampered, World } from './world.ts';
 
 // A second opinion on what SoftHSM says: another library, with other return values, and with RSA-OAEP under SHA-256, which SoftHSM lacks.
-
-const FRESH = { ...live(), fresh: true };
 
 function open(t: ExecutionContext, more: Parameters<typeof World.open>[1] = {}): Promise<World> {
   return World.open(t, { hsm: startKryoptic(), ...more });
@@ -84,9 +81,3 @@ hsmTest('the library itself takes its configuration as a parameter', async (t) =
   });
   await world.roundTrips();
 });
-
-function tampered(bytes: Uint8Array): Buffer {
-  const changed = Buffer.from(bytes);
-  changed[changed.length >> 1]! ^= 1;
-  return changed;
-}

@@ -16,3 +16,9 @@ test('what is wrapped with a public key proves no origin', (t) => {
   const open = MECHANISMS.filter(({ kind }) => kind === 'rsa').map(({ algorithm }) => algorithm);
   t.deepEqual(UNPROVEN_ALGORITHMS, open);
 });
+
+test('a child has threads for the sessions of two tokens', (t) => {
+  const options = { type: 'pkcs11', modulePath: '/usr/lib/hsm.so', pin: { file: '/run/pin' } } as const;
+  t.is(pkcs11.threads!(options), 32);
+  t.is(pkcs11.threads!({ ...options, maxSessions: 3 }), 6);
+});

@@ -1,19 +1,29 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { createKey, dekId, freeKey, openArena, type SlotHandle } from '../../../src/crypto/native.ts';
 import { ChildUpstream } from '../../../src/upstream/child/child-upstream.ts';
+import type { UpstreamFailure } from '../../../src/upstream/failure.ts';
 import { type Pkcs11Options, pkcs11 } from '../../../src/upstream/pkcs11/options.ts';
 import type { KekDescription, UpstreamCallOptions, WrapContext, WrappedDek } from '../../../src/upstream/provider.ts';
 import { live, wrapContext } from '../../contract/upstream-context.ts';
 import type { Backend } from '../../contract/upstream-contract.ts';
-import { aesKey, type Command, type SoftHsm, startSoftHsm } from '../../counterparts/softhsm/start.ts';
+import { aesKey, type Command, requireSoftHsm, type SoftHsm, startSoftHsm } from '../../counterparts/softhsm/start.ts';
 
 export const PIN = 'correct horse';
 export const TOKEN = 'hsm-a';
 export const KEK = `pkcs11:object=orders;token=${TOKEN}`;
 export const CONTEXT: WrapContext = wrapContext({ 'dekd:key': 'orders', tenant: 'acme' });
 export const ALL = ['ENCRYPT', 'DECRYPT', 'WRAP', 'UNWRAP'] as const;
+export const FRESH = { ...live(), fresh: true };
+
+/** One after the other: each starts processes, and their time to start is bounded. */
+export function hsmTest(title: string, check: (t: ExecutionContext) => Promise<void>): void {
+  test.serial(title, async (t) => {
+    if (requireSoftHsm(t)) await check(t);
+  });
+}
 
 /** For upstreams on a token that is there already, and that others use too: making one takes processes. */
 export function shared(hsm: SoftHsm): SoftHsm {
@@ -157,5 +167,34 @@ export class World {
     const wrapped = await this.wrap(dek, kek);
     this.#t.deepEqual(await this.unwrap(wrapped, kek), dekId(dek));
     return wrapped;
+  }
+}
+
+export function count(world: World, ...functions: string[]): number[] {
+  const calls = world.hsm.calls();
+  return functions.map((name) => calls.filter((call) => call === name).length);
+}
+
+export async function settledAs(call: () => Promise<unknown>, failureClass: string): Promise<UpstreamFailure> {
+  for (const until = Date.now() + 10_000; ; await setTimeout(50)) {
+    const failure = (await call().catch((error: unknown) => error)) as UpstreamFailure;
+    if (failure.class === failureClass || Date.now() > until) return failure;
+  }
+}
+
+export function tampered(bytes: Uint8Array): Buffer {
+  const changed = Buffer.from(bytes);
+  changed[changed.length >> 1]! ^= 1;
+  return changed;
+}
+
+/** What a call gives once its child is back: tried again for `patienceMs` while no process is there for it. */
+export async function settled<Result>(call: () => Promise<Result>, patienceMs = 10_000): Promise<Result> {
+  for (const until = Date.now() + patienceMs; ; await setTimeout(50)) {
+    try {
+      return await call();
+    } catch (error) {
+      if (Date.now() > until) throw error;
+    }
   }
 }

@@ -98,6 +98,7 @@ const PKCS11 = {
   module_path: '/usr/lib/hsm.so',
   pin: { file: '/pin' },
   tokens: ['hsm-a'],
+  max_sessions: 8,
   library_parameters: 'x=y',
   origin: 'unproven',
 };

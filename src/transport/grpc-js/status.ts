@@ -45,7 +45,7 @@ export function noRequestMemory(): DekdError {
 }
 
 /** The code that gRPC's table of them has for a "request cardinality violation" (doc/statuscodes.md). */
-function notOneMessage(): DekdError {
+export function notOneMessage(): DekdError {
   return new DekdError(
     'UNIMPLEMENTED',
     'a call of this RPC has exactly one message, which comes whole, and nothing behind it',

@@ -1,10 +1,9 @@
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
-import { MalformedMessage } from '../transport.ts';
 import type { Peer } from './connections.ts';
 import type { IncomingMessage } from './incoming-message.ts';
 import { OK, OpenCall, type Route } from './open-call.ts';
 import { OutgoingMessage } from './outgoing-message.ts';
-import { noRequestMemory } from './status.ts';
+import { noRequestMemory, notOneMessage } from './status.ts';
 
 /** An RPC whose answers are a stream: gRPC's standard ones, which anybody may call. dekd's own are all unary. */
 export interface StreamingRoute extends Route {
@@ -66,7 +65,7 @@ export class StreamingCall extends OpenCall {
     this.halfClosed = true;
     if (this.ended) return;
     if (!this.#single) this.finish(OK);
-    else if (this.#request === undefined) this.fail(new MalformedMessage('', 'is missing'));
+    else if (this.#request === undefined) this.fail(notOneMessage());
     else this.#takeTurn();
   }
 

@@ -1,11 +1,11 @@
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import { DekdError } from '../../errors.ts';
-import { type Call, type Handler, MalformedMessage } from '../transport.ts';
+import type { Call, Handler, MalformedMessage } from '../transport.ts';
 import type { Peer } from './connections.ts';
 import type { IncomingMessage } from './incoming-message.ts';
 import { OK, OpenCall, type Route } from './open-call.ts';
 import { OutgoingMessage } from './outgoing-message.ts';
-import { noRequestMemory } from './status.ts';
+import { noRequestMemory, notOneMessage } from './status.ts';
 
 export interface UnaryRoute extends Route {
   readonly handler: Handler;
@@ -89,7 +89,7 @@ export class UnaryCall extends OpenCall implements Call {
     // Cancelled, or out of time, meanwhile: its request is zeroed.
     if (this.ended) return;
     if (this.#request === undefined) {
-      this.fail(new MalformedMessage('', 'is missing'));
+      this.fail(notOneMessage());
       return;
     }
     if (this.answers.full) {

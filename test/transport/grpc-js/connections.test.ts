@@ -151,11 +151,10 @@ test('odd requests get an answer, and the connection lives on', async (t) => {
     return [received[':status'], received['grpc-status'], received['grpc-message']];
   };
   const empty = Buffer.alloc(5);
-  t.deepEqual(await request({}, Buffer.alloc(0)), [200, '3', ':%20is%20missing']);
-  for (const behind of [empty, Buffer.of(0, 0, 1), Buffer.of(0, 0, 0, 0, 9, 1, 2)]) {
-    const text = 'a call of this RPC has exactly one message, which comes whole, and nothing behind it';
-    const expected = [200, '12', encodeURI(text)];
-    t.deepEqual(await request({}, Buffer.concat([empty, behind])), expected, behind.toString('hex'));
+  const text = 'a call of this RPC has exactly one message, which comes whole, and nothing behind it';
+  // None, half a one, two, one and a bit.
+  for (const hex of ['', '00000000050102', '00000000000000000000', '0000000000000001', '000000000000000000090102']) {
+    t.deepEqual(await request({}, Buffer.from(hex, 'hex')), [200, '12', encodeURI(text)], hex);
   }
   t.deepEqual(await request({ 'grpc-timeout': 'soon' }, empty), [
     200,

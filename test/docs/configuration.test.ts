@@ -215,7 +215,7 @@ function replaced(value: unknown, [step, ...rest]: readonly string[], put: unkno
 
 /** One of those above that has the field. */
 function wholeWith(path: string): Fields {
-  const all = [EVERYTHING, onVault(), ...LOGINS.map((login) => onVault({ login }))];
+  const all = [EVERYTHING, onVault(), ...LOGINS.map((login) => onVault({ login })), onPkcs11()];
   return all.find((one) => paths(one, '').includes(path)) ?? EVERYTHING;
 }
 

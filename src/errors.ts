@@ -139,8 +139,9 @@ export const REASONS = {
   UNIMPLEMENTED: {
     fault: 'caller',
     retry: false,
-    meaning: 'declared in the `.proto`, not served by this version',
-    remedy: 'use a version that serves it',
+    meaning:
+      'declared in the `.proto`, not served by this version; or a call whose message is compressed, or that has not exactly one message',
+    remedy: 'use a version that serves it; let a gRPC library write the call, without compression',
   },
   INTERNAL: {
     fault: 'us',

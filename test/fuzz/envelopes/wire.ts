@@ -32,7 +32,7 @@ export function mutateWire(message: Buffer, random: Random): Buffer {
 function edit(bytes: Buffer<ArrayBuffer>, random: Random): Buffer<ArrayBuffer> {
   // The first bytes are tags and lengths.
   const at = random.chance(1, 2) ? random.below(Math.min(bytes.length + 1, 8)) : random.below(bytes.length + 1);
-  switch (random.below(7)) {
+  switch (random.below(8)) {
     case 0:
       return bytes.subarray(0, at);
     case 1:
@@ -47,11 +47,24 @@ function edit(bytes: Buffer<ArrayBuffer>, random: Random): Buffer<ArrayBuffer> {
         bytes,
         Buffer.from(random.pick(['fa010161', '0b0c', 'ffffffffffffffffffffff', 'a206ff']), 'hex'),
       ]);
+    // A varint, if it is one, of more bytes than it needs.
+    case 5: {
+      const longer = Buffer.concat([
+        bytes.subarray(0, at),
+        lengthened(bytes.subarray(at, at + 1), 1 + random.below(9)),
+      ]);
+      return Buffer.concat([longer, bytes.subarray(at + 1)]);
+    }
     default:
       if (at < bytes.length)
         bytes[at] = random.pick([0, 0xff, 0x80, bytes[at]! ^ (1 << random.below(8)), random.below(256)]);
       return bytes;
   }
+}
+
+/** The last byte of a varint, and as many more of the same value. */
+function lengthened(last: Buffer, more: number): Buffer {
+  return Buffer.concat([Buffer.from(last.map((byte) => byte | 0x80)), Buffer.alloc(more - 1, 0x80), Buffer.alloc(1)]);
 }
 
 function bytesField(field: number, bytes: Buffer, always = false): void {

@@ -1,4 +1,5 @@
 import type { ServiceDefinition } from '@grpc/proto-loader';
+import { MAXIMA } from '../../../src/api/batch.ts';
 import type { Call } from '../../../src/api/call.ts';
 import { agentHandlers } from '../../../src/api/handlers.ts';
 import type { Parts } from '../../../src/api/parts.ts';
@@ -80,7 +81,7 @@ export class World {
     const policy = compilePolicy({ keys, admin: [], profile: 'production', ownUid: 4000 });
     const protos = loadProtos();
     this.#definition = protos['dekd.v1.KeyAgent'] as ServiceDefinition;
-    this.#tables = new MessageTables(protos);
+    this.#tables = new MessageTables(protos, MAXIMA);
     const logger = createLogger('silent');
     const parts = { keyrings: this.#keyrings, policy, itemStatus: itemErrors(protos, logger) };
     // The service of the agent socket asks nothing of the administration.

@@ -3,9 +3,11 @@ import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import { connect as connectSocket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
+import { UnsentAnswers } from '../../../src/transport/grpc-js/unsent-answers.ts';
 import { RequestMemory } from '../../../src/transport/request-memory.ts';
 import { callHeaders, FLAG, FRAME, frame, integer, opening } from '../../chaos/http2-frames.ts';
-import { rawRequest, startServer } from './test-server.ts';
+import { headersOf, rawClient } from './raw-client.ts';
+import { keyAgent, rawRequest, startServer } from './test-server.ts';
 
 const MIB = 2 ** 20;
 
@@ -19,6 +21,22 @@ function session(t: ExecutionContext, path: string, settings = {}): ClientHttp2S
 async function eventually(condition: () => boolean): Promise<boolean> {
   for (let tries = 0; tries < 300 && !condition(); tries++) await delay(10);
   return condition();
+}
+
+/** How much is held by connections whose answers do not leave, from now on. */
+function heldWork(t: ExecutionContext): () => number {
+  const { hold, drop } = UnsentAnswers.prototype;
+  const held = new Set<unknown>();
+  UnsentAnswers.prototype.hold = function (work) {
+    held.add(work);
+    hold.call(this, work);
+  };
+  UnsentAnswers.prototype.drop = function (work) {
+    held.delete(work);
+    drop.call(this, work);
+  };
+  t.teardown(() => Object.assign(UnsentAnswers.prototype, { hold, drop }));
+  return () => held.size;
 }
 
 /** Answers `calls` calls with a MiB each, all at once: none waits for another's answer to leave. */
@@ -110,4 +128,45 @@ test('answers for which there is no memory are QUOTA_EXCEEDED, and what has left
   t.is(answers.find(({ error }) => error?.code === 8)?.error?.metadata.get('grpc-retry-pushback-ms')[0], '100');
   t.true(await eventually(() => requestMemory.takenBytes === 0));
   t.is((await call('Decrypt', {})).error, undefined);
+});
+
+test.serial('streams that wait for answers to leave are forgotten when they are reset', async (t) => {
+  const requestMemory = new RequestMemory(128 * MIB);
+  const handlers = { Encrypt: () => ({ ciphertext: Buffer.alloc(300 * 1024) }) };
+  const { path } = await startServer(t, handlers, { requestMemory });
+  const { path: encrypt } = keyAgent['Encrypt']!;
+  const client = rawClient(t, path, 0);
+  client.send(headersOf(1, encrypt), frame(FRAME.data, FLAG.endStream, 1, Buffer.alloc(5)));
+  t.true(await eventually(() => client.frames(FRAME.headers, 1).length === 1));
+  const held = heldWork(t);
+  for (let stream = 3; stream < 103; stream += 2) {
+    client.send(headersOf(stream, encrypt, { 'x-large': 'x'.repeat(7_000) }));
+    // A request that has come waits as well.
+    if (stream % 4 === 3) client.send(frame(FRAME.data, FLAG.endStream, stream, Buffer.alloc(5)));
+  }
+  t.true(await eventually(() => held() === 50));
+  for (let stream = 3; stream < 103; stream += 2) client.send(frame(FRAME.rstStream, FLAG.none, stream, integer(8)));
+  t.true(await eventually(() => held() === 0));
+  // The headers were held as well; what is left is the answer that nobody reads.
+  t.true(await eventually(() => requestMemory.takenBytes < 301 * 1024));
+});
+
+test.serial('at the end of a drain streams that wait for answers to leave hear UNAVAILABLE, too', async (t) => {
+  const handlers = { Encrypt: () => ({ ciphertext: Buffer.alloc(300 * 1024) }), Decrypt: () => ({}) };
+  const { path, server } = await startServer(t, handlers);
+  const http2 = session(t, path, { initialWindowSize: 0 });
+  let answered = false;
+  void rawRequest(http2, 'Encrypt', {}, Buffer.alloc(5), () => {
+    answered = true;
+  });
+  t.true(await eventually(() => answered));
+  const held = heldWork(t);
+  const waiting = [1, 2, 3].map(() => rawRequest(http2, 'Decrypt', {}, Buffer.alloc(5)));
+  t.true(await eventually(() => held() === 3));
+  await server.drain(50);
+  const ends = await Promise.all(waiting);
+  t.deepEqual(
+    ends.map((received) => received['grpc-status']),
+    ['14', '14', '14'],
+  );
 });

@@ -26,6 +26,19 @@ test('from 256 KiB on calls wait; what waited is tried again once there is less'
   t.is(requests.takenBytes, 0);
 });
 
+test('what was dropped is not tried again; at the end nothing waits', (t) => {
+  const resumed: Work[] = [];
+  const answers = new UnsentAnswers(new RequestMemory(2 ** 30).connection(1), (held) => void resumed.push(...held));
+  answers.add(300 * KIB);
+  const [gone, stays] = [work(), work()];
+  for (const each of [gone, stays]) answers.hold(each);
+  answers.drop(gone);
+  answers.end();
+  t.deepEqual(resumed, [stays]);
+  t.is(resumed[0], stays);
+  t.false(answers.full);
+});
+
 test('answers take of the memory that requests have; what does not fit is not added', (t) => {
   const requests = new RequestMemory(0);
   const memory = requests.connection(1);

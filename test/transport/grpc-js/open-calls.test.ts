@@ -3,6 +3,8 @@ import { connect as connectSocket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { RequestMemory } from '../../../src/transport/request-memory.ts';
+import { FLAG, FRAME, frame, integer, opening } from '../../chaos/http2-frames.ts';
+import { headersOf } from './raw-client.ts';
 import { keyAgent, startServer } from './test-server.ts';
 
 const MIB = 1024 * 1024;
@@ -137,4 +139,22 @@ test('a caller whom no rule names is denied at its headers, hears why, and loses
   t.is(error?.details, 'uid 1234 (gid 5678) may not call Encrypt: no rule names it');
   admitted = true;
   t.is((await call('Encrypt', {})).response?.['key'], 'x');
+});
+
+test('a connection whose socket nobody reads is ended when its reply is given up', async (t) => {
+  const requestMemory = new RequestMemory(16 * MIB);
+  const handlers = { Decrypt: () => ({ plaintext: Buffer.alloc(3 * MIB) }), Encrypt: () => ({ key: 'x' }) };
+  const { path, call, connections } = await startServer(t, handlers, { requestMemory, tickMs: 10 });
+  const socket = connectSocket(path);
+  socket.on('error', () => {});
+  t.teardown(() => socket.destroy());
+  socket.pause();
+  const wide = frame(FRAME.windowUpdate, FLAG.none, 0, integer(2 ** 30));
+  const body = frame(FRAME.data, FLAG.endStream, 1, Buffer.alloc(5));
+  socket.write(Buffer.concat([opening(2 ** 30), wide, headersOf(1, keyAgent['Decrypt']!.path), body]));
+  t.true(await eventually(() => requestMemory.takenBytes > 3 * MIB));
+  t.true(await eventually(() => requestMemory.takenBytes === 0));
+  t.is((await call('Encrypt', {})).response?.['key'], 'x');
+  for (let tries = 0; tries < 200 && (await connections()) > 1; tries++) await delay(10);
+  t.is(await connections(), 1);
 });

@@ -1,9 +1,13 @@
+import { connect as connectSocket, createServer as createSocketServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client, ClientDuplexStream, ClientReadableStream, MethodDefinition } from '@grpc/grpc-js';
 import { loadSync, type ServiceDefinition } from '@grpc/proto-loader';
 import test from 'ava';
-import { protos, startServer } from './test-server.ts';
+import { handleOf } from '../../../src/transport/grpc-js/share.ts';
+import { FLAG, FRAME, frame } from '../../chaos/http2-frames.ts';
+import { headersOf, rawClient } from './raw-client.ts';
+import { keyAgent, protos, startServer } from './test-server.ts';
 
 type Method = MethodDefinition<object, Record<string, unknown>>;
 
@@ -181,4 +185,69 @@ test('drain of a server without connections ends at once', async (t) => {
   const begin = performance.now();
   await server.drain(5000);
   t.true(performance.now() - begin < 500);
+});
+
+test.serial('headers that grpc-js does not take are written nowhere', async (t) => {
+  const { path } = await startServer(t, { Encrypt: () => ({ key: 'x' }) });
+  const written: unknown[][] = [];
+  const { error } = console;
+  console.error = (...text: unknown[]) => void written.push(text);
+  t.teardown(() => {
+    console.error = error;
+  });
+  const client = rawClient(t, path);
+  const headers: [string, string][] = [
+    ['x-tab', 'a\tb'],
+    ['x-byte', '\u00e9'],
+    ['x!y', 'z'],
+    ['grpc-timeout', '\t'],
+  ];
+  for (const [at, [name, value]] of headers.entries()) {
+    const stream = 2 * at + 1;
+    client.send(headersOf(stream, keyAgent['Encrypt']!.path, { [name]: value }));
+    client.send(frame(FRAME.data, FLAG.endStream, stream, Buffer.alloc(5)));
+    await waitFor(() => client.frames(FRAME.headers, stream).length > 0);
+    t.true(client.frames(FRAME.headers, stream).length > 0, name);
+  }
+  t.deepEqual(written, []);
+});
+
+test('a connection that waited to be served rests with the others of its uid', async (t) => {
+  const orders: string[] = [];
+  const sockets: Socket[] = [];
+  const { call, path, server } = await startServer(t, {
+    // More than the time of a turn: what else has come waits, and nothing is read.
+    Encrypt: () => {
+      for (const begin = performance.now(); performance.now() - begin < 10; );
+      return {};
+    },
+  });
+  const listener = createSocketServer();
+  const second = `${path}-2`;
+  await new Promise<void>((resolve) => listener.listen(second, resolve));
+  t.teardown(() => listener.close());
+  server.attach(listener);
+  listener.on('connection', (socket) => {
+    if (sockets.push(socket) !== 84) return;
+    // The last one waits some 400 ms, since it was attached.
+    const handle = handleOf(socket)!;
+    for (const order of ['readStop', 'readStart'] as const) {
+      const original = handle[order];
+      handle[order] = function (this: unknown, ...given: []) {
+        orders.push(order);
+        return original.apply(this as never, given);
+      };
+    }
+  });
+  await call('Encrypt', {});
+  for (let count = 0; count < 84; count++) {
+    const socket = connectSocket(second);
+    socket.on('error', () => {});
+    t.teardown(() => socket.destroy());
+  }
+  await waitFor(() => sockets.length === 84);
+  const calls = Array.from({ length: 60 }, () => call('Encrypt', {}));
+  await waitFor(() => orders.length > 0);
+  t.deepEqual(orders.slice(0, 2), ['readStart', 'readStop']);
+  await Promise.all(calls);
 });

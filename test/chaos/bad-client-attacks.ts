@@ -24,6 +24,9 @@ interface Attack {
   readonly leaves?: boolean;
 }
 
+/** 30,000 `items` of a batch, which say nothing. */
+const EMPTY_ITEMS = Buffer.alloc(60_000).fill(Buffer.of(0x0a, 0));
+
 const stream = (round: number) => 2 * round + 1;
 const headers = (id: number, flags: number, more?: Record<string, string>) =>
   frame(FRAME.headers, flags, id, callHeaders(PATH, more));
@@ -40,11 +43,14 @@ function message(bytes: number, sent: number, compressed = 0): Buffer {
 function wholeCall(id: number, bytes: number): Buffer {
   // key = "default", plaintext = zeroes (agent.proto).
   const length = Buffer.of((bytes & 127) | 128, ((bytes >> 7) & 127) | 128, bytes >> 14);
-  const request = Buffer.concat([Buffer.from('\n\x07default\x12'), length, Buffer.alloc(bytes)]);
+  return callWith(id, Buffer.concat([Buffer.from('\n\x07default\x12'), length, Buffer.alloc(bytes)]));
+}
+
+function callWith(id: number, request: Buffer, path?: string): Buffer {
   const prefix = Buffer.alloc(5);
   prefix.writeUInt32BE(request.length, 1);
   const body = Buffer.concat([prefix, request]);
-  const frames = [headers(id, FLAG.endHeaders)];
+  const frames = [headers(id, FLAG.endHeaders, path === undefined ? {} : { ':path': path })];
   const most = 16_384;
   for (let at = 0; at < body.length; at += most) {
     const last = at + most >= body.length;
@@ -186,6 +192,13 @@ export const ATTACKS: Readonly<Record<string, Attack>> = {
     next: many(200, (round) =>
       frame(FRAME.windowUpdate, FLAG.none, round % 2, integer(round % 500 === 499 ? 2 ** 31 - 1 : 1)),
     ),
+  },
+  'batches of empty items': {
+    connections: 16,
+    start: () => opening(),
+    next: (round) => callWith(stream(round), EMPTY_ITEMS, '/dekd.v1.KeyAgent/EncryptBatch'),
+    // The other side's window is one such message.
+    pauseMs: 5,
   },
   'empty DATA': {
     // CVE-2019-9518.

@@ -1,4 +1,5 @@
 // Bad input of every kind over the socket: a clear error each time, and an agent that serves as before.
+import { readFileSync } from 'node:fs';
 import type { ExecutionContext } from 'ava';
 import { type Agent, startAgent } from '../helpers/agent-process.ts';
 import type { Failure } from '../helpers/client.ts';
@@ -109,6 +110,43 @@ test('requests that break a limit or a form name the field', async (t) => {
     t.is(failure.metadata['field'], failure.message.slice(0, failure.message.indexOf(':')));
   }
   await servesAsBefore(t, good);
+});
+
+test('4 MiB of empty items, entries and fields are refused by name, and nothing is built of them', async (t) => {
+  const good = await start(t);
+  const before = peakResidentBytes(good.agent.pid);
+  const cases: [string, string, string, RegExp][] = [
+    ['EncryptBatch', '0a00', 'items', /^items: has 2097152 items, at most 1,000 are allowed$/],
+    ['DecryptBatch', '0a00', 'items', /^items: has 2097152 items, at most 1,000 are allowed$/],
+    ['Encrypt', '1a00', 'encryption_context', /^encryption_context: has 2097152 entries, at most 64 are allowed$/],
+    ['Encrypt', '0a00', 'message', /^message: has 2097152 fields, at most 96 are allowed$/],
+  ];
+  for (const [rpc, hex, field, message] of cases) {
+    const failure = await good.agent.client.rawFailure(rpc, Buffer.alloc(4 * 2 ** 20).fill(Buffer.from(hex, 'hex')));
+    t.like(failure, { code: INVALID_ARGUMENT, reason: 'INVALID_REQUEST', metadata: { field } });
+    t.regex(failure.message, message);
+  }
+  // One such batch took 2.5 GiB.
+  t.true(peakResidentBytes(good.agent.pid) - before < 100 * 2 ** 20);
+  await servesAsBefore(t, good);
+});
+
+function peakResidentBytes(pid: number): number {
+  return 1_024 * Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+}
+
+test('an error is no longer than an answer may be, whatever it quotes', async (t) => {
+  const { agent } = await start(t);
+  for (const length of [100, 10_000, 100_000, 4_000_000]) {
+    const upstream = 'é'.repeat(length / 2);
+    const failure = await agent.admin.failure('BackupKeystore', { upstream });
+    t.like(failure, { code: INVALID_ARGUMENT, reason: 'INVALID_REQUEST', metadata: { field: 'upstream' } });
+    t.regex(failure.message, /^upstream: "é+(…é+)?" is not a local upstream; there is: store$/);
+    t.true(Buffer.byteLength(failure.message) <= 1_024);
+    const drill = await agent.admin.failure('StopDrill', { upstream });
+    t.is(drill.reason, 'INVALID_REQUEST');
+    t.true(Buffer.byteLength(drill.message) <= 1_024);
+  }
 });
 
 test('a message of 5 MiB, an unknown key, a key that is not the expected one', async (t) => {

@@ -82,6 +82,28 @@ test('a call that never ends is cut off after the time that `drain` allows', asy
   t.is((await call.finished()).status, '14');
 });
 
+test('`drain` is the time of both sockets together', async (t) => {
+  const place = makePlace(t, { drain: '3s' });
+  const agent = await startAgent(t, place);
+  const paths = {
+    [place.agentSocket]: '/dekd.v1.KeyAgent/Encrypt',
+    [place.adminSocket]: '/dekd.v1.KeyAdmin/GetStatus',
+  };
+  const ends = Object.entries(paths).map(async ([socket, path]) => {
+    const call = await openRawCall(socket, path);
+    call.write(Buffer.alloc(3));
+    return async () => {
+      t.is((await call.finished()).status, '14');
+      return performance.now();
+    };
+  });
+  const finished = (await Promise.all(ends)).map((end) => end());
+  t.is((await agent.stop()).code, 0);
+  const [one, other] = (await Promise.all(finished)) as [number, number];
+  // One after the other they would be 3 s apart.
+  t.true(Math.abs(one - other) < 1_500, `${one} and ${other}`);
+});
+
 /** The agent has begun to stop: it takes no new connection. */
 async function refused(socket: string): Promise<void> {
   for (;;) {

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { type BlockRecipient, sealDekBlock } from '../../src/crypto/dek-block.ts';
 import { envelopePrefix, sealMessage } from '../../src/crypto/envelope.ts';
 import { createKey, dekId, freeKey, openArena } from '../../src/crypto/native.ts';
@@ -14,6 +14,7 @@ import { childPids } from '../helpers/child-pids.ts';
 import { callAtOnce } from '../helpers/many-callers.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
 import { requireRoot } from '../helpers/require-root.ts';
+import { test } from '../helpers/serial.ts';
 import { startTcpProxy } from '../helpers/tcp-proxy.ts';
 import { issueToken, makeKek, policyOf, succeeds, writePolicy } from '../upstream/vault-transit/world.ts';
 

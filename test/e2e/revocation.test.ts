@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CreateKeyCommand, DisableKeyCommand, EnableKeyCommand, ScheduleKeyDeletionCommand } from '@aws-sdk/client-kms';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { startLocalStack } from '../counterparts/localstack/start.ts';
 import { onDemand } from '../counterparts/on-demand.ts';
 import { requireOpenBao, startOpenBao } from '../counterparts/openbao/start.ts';
@@ -12,6 +12,7 @@ import { type Asked, type Interposed, startInterposer } from '../fakes/interpose
 import { type Agent, startAgent } from '../helpers/agent-process.ts';
 import { ContinuousUse, type Used, usesOf } from '../helpers/continuous-use.ts';
 import { keyConfig, makePlace } from '../helpers/place.ts';
+import { test } from '../helpers/serial.ts';
 import { ANY_CREDENTIALS, adminClient, setEnvironment } from '../upstream/aws-kms/world.ts';
 import { issueToken, makeKek, policyOf, succeeds, writePolicy } from '../upstream/vault-transit/world.ts';
 

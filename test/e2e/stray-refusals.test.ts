@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CreateKeyCommand } from '@aws-sdk/client-kms';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { openArena } from '../../src/crypto/native.ts';
 import { openLocal } from '../../src/upstream/local/open.ts';
 import { CALLS, makeUser } from '../counterparts/moto/iam.ts';
@@ -17,6 +17,7 @@ import { ContinuousUse, type Use, usesOf } from '../helpers/continuous-use.ts';
 import { requireMounts } from '../helpers/mounts.ts';
 import { MovableClock } from '../helpers/movable-clock.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { test } from '../helpers/serial.ts';
 import { ANY_CREDENTIALS, adminClient, setEnvironment } from '../upstream/aws-kms/world.ts';
 import { issueToken, makeKek, policyOf, secretFile, succeeds, writePolicy } from '../upstream/vault-transit/world.ts';
 

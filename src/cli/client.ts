@@ -1,5 +1,5 @@
 import { Client, credentials } from '@grpc/grpc-js';
-import type { MethodDefinition, PackageDefinition, ServiceDefinition } from '@grpc/proto-loader';
+import type { MethodDefinition, ServiceDefinition } from '@grpc/proto-loader';
 import { loadProtos } from '../transport/protos.ts';
 import { type GlobalFlags, timeoutMs } from './flags.ts';
 import { rpcError } from './rpc-error.ts';
@@ -21,21 +21,7 @@ export interface AgentCall {
  */
 export async function callAgent<Response>(flags: GlobalFlags, call: AgentCall): Promise<Response> {
   const protos = loadProtos();
-  return callService(flags, call, protos, serviceOf(protos, call.service));
-}
-
-/** A call of the administration: service dekd.v1.KeyAdmin on its own socket. */
-export function callAdmin<Response>(flags: GlobalFlags, method: string, request: object): Promise<Response> {
-  return callAgent<Response>(flags, { socket: 'admin', service: 'dekd.v1.KeyAdmin', method, request });
-}
-
-/** As callAgent, for a service that is not in dekd's own proto files. */
-export async function callService<Response>(
-  flags: GlobalFlags,
-  call: AgentCall,
-  protos: PackageDefinition,
-  service: ServiceDefinition,
-): Promise<Response> {
+  const service = protos[call.service] as ServiceDefinition;
   const timeout = timeoutMs(flags);
   const path = socketPath(call.socket, flags);
   await checkListening(call.socket, path);
@@ -52,11 +38,12 @@ export async function callService<Response>(
   }
 }
 
-type Method = MethodDefinition<object, object>;
-
-function serviceOf(protos: PackageDefinition, name: string): ServiceDefinition {
-  return protos[name] as ServiceDefinition;
+/** A call of the administration: service dekd.v1.KeyAdmin on its own socket. */
+export function callAdmin<Response>(flags: GlobalFlags, method: string, request: object): Promise<Response> {
+  return callAgent<Response>(flags, { socket: 'admin', service: 'dekd.v1.KeyAdmin', method, request });
 }
+
+type Method = MethodDefinition<object, object>;
 
 function unary<Response>(client: Client, method: Method, request: object, timeout: number): Promise<Response> {
   return new Promise((resolve, reject) => {

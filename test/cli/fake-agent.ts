@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import { Metadata, Server, ServerCredentials, status, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { ServiceDefinition } from '@grpc/proto-loader';
 import type { TestFn } from 'ava';
-import { service as healthService } from 'grpc-health-check';
 import { loadProtos } from '../../src/transport/protos.ts';
 import { temporaryDirectory } from './run.ts';
 
@@ -58,7 +57,7 @@ function listen(path: string, name: string, answers: Readonly<Record<string, Ans
   const server = new Server();
   const definition = protos[name] as ServiceDefinition;
   server.addService(definition, implementation(Object.keys(definition), answers));
-  server.addService(healthService, implementation(['Check'], answers));
+  server.addService(protos['grpc.health.v1.Health'] as ServiceDefinition, implementation(['Check'], answers));
   return new Promise((resolve, reject) => {
     server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) => {
       if (error === null) resolve(server);

@@ -1,6 +1,4 @@
-import { service } from 'grpc-health-check';
-import { loadProtos } from '../../transport/protos.ts';
-import { callService } from '../client.ts';
+import { callAgent } from '../client.ts';
 import { EXIT, type ExitCode } from '../exit-codes.ts';
 import type { GlobalFlags } from '../flags.ts';
 import { printable } from '../messages.ts';
@@ -12,12 +10,12 @@ export interface HealthFlags extends GlobalFlags {
 
 /** Ends with 0 when the agent serves, 1 when it says that it does not. */
 export async function health(flags: HealthFlags): Promise<ExitCode> {
-  const { status } = await callService<{ status: string | number }>(
-    flags,
-    { socket: 'agent', service: 'grpc.health.v1.Health', method: 'Check', request: { service: flags.service } },
-    loadProtos(),
-    service as never,
-  );
+  const { status } = await callAgent<{ status: string | number }>(flags, {
+    socket: 'agent',
+    service: 'grpc.health.v1.Health',
+    method: 'Check',
+    request: { service: flags.service },
+  });
   const text = String(status);
   writeText(
     flags.json === true

@@ -6,6 +6,8 @@ import { callHeaders, FLAG, FRAME, frame, integer, opening } from './http2-frame
 
 const MIB = 2 ** 20;
 const PATH = '/dekd.v1.KeyAgent/Encrypt';
+const REFLECTION = '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo';
+const WATCH = '/grpc.health.v1.Health/Watch';
 /** More than one uid may have open. */
 const MANY = 1_000;
 
@@ -59,6 +61,15 @@ function callWith(id: number, request: Buffer, path?: string): Buffer {
   return Buffer.concat(frames);
 }
 
+/** A HealthCheckRequest of a service with a name of 3,000 characters. */
+function watched(service: string): Buffer {
+  const length = Buffer.of((service.length & 127) | 128, service.length >> 7);
+  const request = Buffer.concat([Buffer.of(10), length, Buffer.from(service)]);
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(request.length, 1);
+  return Buffer.concat([prefix, request]);
+}
+
 /** Many rounds of one kind in one piece, so that the attacker is not the slower one. */
 function many(count: number, of: (round: number) => Buffer): (round: number) => Buffer {
   return (round) => Buffer.concat(Array.from({ length: count }, (_, at) => of(round * count + at)));
@@ -98,13 +109,55 @@ export const ATTACKS: Readonly<Record<string, Attack>> = {
   'answers that nobody reads': {
     connections: 32,
     deaf: true,
-    start: () => opening(2 ** 31 - 1),
+    start: () => Buffer.concat([opening(2 ** 31 - 1), frame(FRAME.windowUpdate, FLAG.none, 0, integer(2 ** 30))]),
     next: (round) => wholeCall(stream(round), 16_384),
   },
   'answers that no window lets out': {
     connections: 32,
     start: () => opening(0),
     next: (round) => wholeCall(stream(round), 16_384),
+  },
+  'questions to reflection whose answers no window lets out': {
+    connections: 8,
+    start: () => opening(0),
+    next: (round) =>
+      Buffer.concat([
+        frame(FRAME.headers, FLAG.endHeaders, stream(round), callHeaders(REFLECTION)),
+        // As many empty ones as a frame holds.
+        frame(FRAME.data, FLAG.none, stream(round), Buffer.alloc(16_380)),
+      ]),
+    pauseMs: 1,
+  },
+  'names of services that nobody knows, watched': {
+    connections: 6,
+    start: () => opening(),
+    next: (round) =>
+      Buffer.concat([
+        frame(FRAME.headers, FLAG.endHeaders, stream(round), callHeaders(WATCH)),
+        frame(FRAME.data, FLAG.endStream, stream(round), watched(randomBytes(1_500).toString('hex'))),
+        ...(round < 32 ? [] : [frame(FRAME.rstStream, FLAG.none, stream(round - 32), integer(8))]),
+      ]),
+    // No more resets than a connection may have.
+    pauseMs: 20,
+  },
+  'streams that wait for an unread answer, and are reset': {
+    connections: 6,
+    start: () => Buffer.concat([opening(0), wholeCall(1, 16_384)]),
+    // Until what is unread holds further ones back: then their headers.
+    next: (round) =>
+      round < 32
+        ? wholeCall(stream(round + 1), 16_384)
+        : Buffer.concat([
+            headers(stream(round + 1), FLAG.endHeaders, { 'x-large': 'x'.repeat(7_000) }),
+            frame(FRAME.rstStream, FLAG.none, stream(round + 1), integer(8)),
+          ]),
+    pauseMs: 20,
+  },
+  'headers with bytes that gRPC does not allow': {
+    connections: 4,
+    start: () => opening(),
+    next: many(4, (round) => headers(stream(round), FLAG.endHeaders, { 'x-tab': `\t${'x'.repeat(7_000)}` })),
+    pauseMs: 5,
   },
   '1,000 silent connections': { connections: MANY, start: () => Buffer.alloc(0) },
   '1,000 connections that begin': { connections: MANY, start: () => opening() },

@@ -98,16 +98,16 @@ function mayHearNames({ principal }: Call, { policy }: Parts): boolean {
   return policy.administers(principal) || policy.seesEveryKey(principal);
 }
 
-/** Of the upstream's KEKs, as far as the caller may see their keys, the worst state, since an operator looks for what is wrong, and the latest failure. */
+/** Of the upstream's KEKs, as far as the caller may see their keys, the first state that is not ok, since an operator looks for what is wrong, and the latest failure. */
 function upstreamStatus({ name, type, breaker, drill, childPids }: UpstreamFacts, keks: readonly Kek[]): object {
   const mine = keks.filter((kek) => kek.upstreamName === name);
   const called = mine.filter((kek) => kek.health.state !== 'unknown');
-  const worst = called.find((kek) => kek.health.state !== 'ok') ?? called[0];
+  const shown = called.find((kek) => kek.health.state !== 'ok') ?? called[0];
   const [failedLast] = mine.toSorted((a, b) => (b.health.failedAtMs ?? 0) - (a.health.failedAtMs ?? 0));
   return {
     upstream: name,
     type,
-    ...kekHealth(worst),
+    ...kekHealth(shown),
     ...lastFailure(failedLast),
     calls: String(mine.reduce((sum, kek) => sum + kek.calls, 0)),
     failures: String(mine.reduce((sum, kek) => sum + kek.failures, 0)),

@@ -231,7 +231,6 @@ export class DaemonAdministration implements Administration {
     const { keyrings } = this.#parts;
     keyrings.forgetAnswers();
     keyrings.forgetRefusals(upstream, sinceMs);
-    for (const kek of keyrings.keks()) if (kek.upstreamName === upstream) kek.stands(kek.standing);
   }
 
   #localUpstream(wanted: string): { name: string; upstream: KekLifecycle } {

@@ -30,6 +30,8 @@ export interface KekHealth {
 }
 
 const MAX_FAILURE_TEXT = 300;
+/** As many as those after which a breaker asks, and a pause later: where that finds the upstream out, it is told already. */
+const UNANSWERED_TO_LOOK = 5;
 
 const UNKNOWN: KekHealth = {
   state: 'unknown',
@@ -56,6 +58,8 @@ export class Kek {
   /** How much longer than usual a throttling upstream asked to be left alone. */
   #patienceMs = 0;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
+  /** Callers' calls in a row that got no answer. */
+  #unanswered = 0;
   /** Wraps and unwraps that the upstream was asked for, each once however often it was tried. */
   calls = 0;
   /** Those that got no answer, or one that is about the KEK: not what callers brought. */
@@ -92,9 +96,12 @@ export class Kek {
   /** Its life, led here, went on: an older refusal says nothing any more. */
   stands(standing: KekStanding): void {
     this.#standing = standing;
-    if (this.#health.state !== 'refused') return;
-    const atMs = this.#clock.bootMs();
-    this.#health = { ...this.#health, state: 'unknown', atMs, sinceMs: atMs, condition: undefined };
+    this.forgetRefusal(0);
+  }
+
+  /** That it refuses, since that moment (CLOCK_BOOTTIME) or a later one, is not true any more. */
+  forgetRefusal(sinceMs: number): void {
+    if (this.#health.state === 'refused' && this.#health.sinceMs >= sinceMs) this.#becomeUnknown();
   }
 
   /** What a call gets at once, without an attempt, while a breaker before the upstream is open. */
@@ -166,6 +173,7 @@ export class Kek {
     if (this.#breakers === undefined) onAsked();
     try {
       const value = await call({ ...options, onAsked });
+      this.#unanswered = 0;
       this.#note(undefined);
       return value;
     } catch (thrown) {
@@ -183,6 +191,7 @@ export class Kek {
   #conclude(failure: UpstreamFailure, operation: 'wrap' | 'unwrap', isCallers: boolean): void {
     const { class: failureClass } = failure;
     if (failureClass === 'invalid' || (isCallers && operation === 'unwrap' && failureClass === 'refused')) {
+      this.#unanswered = 0;
       this.#answered(failure);
       return;
     }
@@ -192,9 +201,16 @@ export class Kek {
     else this.#note(failure);
   }
 
-  /** That it failed, which says nothing of how it is. */
+  /** That it failed, which says nothing of how it is. When it goes on, and the breaker hears of answers about other KEKs, it may be out alone. */
   #remember(failure: UpstreamFailure): void {
     this.#health = { ...this.#health, ...failureOf(failure, this.#clock.bootMs()) };
+    this.#unanswered++;
+    if (this.#unanswered !== UNANSWERED_TO_LOOK) return;
+    this.#clock.after(PROBE_PAUSE_MS, () => {
+      const isAlone = this.#unanswered >= UNANSWERED_TO_LOOK && this.broken === undefined;
+      this.#unanswered = 0;
+      if (isAlone) void this.#lookAtState(({ class: lookClass }) => isOutage(lookClass));
+    });
   }
 
   /** An answer about bytes, which says nothing of the KEK; whether a refusal is more than that it tells itself. */
@@ -204,11 +220,11 @@ export class Kek {
       return;
     }
     this.answers();
-    if (failure.scope === 'kek') void this.#lookAtState();
+    if (failure.scope === 'kek') void this.#lookAtState(({ scope }) => scope === 'kek');
   }
 
-  /** Whether the KEK as a whole refuses, as it describes itself: once in a while, for status; it purges nothing. */
-  async #lookAtState(): Promise<void> {
+  /** Whether the KEK as a whole refuses or is out, as it describes itself: once in a while, for status; it purges nothing. `tells`: which failure to describe it does. */
+  async #lookAtState(tells: (failure: UpstreamFailure) => boolean): Promise<void> {
     const nowMs = this.#clock.bootMs();
     if (nowMs - this.#lookedAtMs < PROBE_INTERVAL_MS) return;
     this.#lookedAtMs = nowMs;
@@ -220,18 +236,23 @@ export class Kek {
       if (state === 'active' || state === 'archived') return;
       this.#note(new UpstreamFailure('refused', `its KEK is ${state}`, { scope: 'kek', condition: state }));
     } catch (thrown) {
-      const failure = thrown instanceof UpstreamFailure ? thrown : undefined;
-      if (failure?.scope === 'kek') this.#note(failure);
+      if (thrown instanceof DekdError) return;
+      const failure = UpstreamFailure.from(thrown);
+      if (tells(failure)) this.#note(failure);
     }
   }
 
   /** The upstream answers again; what it says of this KEK the next call tells. */
   answers(): void {
     if (!this.outage) return;
-    const atMs = this.#clock.bootMs();
-    this.#health = { ...this.#health, state: 'unknown', atMs, sinceMs: atMs, condition: undefined };
+    this.#becomeUnknown();
     this.#patienceMs = 0;
     this.onRecovery?.();
+  }
+
+  #becomeUnknown(): void {
+    const atMs = this.#clock.bootMs();
+    this.#health = { ...this.#health, state: 'unknown', atMs, sinceMs: atMs, condition: undefined };
   }
 
   /** A refusal of its own says more than an outage that another KEK met. */
@@ -240,6 +261,12 @@ export class Kek {
   }
 
   #breakerClosed(): void {
+    const { broken } = this;
+    // Of two before it the other one is open still.
+    if (broken !== undefined) {
+      this.#note(broken);
+      return;
+    }
     // It was out until now: what is held serves in grace at once while the next call is on its way.
     this.#health = { ...this.#health, atMs: this.#clock.bootMs() };
     this.onBreakerClosed?.();

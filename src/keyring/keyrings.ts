@@ -119,6 +119,7 @@ export class Keyrings {
     for (const kek of this.keks()) {
       if (kek.upstreamName !== upstreamName) continue;
       this.#shared.refusals.forget(kek, sinceMs);
+      kek.forgetRefusal(sinceMs);
       if (kek.outage && kek.broken === undefined) void this.#shared.refresher.probe(kek);
     }
   }

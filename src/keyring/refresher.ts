@@ -195,14 +195,21 @@ export class Refresher {
     this.#probed.add(kek);
     this.#clock.after(kek.probePauseMs, () => {
       this.#probed.delete(kek);
-      if (kek.outage && kek.broken === undefined) void this.probe(kek);
+      void this.#probeAgain(kek);
     });
+  }
+
+  /** Until one of them was told something, or a breaker asks: a probe makes no call where our own memory is full. */
+  async #probeAgain(kek: Kek): Promise<void> {
+    if (!kek.outage || kek.broken !== undefined) return;
+    await this.probe(kek);
+    if (kek.outage) this.#probeLater(kek);
   }
 
   /** Where no DEK is held the breaker's own probe was answer enough: another may be of a kind that is never answered. */
   async #breakerClosed(kek: Kek): Promise<void> {
     if (this.#oldestUser(kek) === undefined) kek.answers();
-    else await this.probe(kek);
+    else await this.#probeAgain(kek);
   }
 
   /** Asks now whether an outage is over; never rejects. About a DEK that is held anyway: that its KEK can be described does not say that it unwraps. */
@@ -210,10 +217,17 @@ export class Refresher {
     if (this.#closed) return;
     const dek = this.#oldestUser(kek);
     if (dek === undefined) return kek.probe();
-    if (renews(dek)) return this.#held.renew(dek, 'background');
+    if (renews(dek)) return this.#probeByRenewal(kek, dek);
     const recipients = dek.recipients.filter((one) => one.kek === kek);
     const outcome = await this.ask(dek, recipients, false);
     if (outcome?.kind === 'refused' && dek.place !== 'gone') this.#refusals.report(dek, outcome.by, outcome.failure);
+  }
+
+  /** A renewal ends where another KEK of the DEK is out; then it said nothing of this one. */
+  async #probeByRenewal(kek: Kek, dek: Dek): Promise<void> {
+    const before = kek.health;
+    await this.#held.renew(dek, 'background');
+    if (kek.outage && kek.health === before) await kek.probe();
   }
 
   /** For a breaker's probe: nothing is concluded for the DEK, which is asked about again when the breaker closes. */

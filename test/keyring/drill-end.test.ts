@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import { DrilledUpstream } from '../../src/upstream/drill.ts';
 import { ResilientUpstream } from '../../src/upstream/resilience/resilient-upstream.ts';
-import { ScriptedUpstream, UNREACHABLE } from '../fakes/scripted-upstream.ts';
+import { OK, refused, ScriptedUpstream, UNREACHABLE } from '../fakes/scripted-upstream.ts';
 import { MovableClock, settled } from '../helpers/movable-clock.ts';
 import { MINUTE, SECOND, untilEnd, World } from './world.ts';
 
@@ -70,4 +70,26 @@ test('behind a breaker its next probe ends it, no DEK held', async (t) => {
   await world.clock.advance(4 * SECOND);
   t.is(world.kek('main').health.state, 'unknown');
   t.is(await world.reason(() => key.encrypt({ tenant: 'new' })), 'none');
+});
+
+test('what was refused before the drill is still refused after one that refuses, what the drill refused is not', async (t) => {
+  const { world, drill, over } = drilled(t);
+  const key = world.key({ partitionBy: ['tenant'] });
+  world.upstream.answer(refused('kek'));
+  await world.reason(() => key.encrypt({ tenant: 'before' }));
+  await world.clock.advance(SECOND);
+  drill.start({ failureClass: 'refused', durationMs: MINUTE });
+  await world.clock.advance(SECOND);
+  over();
+  await settled();
+  t.is(world.kek('main').health.state, 'refused');
+  world.upstream.answer(OK);
+  await world.clock.advance(MINUTE);
+  await world.value(key.encrypt({ tenant: 'between' }));
+  drill.start({ failureClass: 'refused', durationMs: MINUTE });
+  await world.reason(() => key.encrypt({ tenant: 'in it' }));
+  t.is(world.kek('main').health.state, 'refused');
+  over();
+  await settled();
+  t.is(world.kek('main').health.state, 'unknown');
 });

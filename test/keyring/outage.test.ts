@@ -2,7 +2,7 @@ import test, { type ExecutionContext } from 'ava';
 import type { Reason } from '../../src/errors.ts';
 import { type Answer, HANG, OK, THROTTLED, UNAUTHENTICATED, UNREACHABLE } from '../fakes/scripted-upstream.ts';
 import { Load } from './load.ts';
-import { type KeySetup, MINUTE, makeResilientWorld, plain, SECOND } from './world.ts';
+import { HOUR, type KeySetup, MINUTE, makeResilientWorld, plain, SECOND } from './world.ts';
 
 // Section 5's table through whole outages, with what dekd has between a KEK and its upstream: grace.test.ts has its single cells.
 
@@ -163,5 +163,29 @@ for (const [name, answer, least, most] of [
     t.true(perMinute >= least && perMinute <= most, `${perMinute}`);
     t.deepEqual(load.failed, []);
     t.is(key.ring.counters.purged, 0);
+  });
+}
+
+for (const refresh of ['verify', 'renew'] as const) {
+  test(`refresh ${refresh}, two upstreams out, one comes back: it is shown as back, the other as out`, async (t) => {
+    const world = makeResilientWorld(t, { apart: true });
+    const cache = { refresh, verifyWrap: refresh === 'verify', graceMs: 10 * HOUR };
+    const recipients = [
+      ['a', 'authority'],
+      ['b', 'authority'],
+    ] as const;
+    const key = world.key({ recipients, cache });
+    await key.seal();
+    await world.clock.advance(6 * MINUTE);
+    world.upstream.answer(UNREACHABLE);
+    for (const recipient of recipients) {
+      const alone = world.key({ name: recipient[0], recipients: [recipient], partitionBy: ['tenant'] });
+      for (let tenant = 0; tenant < 6; tenant++) await world.reason(() => alone.encrypt({ tenant: `${tenant}` }));
+    }
+    t.true(world.kek('a').outage && world.kek('b').outage);
+    world.upstream.answer(OK, { kek: world.kek('a').uri });
+    await world.clock.advance(MINUTE);
+    t.false(world.kek('a').outage);
+    t.true(world.kek('b').outage);
   });
 }

@@ -15,6 +15,10 @@ import type { UnsentAnswers } from './unsent-answers.ts';
 /** The header list of an ordinary call is a third of it. */
 const FREE_HEADER_BYTES = 1_024;
 
+/** Header lists above the limit, from a peer that has not heard of it or does not care, before its connection is ended. */
+const MAX_OVERLONG_STREAMS = 4;
+const overlong = new WeakMap<Peer, number>();
+
 type StreamHandler = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
 /**
@@ -49,10 +53,14 @@ function admit(
 ): void {
   const { uid } = peer.principal;
   const turn = turns.begin(uid, peer.socket);
-  if (turn === 'never') end(stream);
-  else if (!takesHeaders(stream, headers, peer)) refuse(stream);
-  else if (turn === 'now' && !peer.answers.full) handle(stream, headers);
-  else turns.wait(uid, [new WaitingStream(stream, headers, handle, peer.answers)]);
+  const bytes = headerListBytes(headers);
+  if (turn === 'never' || (bytes > MAX_HEADER_LIST_BYTES && isMisuse(peer))) end(stream);
+  else if (bytes > MAX_HEADER_LIST_BYTES || !takesHeaders(stream, bytes, peer)) refuse(stream);
+  else {
+    repairTimeout(headers);
+    if (turn === 'now' && !peer.answers.full) handle(stream, headers);
+    else turns.wait(uid, [new WaitingStream(stream, headers, handle, peer.answers)]);
+  }
 }
 
 /** At once: what else node:http2 was handed of the connection it does not read. */
@@ -61,14 +69,15 @@ function end(stream: ServerHttp2Stream): void {
   stream.session?.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
-/**
- * Of each stream so much is part of what a connection costs; what is more lies in the budget of requests while the stream is open. node:http2
- * keeps to the limit only once the peer has confirmed our settings, which it may never do.
- */
-function takesHeaders(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, { memory }: Peer): boolean {
-  const bytes = headerListBytes(headers);
-  if (bytes > MAX_HEADER_LIST_BYTES) return false;
-  repairTimeout(headers);
+/** node:http2 keeps to the limit only once the peer has confirmed our settings, which it may never do: what passes it comes here until then. */
+function isMisuse(peer: Peer): boolean {
+  const streams = (overlong.get(peer) ?? 0) + 1;
+  overlong.set(peer, streams);
+  return streams > MAX_OVERLONG_STREAMS;
+}
+
+/** Of each stream so much is part of what a connection costs; what is more lies in the budget of requests while the stream is open. */
+function takesHeaders(stream: ServerHttp2Stream, bytes: number, { memory }: Peer): boolean {
   const excess = bytes - FREE_HEADER_BYTES;
   if (excess <= 0) return true;
   if (!memory.take(excess)) return false;

@@ -81,4 +81,8 @@ test('a client that never confirms the limit of headers has it all the same', as
   }
   client.send(headersOf(7, ENCRYPT, fields(50, 80)), frame(FRAME.data, 1, 7, Buffer.alloc(5)));
   t.true(await eventually(() => client.frames(FRAME.headers, 7).length === 2));
+  t.false(client.closed());
+  // Once more, and again: it knows by now.
+  for (let stream = 9; stream < 20; stream += 2) client.send(headersOf(stream, ENCRYPT, fields(1, 60_000)));
+  t.true(await eventually(client.closed));
 });

@@ -4,17 +4,20 @@
   open.py VECTORS.json                   opens and refuses every vector of test/vectors/envelope.json
   open.py ENVELOPE --dek FILE [--context KEY=VALUE]... [--associated-data TEXT] > PLAINTEXT
 """
-import argparse, hashlib, hmac, json, re, struct, sys
+import argparse, contextlib, hashlib, hmac, json, os, re, struct, sys
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_unwrap_with_padding
 
+MAGIC = b"dekd"
 NONCE = {1: 24, 2: 12}
 SCHEMES = {1: "local:", 2: "aws-kms:", 3: "gcp-kms:", 4: "azure-keyvault:", 5: "vault-transit:", 6: "pkcs11:"}
 WRAPPED = {1: None, 2: None, 3: 40, 4: 40, 5: 60, 6: 72}
 class Malformed(Exception): "Whatever the key."
-class Unauthentic(Exception): "One error for all that depends on a key."
+class Unauthentic(Exception):
+    "One error for all that depends on a key."
+    def __str__(self): return "another DEK, context or associated data, or altered"
 
 def need(condition, problem):
     if not condition: raise Malformed(problem)
@@ -89,8 +92,8 @@ def parse_block(data):
     return {"created": created, "generation": generation, "key": key, "partition": partition, "recipients": recipients}
 
 def open_envelope(envelope, dek, context, associated_data, block=None):  # → plaintext, parsed dek-block or None
-    reader = Reader(envelope)
-    need(reader.take(4) == b"dekd", "not an envelope")
+    need(envelope[:4] == MAGIC, "not an envelope")
+    reader = Reader(envelope[4:])
     version, suite, content, flags = reader.take(4)
     checks = {"version": (version, [1]), "suite": (suite, NONCE), "content": (content, [1, 2]), "flags": (flags, [0, 1])}
     for name, (value, known) in checks.items(): need(value in known, f"unknown {name} {value}")
@@ -98,7 +101,7 @@ def open_envelope(envelope, dek, context, associated_data, block=None):  # → p
     if flags == 1: block = reader.prefixed(2)
     parsed = None if block is None else parse_block(block)
     nonce = reader.take(NONCE[suite])
-    sealed = envelope[reader.at:]
+    sealed = reader.data[reader.at:]
     need(len(sealed) >= 16, "no room for the tag")
     if not hmac.compare_digest(dek_id, derive(dek, "dek-id")): raise Unauthentic()
     if parsed is not None:
@@ -130,18 +133,50 @@ def judge(vector):
     wraps = [(each, bytes.fromhex(kek)) for each, kek in zip(block["recipients"], keks) if kek]
     return "opened" if all(unwrap(each, kek, block, envelope[8:40]) == dek for each, kek in wraps) else "another DEK"
 
+def read(path):
+    with open(path, "rb") as file: return file.read()
+
+def pair(text):
+    key, value = text.split("=", 1)
+    return key, value
+
+def parse_arguments(description, *options):
+    arguments = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("file", *options): arguments.add_argument(name)
+    arguments.add_argument("--associated-data", type=str.encode, default=b"")
+    arguments.add_argument("--context", type=pair, action="append", default=[])
+    return arguments.parse_args()
+
+@contextlib.contextmanager
+def one_line(name, *faults):  # for people: what may be wrong with a file, a context or a service, without a traceback
+    try: yield
+    except (Malformed, Unauthentic) as error: text = f"refused, {type(error).__name__.lower()}: {error}"
+    except (OSError, *faults) as error:
+        name, text = getattr(error, "filename", None) or name, getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    else: return
+    sys.exit(" ".join(f"{name}: {text}".split()))
+
+def setting(name): return os.environ.get(name) or sys.exit(f"{name} is not set")
+
+def open_wrapped(given, scheme, decrypt, *faults):  # all of tools/unwrap_*.py but decrypt(recipient, context) → DEK, and its faults
+    with one_line(given.file, *faults):
+        envelope = read(given.file)
+        need(envelope[:4] == MAGIC, "not an envelope")
+        if envelope[7:8] != b"\1": sys.exit(f"{given.file}: its dek-block is not inside")
+        block = parse_block(Reader(envelope[40:]).prefixed(2))
+        recipients = [each for each in block["recipients"] if each["uri"].startswith(f"{scheme}:")]
+        if not recipients: sys.exit(f"{given.file}: no recipient of type {scheme}")
+        dek = decrypt(recipients[0], {**block["partition"], "dekd:key": block["key"], "dekd:id": envelope[8:40].hex()})
+        sys.stdout.buffer.write(open_envelope(envelope, dek, dict(given.context), given.associated_data)[0])
+
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("file", "--dek"): arguments.add_argument(name)
-    arguments.add_argument("--associated-data", default="")
-    arguments.add_argument("--context", action="append", default=[])
-    given = arguments.parse_args()
-    read = lambda path: open(path, "rb").read()
-    if given.dek:
-        context, data = dict(pair.split("=", 1) for pair in given.context), given.associated_data.encode()
-        try: return sys.stdout.buffer.write(open_envelope(read(given.file), read(given.dek), context, data)[0])
-        except (Malformed, Unauthentic) as error: sys.exit(f"{given.file}: refused, {type(error).__name__.lower()} {error}")
-    vectors = json.loads(read(given.file))
+    given = parse_arguments(__doc__, "--dek")
+    with one_line(given.file):
+        if given.dek:
+            plaintext, _ = open_envelope(read(given.file), read(given.dek), dict(given.context), given.associated_data)
+            return sys.stdout.buffer.write(plaintext)
+        try: vectors = json.loads(read(given.file))
+        except ValueError: sys.exit(f"{given.file}: not JSON; an envelope is opened with --dek FILE")
     verdicts = [(vector["name"], vector.get("class", "opened"), judge(vector)) for vector in vectors["open"] + vectors["refuse"]]
     wrong = [f"{name}: expected {expected}, found {found}" for name, expected, found in verdicts if expected != found]
     print(f"{len(vectors['open'])} to open, {len(vectors['refuse'])} to refuse, {len(wrong)} wrong", *wrong, sep="\n")

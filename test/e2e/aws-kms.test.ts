@@ -174,9 +174,14 @@ test('an envelope opens with tools/unwrap_aws_kms.py and nothing of dekd', async
   const script = join(ROOT, 'tools', 'unwrap_aws_kms.py');
   const opened = execFileSync(python, [script, file, '--context', 'tenant=acme', '--endpoint', found.endpoint]);
   t.is(opened.toString(), 'without dekd');
-  const wrong = spawnSync(python, [script, file, '--context', 'tenant=umbrella', '--endpoint', found.endpoint]);
-  t.not(wrong.status, 0);
-  t.is(wrong.stdout.toString(), '');
+  const fails = (context: string, endpoint: string, line: RegExp): void => {
+    const args = [script, file, '--context', context, '--endpoint', endpoint];
+    const end = spawnSync(python, args, { encoding: 'utf8' });
+    t.like(end, { status: 1, stdout: '' });
+    t.regex(end.stderr, line);
+  };
+  fails('tenant=umbrella', found.endpoint, /^\S+envelope: refused, unauthentic: .*context.*\n$/);
+  fails('tenant=acme', 'nowhere', /^\S+envelope: ValueError: Invalid endpoint: nowhere\n$/);
 });
 
 /** moto's environment has boto3 and cryptography. */

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
@@ -78,9 +78,18 @@ for (const [name, allows] of [
     writeFileSync(file, await encrypt(agent, 'without dekd'));
     const script = join(ROOT, 'tools', 'unwrap_pkcs11.py');
     const env = { SOFTHSM2_CONF: hsm.configuration, PKCS11_MODULE: hsm.library, PKCS11_PIN: PIN };
-    const opened = execFileSync(join(environment, 'bin', 'python'), [script, file, '--context', 'tenant=acme'], {
-      env,
-    });
+    const python = join(environment, 'bin', 'python');
+    const opened = execFileSync(python, [script, file, '--context', 'tenant=acme'], { env });
     t.is(opened.toString(), 'without dekd');
+    const fails = (context: string, more: object, line: RegExp): void => {
+      const args = [script, file, '--context', context];
+      const end = spawnSync(python, args, { env: { ...env, ...more }, encoding: 'utf8' });
+      t.like(end, { status: 1, stdout: '' });
+      t.regex(end.stderr, line);
+    };
+    fails('tenant=umbrella', {}, /^\S+envelope: refused, unauthentic: .*context.*\n$/);
+    fails('tenant=acme', { PKCS11_PIN: 'wrong' }, /^\S+envelope: PyKCS11Error: CKR_PIN_INCORRECT .*\n$/);
+    fails('tenant=acme', { PKCS11_TOKEN: 'hsm-z' }, /^token hsm-z is not there\n$/);
+    fails('tenant=acme', { PKCS11_MODULE: '' }, /^PKCS11_MODULE is not set\n$/);
   });
 }

@@ -8,6 +8,7 @@ import { type Agent, ROOT, startAgent } from '../helpers/agent-process.ts';
 import { childPids } from '../helpers/child-pids.ts';
 import { eventually } from '../helpers/eventually.ts';
 import { keyConfig, makePlace, type Place } from '../helpers/place.ts';
+import { PYTHON, requirePython } from '../helpers/require-python.ts';
 import { requireRoot } from '../helpers/require-root.ts';
 import { keyNeedles, type Needle, scanMemory } from '../helpers/scan-memory.ts';
 import { test } from '../helpers/serial.ts';
@@ -16,8 +17,6 @@ import { decrypt, encrypt, opening } from './orders.ts';
 
 const servers = new Servers();
 test.after.always(() => servers.stop());
-
-const PYTHON = process.env['DEKD_TEST_PYTHON'] ?? 'python3';
 
 interface World {
   readonly bao: OpenBao;
@@ -115,13 +114,19 @@ test('an envelope opens with tools/unwrap_vault_transit.py and nothing of dekd',
   const env = { ...process.env, VAULT_ADDR: bao.address, VAULT_TOKEN: bao.rootToken };
   const opened = execFileSync(PYTHON, [script, file, '--context', 'tenant=acme'], { env });
   t.is(opened.toString(), 'without dekd');
+  const fails = (context: string, more: object, line: RegExp): void => {
+    const end = spawnSync(PYTHON, [script, file, '--context', context], { env: { ...env, ...more }, encoding: 'utf8' });
+    t.like(end, { status: 1, stdout: '' });
+    t.regex(end.stderr, line);
+  };
+  fails('tenant=umbrella', {}, /^\S+envelope: refused, unauthentic: .*context.*\n$/);
+  fails(
+    'tenant=acme',
+    { VAULT_TOKEN: 'nobody' },
+    /^vault-transit:transit\/keys\/\S+: HTTP 403 .*permission denied.*\n$/,
+  );
+  fails('tenant=acme', { VAULT_CACERT: '/nowhere/ca' }, /^\/nowhere\/ca: No such file or directory\n$/);
+  fails('tenant=acme', { VAULT_TOKEN: '' }, /^VAULT_TOKEN is not set\n$/);
+  fails('tenant=acme', { VAULT_ADDR: 'http://127.0.0.1:1' }, /^\S+envelope: URLError: .*refused.*\n$/);
+  fails('tenant=acme', { VAULT_ADDR: 'vault' }, /^\S+envelope: ValueError: unknown url type.*\n$/);
 });
-
-function requirePython(t: ExecutionContext): boolean {
-  if (spawnSync(PYTHON, ['-c', 'import cryptography']).status === 0) return true;
-  const message = `NOT RUN: "${t.title}" needs the package cryptography, for ${PYTHON} (DEKD_TEST_PYTHON)`;
-  process.stderr.write(`\n${message}\n\n`);
-  if (process.env['CI'] === 'true') t.fail(message);
-  else t.pass(message);
-  return false;
-}

@@ -47,7 +47,8 @@ class AwsKmsProvider implements ChildProvider {
     this.#kms = kms;
     this.#connections = connections;
     this.#region = options.region;
-    const inClear = [options.endpoint, options.stsEndpoint].filter((address) => address?.startsWith('http:'));
+    const addresses = new Set([options.endpoint, options.stsEndpoint]);
+    const inClear = [...addresses].filter((address) => address?.startsWith('http:'));
     this.warnings = inClear.map((address) => `DEKs and credentials go to ${address} without TLS; that is for tests`);
   }
 

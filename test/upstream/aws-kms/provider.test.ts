@@ -255,6 +255,17 @@ onCounterparts('addresses without TLS are a warning', async (t, { provider, endp
   t.deepEqual(provider.warnings, [`DEKs and credentials go to ${endpoint} without TLS; that is for tests`]);
 });
 
+test('one address without TLS for KMS and STS is one warning', async (t) => {
+  const warningsOf = async (stsEndpoint: string) => {
+    const provider = await open(optionsFor('http://127.0.0.1:1', { region: 'eu-west-1', stsEndpoint }), {});
+    await provider.close();
+    return provider.warnings;
+  };
+  const text = (address: string) => `DEKs and credentials go to ${address} without TLS; that is for tests`;
+  t.deepEqual(await warningsOf('http://127.0.0.1:1'), [text('http://127.0.0.1:1')]);
+  t.deepEqual(await warningsOf('http://127.0.0.1:2'), [text('http://127.0.0.1:1'), text('http://127.0.0.1:2')]);
+});
+
 test('an alias and no KMS in reach: the agent does not start, and says why', async (t) => {
   const options = optionsFor('http://127.0.0.1:1', { aliases: ['aws-kms:alias/orders'], region: 'eu-west-1' });
   await t.throwsAsync(async () => open(options, {}), {

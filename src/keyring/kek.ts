@@ -124,6 +124,12 @@ export class Kek {
     return isOutage(this.#health.state);
   }
 
+  /** What callers are told of it while it gives no answer. */
+  get outageClass(): FailureClass {
+    const { state } = this.#health;
+    return state === 'throttled' || state === 'unauthenticated' ? state : 'unreachable';
+  }
+
   wrap(dek: SlotHandle, context: WrapContext, signal: AbortSignal, facts: CallFacts = {}): Promise<WrappedDek> {
     return this.#attempt('wrap', { ...facts, signal }, (options) =>
       this.upstream.wrap(this.uri, dek, context, options),

@@ -135,8 +135,6 @@ function noAnswer(kek: Kek, nowMs: number): boolean {
 }
 
 function unanswered(keyName: string, [kek]: readonly Kek[]): DekdError {
-  const { state } = kek!.health;
-  const failureClass = state === 'throttled' || state === 'unauthenticated' ? state : 'unreachable';
-  const failure = new UpstreamFailure(failureClass, 'it gave no answer lately, and the quota is used up');
+  const failure = new UpstreamFailure(kek!.outageClass, 'it gave no answer lately, and the quota is used up');
   return fromUpstream(keyName, kek!.upstreamName, failure);
 }

@@ -45,9 +45,8 @@ function isAt(dek: Dek, place: 'encrypting' | 'any'): boolean {
 /** What a caller hears when a DEK may not serve and nothing better is known. */
 export function unavailable(options: KeyOptions, dek: Dek | undefined): DekdError {
   const kek = dek?.recipients.find((one) => one.kek.outage)?.kek ?? options.recipients[0]?.kek;
-  const { state } = kek?.health ?? { state: 'unknown' };
-  const failureClass = state === 'throttled' || state === 'unauthenticated' ? state : 'unreachable';
-  return fromUpstream(options.name, kek?.upstreamName ?? 'none', new UpstreamFailure(failureClass, 'grace is over'));
+  const failure = new UpstreamFailure(kek?.outageClass ?? 'unreachable', 'grace is over');
+  return fromUpstream(options.name, kek?.upstreamName ?? 'none', failure);
 }
 
 /** Nothing is served while its refusal is being confirmed; an error when that takes too long. */

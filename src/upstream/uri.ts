@@ -17,7 +17,10 @@ export function parseKekReference(reference: string): KekReference {
   const scheme = reference.slice(0, Math.max(colon, 0));
   if (!isUpstreamType(scheme)) {
     const known = Object.keys(RECIPIENT_TYPES).join(':, ');
-    throw invalidField('kek', `${quote(reference)} has no known scheme; a KEK is written with one of ${known}:`);
+    throw invalidField(
+      'kek',
+      `${quoteReference(reference)} has no known scheme; a KEK is written with one of ${known}:`,
+    );
   }
   return { type: scheme, rest: reference.slice(colon + 1) };
 }
@@ -43,7 +46,7 @@ export function parseLocalKek(reference: string): LocalKek {
   if (type !== 'local' || !KEK_NAME.test(name) || (storeId !== undefined && !STORE_ID.test(storeId))) {
     throw invalidField(
       'kek',
-      `${quote(reference)} is not a KEK of a local upstream; write local:NAME or local:STORE/NAME, ` +
+      `${quoteReference(reference)} is not a KEK of a local upstream; write local:NAME or local:STORE/NAME, ` +
         'where NAME has 1-128 of A-Z a-z 0-9 . _ - and begins with a letter or digit, and STORE has 16 hex digits',
     );
   }
@@ -66,6 +69,7 @@ function isUpstreamType(scheme: string): scheme is UpstreamType {
 
 const MAX_QUOTED_LENGTH = 200;
 
-function quote(reference: string): string {
+/** As a message shows it: cut where it is long. */
+export function quoteReference(reference: string): string {
   return JSON.stringify(reference.length > MAX_QUOTED_LENGTH ? `${reference.slice(0, MAX_QUOTED_LENGTH)}…` : reference);
 }

@@ -1,5 +1,5 @@
 import { invalidField } from '../../errors.ts';
-import { parseKekReference } from '../uri.ts';
+import { parseKekReference, quoteReference } from '../uri.ts';
 
 // A KEK of AWS KMS is named by its key ARN, which says account and region, so that nothing else of the configuration decides which key it is.
 // https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id-key-ARN
@@ -10,7 +10,6 @@ const KEY_ARN =
 const REGION = /^[a-z]{2}(?:-[a-z]+)+-\d{1,2}$/;
 const ALIAS = /^(?:arn:aws(?:-[a-z]+)*:kms:[a-z0-9-]+:\d{12}:)?alias\/[A-Za-z0-9/_-]{1,250}$/;
 const SCHEME = 'aws-kms:';
-const MAX_QUOTED_LENGTH = 200;
 
 /** What a request to KMS needs to know of a KEK. */
 export interface KeyArn {
@@ -104,8 +103,7 @@ function isMultiRegion(id: string): boolean {
 }
 
 function refused(reference: string, problem: string): Error {
-  const shown = reference.length > MAX_QUOTED_LENGTH ? `${reference.slice(0, MAX_QUOTED_LENGTH)}…` : reference;
-  return invalidField('kek', `${JSON.stringify(shown)} ${problem}`);
+  return invalidField('kek', `${quoteReference(reference)} ${problem}`);
 }
 
 /** For a KEK in normal form that KMS does not know: an ARN cannot be made to order. */

@@ -1,4 +1,5 @@
 import { readSync, writeSync } from 'node:fs';
+import { monotonicMs } from './monotonic.ts';
 
 /** A token of 8 KiB and what is known of it. */
 const MAX_BYTES = 16_384;
@@ -53,7 +54,7 @@ export function openHandover(ends: HandoverEnds, wait: () => void = pause): Hand
     },
     write: (note) => {
       take(ends.in);
-      put(ends.out, { writtenAtMs: Number(process.hrtime.bigint()) / 1e6, note });
+      put(ends.out, { writtenAtMs: monotonicMs(), note });
     },
   };
 }

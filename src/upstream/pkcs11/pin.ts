@@ -3,6 +3,7 @@ import { readSync } from 'node:fs';
 import { secretBuffer } from '../../crypto/secret-buffer.ts';
 import { DekdError } from '../../errors.ts';
 import type { Handover } from '../child/handover.ts';
+import { monotonicMs } from '../child/monotonic.ts';
 import { UpstreamFailure } from '../failure.ts';
 import { credentialFile, namedFile, type SecretFile, secretFault, withSecretFile } from '../local/secret-file.ts';
 import type { Pkcs11Options } from './options.ts';
@@ -107,11 +108,6 @@ function parseRefusal(note: unknown): Refusal | undefined {
   const { pid, untilMs } = (trying ?? {}) as Record<string, unknown>;
   if (typeof pid !== 'number' || typeof untilMs !== 'number') return { digest, message };
   return { digest, message, trying: { pid, untilMs } };
-}
-
-/** One clock for all processes, unlike performance.now(). */
-function monotonicMs(): number {
-  return Number(process.hrtime.bigint()) / 1e6;
 }
 
 function lives(pid: number): boolean {

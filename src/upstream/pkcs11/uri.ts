@@ -1,5 +1,5 @@
 import { type DekdError, invalidField } from '../../errors.ts';
-import { parseKekReference } from '../uri.ts';
+import { parseKekReference, quoteReference } from '../uri.ts';
 import type { Pkcs11Options } from './options.ts';
 
 // PKCS#11 URIs (RFC 7512). The normal form has `id`, `object` and `token`, in that order, with every byte but the unreserved characters of
@@ -161,9 +161,6 @@ function splitOnce(text: string, separator: string): [string, string | undefined
   return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-const MAX_QUOTED_LENGTH = 200;
-
 function invalidKek(reference: string, problem: string): DekdError {
-  const quoted = reference.length > MAX_QUOTED_LENGTH ? `${reference.slice(0, MAX_QUOTED_LENGTH)}…` : reference;
-  return invalidField('kek', `${JSON.stringify(quoted)} ${problem}`);
+  return invalidField('kek', `${quoteReference(reference)} ${problem}`);
 }

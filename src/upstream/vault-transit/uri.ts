@@ -1,4 +1,5 @@
 import { invalidField } from '../../errors.ts';
+import { quoteReference } from '../uri.ts';
 import type { VaultTransitOptions } from './options.ts';
 
 const SCHEME = 'vault-transit:';
@@ -21,10 +22,9 @@ export function parseVaultKek(reference: string): VaultKek {
   const path = reference.startsWith(SCHEME) ? reference.slice(SCHEME.length) : '';
   const [, mount = '', name = ''] = /^(.+)\/keys\/([^/]+)$/.exec(path) ?? [];
   if (reference.length > MAX_REFERENCE_BYTES || !VAULT_PATH.test(mount) || !KEY_NAME.test(name)) {
-    const shown = JSON.stringify(reference.length > 200 ? `${reference.slice(0, 200)}…` : reference);
     throw invalidField(
       'kek',
-      `${shown} is not a KEK of a vault-transit upstream; write vault-transit:MOUNT/keys/NAME, with the namespaces before the mount ` +
+      `${quoteReference(reference)} is not a KEK of a vault-transit upstream; write vault-transit:MOUNT/keys/NAME, with the namespaces before the mount ` +
         `where there are any, of A-Z a-z 0-9 . _ ~ - and slashes, at most ${MAX_REFERENCE_BYTES} characters`,
     );
   }

@@ -1,3 +1,5 @@
+import { monotonicMs } from '../../child/monotonic.ts';
+
 /**
  * Vault and OpenBao lock an AppRole, for all who use it, after five refused logins in 15 minutes (user lockout; https://openbao.org/docs/concepts/user-lockout/):
  * what one agent does wrong must not be that.
@@ -33,11 +35,6 @@ export interface Left {
 
 /** What goes into an HTTP header as it is. */
 export const TOKEN = /^[\x21-\x7e]{1,8192}$/;
-
-/** CLOCK_MONOTONIC in milliseconds: one clock for all processes, unlike performance.now(). */
-export function monotonicMs(): number {
-  return Number(process.hrtime.bigint()) / 1e6;
-}
 
 /** From the JSON of a handover; what is not in form, or in no child's power to have left by `nowMs` of monotonicMs(), was not left. */
 export function parseLeft(note: unknown, nowMs = monotonicMs()): Left {

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import { FRESH_MS } from '../../child/child-provider.ts';
 import type { Handover } from '../../child/handover.ts';
+import { monotonicMs } from '../../child/monotonic.ts';
 import { UpstreamFailure } from '../../failure.ts';
 import type { Cluster, Send } from '../cluster.ts';
 import { failureOf, isPermissionDenied, parseJson } from '../errors.ts';
 import type { VaultTransitOptions } from '../options.ts';
 import { issuedToken, type Lease, leaseOf } from './lease.ts';
-import { type Held, type Left, type LoginRefusal, monotonicMs, parseLeft, REFUSED_LOGIN_MS } from './left.ts';
+import { type Held, type Left, type LoginRefusal, parseLeft, REFUSED_LOGIN_MS } from './left.ts';
 import { credential, loginRequest } from './methods.ts';
 
 /** A login outlives the call that asked for it, so that one that is slower than an attempt still ends. */

@@ -67,6 +67,7 @@ export interface DekStatus {
   readonly partition: Readonly<Record<string, string>>;
   readonly age: ProtoTime | null;
   readonly verification_age: ProtoTime | null;
+  readonly verified_by: string;
   readonly messages: string;
   readonly rotation_overdue: boolean;
   readonly refusal_pending: boolean;
@@ -88,6 +89,7 @@ export interface KekStatus {
   readonly role: string;
   readonly missing_deks: number;
   readonly state: string;
+  readonly as_of: ProtoTime | null;
   readonly since: ProtoTime | null;
   readonly last_failure: string;
   readonly last_failure_at: ProtoTime | null;

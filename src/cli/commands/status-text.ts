@@ -99,7 +99,7 @@ function dekText(dek: DekStatus): string {
     `DEK ${dek.dek_id.slice(0, 16)}`,
     partition === '' ? undefined : partition,
     `age ${age(dek.age) ?? 'unknown'}`,
-    `verified ${age(dek.verification_age) ?? 'unknown'} ago`,
+    `verified ${age(dek.verification_age) ?? 'unknown'} ago${verifierText(dek)}`,
     `${dek.messages} messages`,
     rotation === undefined ? undefined : `successor in ${rotation}`,
     dek.in_grace ? 'in grace' : undefined,
@@ -108,4 +108,9 @@ function dekText(dek: DekStatus): string {
     dek.refusal_pending ? 'refusal pending' : undefined,
   ];
   return facts.filter((fact) => fact !== undefined).join(', ');
+}
+
+/** Of an authority, as it should be, it is not said. */
+function verifierText({ verified_by: by }: DekStatus): string {
+  return by === '' || by === 'authority' ? '' : ` by ${by}`;
 }

@@ -44,6 +44,7 @@ test('what calls at a KEK found', (t) => {
     kek: 'k',
     role: '',
     missing_deks: 0,
+    as_of: at(1),
     since: at(1),
     last_failure: '',
     last_failure_at: null,
@@ -63,7 +64,8 @@ test('what calls at a KEK found', (t) => {
 test('DEKs that were made without a KEK are told with it', (t) => {
   t.is(missingText({ missing_deks: 0 }), '');
   t.is(missingText({ missing_deks: 2 }), '; 2 DEKs that encrypt lack it');
-  const status = { upstream: 'u', kek: 'k', role: 'RECIPIENT_ROLE_AUTHORITY', since: at(1), state: 'unreachable' };
+  const times = { as_of: at(1), since: at(1) };
+  const status = { upstream: 'u', kek: 'k', role: 'RECIPIENT_ROLE_AUTHORITY', ...times, state: 'unreachable' };
   const failed = { last_failure: 'unreachable', last_failure_at: at(1), last_failure_message: 'refused' };
   t.is(
     kekText({ ...status, missing_deks: 1, ...failed }),

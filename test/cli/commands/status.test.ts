@@ -61,6 +61,7 @@ const agent = fakeAgent(test, {
                   partition: { tenant: 'acme' },
                   age: span(90),
                   verification_age: span(2),
+                  verified_by: 'standby',
                   messages: 12,
                   rotation_overdue: true,
                   refusal_pending: true,
@@ -68,7 +69,8 @@ const agent = fakeAgent(test, {
                   archived: true,
                   rotation_in: span(60),
                 },
-                ...Array.from({ length: 10 }, () => dek('cd')),
+                dek('cd', { verified_by: 'authority' }),
+                ...Array.from({ length: 9 }, () => dek('cd')),
               ]
             : [dek('ef')],
           encrypting_deks: 1,
@@ -150,7 +152,7 @@ key           orders (active, cache session)
   serves      until 1970-01-01T00:02:05.000Z (2m more), the last DEK until 1970-01-01T01:00:05.000Z (60m more), if no upstream answers
   DEKs        1 encrypting, 11 decrypting, verified at most 7s ago, 1 in grace, 2 overdue for rotation, 3 with a refusal pending
   counters    hits=3
-  encrypting  DEK abababababababab, tenant=acme, age 90s, verified 2s ago, 12 messages, successor in 1m, in grace, archived, rotation overdue, refusal pending
+  encrypting  DEK abababababababab, tenant=acme, age 90s, verified 2s ago by standby, 12 messages, successor in 1m, in grace, archived, rotation overdue, refusal pending
   decrypting  DEK cdcdcdcdcdcdcdcd, age 1s, verified unknown ago, 0 messages
 `),
     text,

@@ -5,8 +5,10 @@ import { troubleTexts } from '../../../src/cli/commands/trouble-text.ts';
 const at = (seconds: number) => ({ seconds, nanos: 0 });
 const UNTIL = { serves_until: at(7_300), last_serves_until: at(7_300), serves_without_end: false };
 
-function key(name: string, upstream: string, more: object = UNTIL): object {
-  return { key: name, keks: [{ upstream }], serves_until: null, last_serves_until: null, ...more };
+/** Its KEK was last asked in the outage, and was out then; `kek` says otherwise. */
+function key(name: string, upstream: string, more: object = UNTIL, kek: object = {}): object {
+  const keks = [{ upstream, state: 'unreachable', as_of: at(90), ...kek }];
+  return { key: name, keks, serves_until: null, last_serves_until: null, ...more };
 }
 
 function texts(upstreams: readonly object[], keys: readonly object[]): string[] {
@@ -25,12 +27,13 @@ test('nothing while every upstream answers, or was not called yet', (t) => {
 });
 
 test('each upstream that is out, with its keys and no others, the most urgent first; of many the first ones', (t) => {
+  const throttled = { state: 'throttled' };
   const keys = [
-    key('cold', 'vault', {}),
-    key('orders', 'vault'),
-    key('carts', 'store'),
-    key('startup', 'vault', { serves_without_end: true }),
-    key('urgent', 'vault', { serves_until: at(130), last_serves_until: at(7_300) }),
+    key('cold', 'vault', {}, throttled),
+    key('orders', 'vault', UNTIL, throttled),
+    key('carts', 'store', UNTIL, { state: 'refused' }),
+    key('startup', 'vault', { serves_without_end: true }, throttled),
+    key('urgent', 'vault', { serves_until: at(130), last_serves_until: at(7_300) }, throttled),
   ];
   t.deepEqual(texts([{ state: 'throttled' }, { upstream: 'store', state: 'refused' }], keys), [
     `OUTAGE     upstream vault: throttled for 60s, since 1970-01-01T00:00:40.000Z
@@ -45,6 +48,53 @@ test('each upstream that is out, with its keys and no others, the most urgent fi
   const [text = ''] = texts([{ state: 'unreachable' }], many);
   t.is(text.split('\n').length, 12);
   t.regex(text, /\n {2}k9 .*\n {2}more {2}2 keys$/);
+});
+
+test('keys whose own KEK there is refused or gives no answer, and none whose KEK is ok', (t) => {
+  const hsm = { upstream: 'hsm', state: 'refused' };
+  const refused = key('krsa', 'hsm', {}, { state: 'refused' });
+  const keys = [
+    key('kcl', 'hsm', UNTIL, { state: 'ok' }),
+    refused,
+    key('new', 'hsm', UNTIL, { state: '', as_of: null }),
+  ];
+  const head = 'REFUSED  upstream hsm: refused for 60s, since 1970-01-01T00:00:40.000Z';
+  t.deepEqual(texts([hsm], keys), [`${head}\n  krsa   holds no DEK: every call needs an upstream`]);
+  t.deepEqual(texts([hsm], [key('older', 'hsm', UNTIL, { state: 'ok', as_of: at(1) })]), [head]);
+  t.deepEqual(texts([hsm], [...keys, key('kout', 'hsm', {})]), [
+    `${head}
+  krsa   holds no DEK: every call needs an upstream
+  kout   unreachable; holds no DEK: every call needs an upstream`,
+  ]);
+  const two = { ...(key('two', 'hsm', {}) as { keks: object[] }) };
+  two.keks = [{ upstream: 'hsm', state: 'ok', as_of: at(90) }, ...(refused as { keks: object[] }).keks];
+  t.deepEqual(texts([hsm], [two]), [`${head}\n  two    holds no DEK: every call needs an upstream`]);
+});
+
+test('an outage: keys whose KEK there answered since are not in it, those that were not asked since are counted', (t) => {
+  const out = key('krsa', 'hsm', {});
+  const answered = key('kcl', 'hsm', UNTIL, { state: 'ok', as_of: at(41) });
+  const before = key('old', 'hsm', UNTIL, { state: 'ok', as_of: at(39) });
+  const never = key('new', 'hsm', UNTIL, { state: '', as_of: null });
+  const hsm = { upstream: 'hsm', state: 'unreachable' };
+  const head = 'OUTAGE    upstream hsm: unreachable for 60s, since 1970-01-01T00:00:40.000Z';
+  const row = '  krsa    holds no DEK: every call needs an upstream';
+  t.deepEqual(texts([hsm], [out, answered, before]), [
+    `${head}\n${row}\n  others  1 key, whose KEK there was not asked since`,
+  ]);
+  t.deepEqual(texts([hsm], [out, answered, before, never, key('carts', 'vault')]), [
+    `${head}\n${row}\n  others  2 keys, whose KEKs there were not asked since`,
+  ]);
+});
+
+test('a drill hits every key of the upstream, whatever its KEK met', (t) => {
+  const drill = { failure_class: 'refused', ends_at: at(160) };
+  const keys = [key('carts', 'vault', {}, { state: 'ok' }), key('new', 'vault', {}, { state: '', as_of: null })];
+  const [text = ''] = texts([{ drill }], [...keys, key('orders', 'store', {})]);
+  t.deepEqual(
+    text.split('\n').slice(1),
+    ['carts', 'new'].map((name) => `  ${name.padEnd(5)}  holds no DEK: every call needs an upstream`),
+  );
 });
 
 test('why: what was said at the last failure, of a KEK that is in that state where there is one', (t) => {

@@ -59,6 +59,7 @@ export const awsKms: ProviderFacts<AwsKmsOptions> = {
   beside: import.meta.url,
   resolve: (reference, { region }) => resolveKey(reference, region),
   endpoint: (kek, { region, endpoint }) => endpoint ?? keyArn(kek, region).region,
+  packages: ['@aws-sdk/client-kms', '@aws-sdk/credential-providers'],
   environment: VARIABLES,
   readPaths: () => credentialFiles(process.env),
 };

@@ -7,6 +7,7 @@ import type {
 import { secretBuffer } from '../../crypto/secret-buffer.ts';
 import { DekdError } from '../../errors.ts';
 import type { ChildCall, ChildProvider, OpenProvider } from '../child/child-provider.ts';
+import { hiddenPackage } from '../child/packages.ts';
 import { UpstreamFailure } from '../failure.ts';
 import type { KekDescription, KekState, WrapContext, WrappedDek } from '../provider.ts';
 import { refuseAlias } from './alias.ts';
@@ -179,9 +180,10 @@ async function loadSdk(): Promise<{ kms: Kms; credentials: Credentials }> {
     ]);
     return { kms, credentials };
   } catch (error) {
-    if ((error as { code?: unknown }).code !== 'ERR_MODULE_NOT_FOUND') throw error;
-    const text =
-      'type aws-kms needs the AWS SDK, which is not installed beside dekd: npm install @aws-sdk/client-kms @aws-sdk/credential-providers';
+    const isMissing = (error as { code?: unknown }).code === 'ERR_MODULE_NOT_FOUND';
+    const problem = isMissing ? 'is not installed beside dekd' : hiddenPackage(error);
+    if (problem === undefined) throw error;
+    const text = `type aws-kms needs the AWS SDK, which ${problem}: npm install @aws-sdk/client-kms @aws-sdk/credential-providers`;
     throw new DekdError('INVALID_REQUEST', text, { cause: error });
   }
 }

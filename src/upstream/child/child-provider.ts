@@ -71,6 +71,8 @@ export interface ProviderFacts<Options extends ChildUpstreamOptions = ChildUpstr
   readonly endpoint?: (kek: string, options: Options) => string;
   /** Whether the child's JavaScript opens connections. Default true; false takes that right away where Node can. */
   readonly network?: boolean;
+  /** The vendor's packages, which are installed beside dekd, by name: the child reads where they lie. Default none. */
+  readonly packages?: readonly string[];
   /** Variables of the agent's environment that the provider needs, by name. */
   readonly environment: readonly string[];
   /** Threads in which the provider's addon waits for answers (UV_THREADPOOL_SIZE). Default: Node's four. */

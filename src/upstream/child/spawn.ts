@@ -1,14 +1,13 @@
 import { type ChildProcess as Process, spawn } from 'node:child_process';
-import { existsSync, realpathSync } from 'node:fs';
-import { findPackageJSON } from 'node:module';
 import type { Socket } from 'node:net';
-import { dirname, extname, join, sep } from 'node:path';
+import { extname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { closeKeyChannel, openKeyChannel } from '../../crypto/native.ts';
 import { invalidField } from '../../errors.ts';
 import type { ChildUpstreamOptions, ProviderFacts } from './child-provider.ts';
 import type { HandoverEnds } from './handover.ts';
+import { packageDirectories } from './packages.ts';
 
 const DEFAULT_MEMORY_MIB = 256;
 /** What libuv gives to a thread of its pool, few pages of which are ever touched: RLIMIT_DATA counts all of it. */
@@ -34,6 +33,7 @@ export function spawnChild<Options extends ChildUpstreamOptions>(
   options: Options,
   handover: HandoverEnds,
 ): SpawnedChild {
+  const packages = packageDirectories(facts.packages ?? [], facts.beside);
   const memoryMib = options.memoryMib ?? DEFAULT_MEMORY_MIB;
   const switches = [
     '--disable-sigusr1',
@@ -42,7 +42,7 @@ export function spawnChild<Options extends ChildUpstreamOptions>(
     `--max-old-space-size=${Math.floor(memoryMib / 2)}`,
     // As the agent's own: a larger young generation pays for nothing here.
     '--max-semi-space-size=4',
-    ...permissionSwitches(facts.network ?? true, facts.readPaths(options)),
+    ...permissionSwitches(facts.network ?? true, [...packages, ...facts.readPaths(options)]),
   ];
   const program = fileURLToPath(sibling(import.meta.url, 'main'));
   const threads = facts.threads?.(options);
@@ -98,18 +98,6 @@ export function childEnvironment(
 function permissionSwitches(network: boolean, readPaths: readonly string[]): string[] {
   const isKnown = (name: string): boolean => process.allowedNodeEnvironmentFlags.has(name);
   if (!isKnown('--permission')) return [];
-  const reads = [...packageDirectories(), ...readPaths].map((path) => `--allow-fs-read=${path}`);
+  const reads = readPaths.map((path) => `--allow-fs-read=${path}`);
   return ['--permission', '--allow-addons', ...(network && isKnown('--allow-net') ? ['--allow-net'] : []), ...reads];
-}
-
-/**
- * dekd with its packages; when it is a package itself, whatever lies beside it, for a package manager may link there from anywhere in it. Its
- * node_modules may be a link too, and modules go by their real places.
- */
-function packageDirectories(): readonly string[] {
-  const root = dirname(findPackageJSON('.', import.meta.url)!);
-  const [before] = root.split(`${sep}node_modules${sep}`);
-  if (before !== root) return [`${before}${sep}node_modules`];
-  const packages = join(root, 'node_modules');
-  return existsSync(packages) ? [root, realpathSync(packages)] : [root];
 }

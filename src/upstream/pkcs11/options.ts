@@ -35,6 +35,7 @@ export const pkcs11: ProviderFacts<Pkcs11Options> = {
   beside: import.meta.url,
   network: false,
   resolve,
+  packages: ['pkcs11js'],
   environment: ['CREDENTIALS_DIRECTORY'],
   // Twice, so that calls that hang at one token leave threads for the next.
   threads: ({ maxSessions = DEFAULT_MAX_SESSIONS }) => 2 * maxSessions,

@@ -1,15 +1,16 @@
 import { randomFillSync } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { secretBuffer } from '../../crypto/secret-buffer.ts';
-import { DekdError } from '../../errors.ts';
 import type { ChildCall, ChildProvider, OpenProvider } from '../child/child-provider.ts';
 import { UpstreamFailure } from '../failure.ts';
 import { type KekDescription, UNPROVEN_ALGORITHMS, type WrapContext, type WrappedDek } from '../provider.ts';
-import type { Cryptoki, Handle } from './cryptoki.ts';
-import { failureOf, KeyUnfit, precaution } from './errors.ts';
+import { loadPkcs11js } from './binding.ts';
+import type { Handle } from './cryptoki.ts';
+import { failureOf, KeyAbsent, KeyUnfit, precaution } from './errors.ts';
 import type { Key } from './key.ts';
 import { Library } from './library.ts';
 import { DEK_BYTES, MECHANISMS, type Work, type WrapMechanism } from './mechanisms.ts';
+import { Members } from './members.ts';
 import { DEFAULT_MAX_SESSIONS, type Pkcs11Options } from './options.ts';
 import { Pin } from './pin.ts';
 import { givenUp, type Session } from './session-pool.ts';
@@ -28,24 +29,6 @@ export const open: OpenProvider<Pkcs11Options> = async (options, _environment, h
   return new Pkcs11Provider(new Library(await loadPkcs11js(), options), pin, options);
 };
 
-/** By a name that no compiler follows: it may be missing where it could not be compiled, and dekd without HSMs needs no compiler for C++. */
-const PACKAGE: string = 'pkcs11js';
-
-async function loadPkcs11js(): Promise<Cryptoki> {
-  try {
-    const { default: pkcs11js } = (await import(PACKAGE)) as { default: { PKCS11: new () => Cryptoki } };
-    return new pkcs11js.PKCS11();
-  } catch (error) {
-    throw new DekdError(
-      'INVALID_REQUEST',
-      'the package pkcs11js is not there, or was not compiled; install a C++ compiler, python3 and make, then run: npm install pkcs11js@2',
-      {
-        cause: error,
-      },
-    );
-  }
-}
-
 /** On a session of its own, with the key as it is known under that session's login. */
 type OnSession = <Result>(work: (session: Session, key: Key) => Result | Promise<Result>) => Promise<Result>;
 
@@ -58,8 +41,7 @@ export class Pkcs11Provider implements ChildProvider {
   readonly #pin: Pin;
   readonly #options: Pkcs11Options;
   readonly #end: (why: string) => void;
-  /** By label, the one that served last in front. */
-  readonly #members = new Map<string, Token[]>();
+  readonly #members: Members;
   #isClosed = false;
 
   /** `end` ends the process, where nothing else gets out of the library. */
@@ -68,6 +50,10 @@ export class Pkcs11Provider implements ChildProvider {
     this.#pin = pin;
     this.#options = options;
     this.#end = end;
+    this.#members = new Members({
+      slots: (label) => library.slots(label),
+      make: (label, slot) => this.#token(label, slot),
+    });
   }
 
   async wrap(kek: string, dek: Uint8Array, context: WrapContext, call: ChildCall): Promise<WrappedDek> {
@@ -123,8 +109,8 @@ export class Pkcs11Provider implements ChildProvider {
   async close(): Promise<void> {
     this.#isClosed = true;
     const inTime = AbortSignal.timeout(CLOSING_MS);
-    for (const token of this.#tokens()) token.close();
-    const ends = await Promise.allSettled(this.#tokens().map((token) => token.idle(inTime)));
+    for (const token of this.#members.all) token.close();
+    const ends = await Promise.allSettled(this.#members.all.map((token) => token.idle(inTime)));
     if (ends.every(({ status }) => status === 'fulfilled')) this.#finalize();
     else this.#end('a call of the PKCS#11 library does not return: the process ends without it');
   }
@@ -132,34 +118,32 @@ export class Pkcs11Provider implements ChildProvider {
   async #onToken<Result>(operation: Operation, kek: string, call: ChildCall, use: Use<Result>): Promise<Result> {
     if (this.#isClosed || call.signal.aborted) throw givenUp();
     try {
-      return await this.#onOneOf(this.#tokensOf(kek), operation, kek, call, use);
+      return await this.#onOneOf(operation, kek, call, use);
     } catch (error) {
       throw failureOf(kek, operation, error);
     }
   }
 
-  /** Token after token, until one serves; what one refuses, none is asked again. */
-  async #onOneOf<Result>(
-    tokens: readonly Token[],
-    operation: Operation,
-    kek: string,
-    call: ChildCall,
-    use: Use<Result>,
-  ): Promise<Result> {
-    let last: UpstreamFailure | undefined;
+  /** Token after token, until one serves; what one refuses, none is asked again, but for a key that it does not have. */
+  async #onOneOf<Result>(operation: Operation, kek: string, call: ChildCall, use: Use<Result>): Promise<Result> {
+    const labels = this.#labelsOf(kek);
+    const tokens = this.#members.of(labels);
+    const failures: UpstreamFailure[] = [];
     for (const token of tokens) {
       try {
         const result = await this.#attempt(token, kek, call, use);
-        if (!call.signal.aborted) this.#move(token, 'front');
+        if (!call.signal.aborted) this.#members.move(token, 'front');
         return result;
       } catch (error) {
-        last = failureOf(kek, operation, error);
-        const mayAnotherServe = last.class === 'unreachable' || last.class === 'throttled';
-        if (!mayAnotherServe || call.signal.aborted) throw last;
+        const failure = failureOf(kek, operation, error);
+        if (!mayAnotherServe(failure) || call.signal.aborted) throw failure;
+        failures.push(failure);
       }
     }
-    if (last?.class !== 'throttled' && !(last?.cause instanceof KeyUnfit)) this.#startAnew(tokens);
-    throw last ?? new UpstreamFailure('unreachable', `${kek}: no such token is present`);
+    const failure = noneServed(kek, labels, tokens, failures);
+    const isTokens = failure.class === 'unreachable' && !(failure.cause instanceof KeyUnfit);
+    if (isTokens) this.#startAnew(tokens);
+    throw failure;
   }
 
   /** Once more after a new login, where the failure may come from a lost one. */
@@ -180,16 +164,10 @@ export class Pkcs11Provider implements ChildProvider {
     return use(token, onSession);
   }
 
-  #tokensOf(kek: string): readonly Token[] {
-    const labels = this.#options.tokens ?? [parsePkcs11Kek(kek).token ?? ''];
-    const group = labels.join('\0');
-    const known = this.#members.get(group) ?? [];
-    if (known.length > 0) return [...known];
-    const tokens = labels.flatMap((label) => this.#library.slots(label).map((slot) => this.#token(label, slot)));
-    // Agents begin at different tokens, and a child that was ended over one that hangs does not begin there for ever.
-    const first = Math.floor(Math.random() * tokens.length);
-    this.#members.set(group, [...tokens.slice(first), ...tokens.slice(0, first)]);
-    return [...(this.#members.get(group) ?? [])];
+  /** Where a KEK names its token, no other is asked for it. */
+  #labelsOf(kek: string): readonly string[] {
+    const { token } = parsePkcs11Kek(kek);
+    return token === undefined ? (this.#options.tokens ?? []) : [token];
   }
 
   #token(label: string, slot: Handle): Token {
@@ -201,26 +179,12 @@ export class Pkcs11Provider implements ChildProvider {
       maxSessions: this.#options.maxSessions ?? DEFAULT_MAX_SESSIONS,
       events: {
         // The next calls do not wait for what this one waited for in vain.
-        onGivenUp: (token) => this.#move(token, 'back'),
+        onGivenUp: (token) => this.#members.move(token, 'back'),
         onStuck: ({ label }) => {
-          if (this.#tokens().every(({ isStuck }) => isStuck)) this.#endOver(label);
+          if (this.#members.all.every(({ isStuck }) => isStuck)) this.#endOver(label);
         },
       },
     });
-  }
-
-  #tokens(): readonly Token[] {
-    return [...this.#members.values()].flat();
-  }
-
-  #move(token: Token, end: 'front' | 'back'): void {
-    for (const members of this.#members.values()) {
-      const at = members.indexOf(token);
-      if (at < 0) continue;
-      members.splice(at, 1);
-      if (end === 'front') members.unshift(token);
-      else members.push(token);
-    }
   }
 
   /**
@@ -229,13 +193,13 @@ export class Pkcs11Provider implements ChildProvider {
    */
   #startAnew(tried: readonly Token[]): void {
     if (tried.some(({ isClosed }) => isClosed)) return;
-    const hung = this.#tokens().find(({ isHung }) => isHung);
+    const hung = this.#members.all.find(({ isHung }) => isHung);
     if (hung !== undefined) this.#endOver(hung.label);
-    else if (this.#tokens().every(({ isIdle }) => isIdle)) this.#finalize();
+    else if (this.#members.all.every(({ isIdle }) => isIdle)) this.#finalize();
   }
 
   #finalize(): void {
-    for (const token of this.#tokens()) token.close();
+    for (const token of this.#members.all) token.close();
     this.#members.clear();
     this.#library.finalize();
   }
@@ -264,6 +228,30 @@ export class Pkcs11Provider implements ChildProvider {
     const why = 'whoever has its public key can make ciphertexts';
     throw new KeyUnfit(`${name}: ${why}; allow that with \`origin: unproven\`, or use an AES key`);
   }
+}
+
+function mayAnotherServe({ class: failureClass, cause }: UpstreamFailure): boolean {
+  return failureClass === 'unreachable' || failureClass === 'throttled' || cause instanceof KeyAbsent;
+}
+
+/** A key is missing when every token that may have it says so: one that is away may be the one that has it. */
+function noneServed(
+  kek: string,
+  labels: readonly string[],
+  tokens: readonly Token[],
+  failures: readonly UpstreamFailure[],
+): UpstreamFailure {
+  const last = failures.findLast(({ cause }) => !(cause instanceof KeyAbsent));
+  if (last !== undefined) return last;
+  const away = labels.filter((label) => !tokens.some((token) => token.label === label));
+  const notPresent = `no token ${away.join(', ')} is present`;
+  const [first] = failures;
+  if (first === undefined) return new UpstreamFailure('unreachable', `${kek}: ${notPresent}`);
+  const missing = `there is no such key on ${tokens.map(({ label }) => label).join(', ')}`;
+  if (away.length > 0) return new UpstreamFailure('unreachable', `${kek}: ${missing}, and ${notPresent}`);
+  if (failures.length === 1) return first;
+  const options = { scope: 'kek', condition: 'missing', cause: first } as const;
+  return new UpstreamFailure('refused', `${kek}: ${missing}`, options);
 }
 
 /** A caller writes the algorithm: one that the key or the token has no use for says nothing of the KEK, unless nothing opens under it any more. */

@@ -18,7 +18,9 @@ export const pkcs11Upstream = map('a map with type, module_path and pin', {
     .max(16, { error: TOKENS })
     .optional()
     .meta({ without: 'every token with the label that the KEK names' })
-    .describe('Tokens with the same KEKs, an HSM cluster: any of them serves; at most 16.'),
+    .describe(
+      'Tokens with the same KEKs, an HSM cluster: any of them serves a KEK whose URI names no token; at most 16.',
+    ),
   max_sessions: integer(1, 64)
     .default(16)
     .describe('Sessions at one token on which calls work at the same time; one more holds the login.'),

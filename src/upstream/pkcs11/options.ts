@@ -9,8 +9,8 @@ export interface Pkcs11Options extends ChildUpstreamOptions {
   /** The token user's PIN: 1–255 bytes, one line feed at the end is not part of it. Read at each login. */
   readonly pin: { readonly file: string } | { readonly credential: string };
   /**
-   * Labels of tokens that hold the same KEKs, an HSM cluster: any of them serves. Default: every present token with the label that the KEK's
-   * URI names.
+   * Labels of tokens that hold the same KEKs, an HSM cluster: any of them serves a KEK whose URI names no token. Default: every present token
+   * with the label that the KEK's URI names.
    */
   readonly tokens?: readonly string[];
   /** Passed to the library as it is (`pReserved` of C_Initialize): what it must say, the vendor knows. Default none. */

@@ -84,6 +84,30 @@ test('install.sh names the package that is missing, in one line', (t) => {
   t.regex(noMake.stderr, /^dekd: no make found; install one .*\n$/);
 });
 
+test('install.sh compiles pkcs11js in a checkout once, and goes on without where that fails', (t) => {
+  const root = checkout('binding');
+  linkHeaders(join(root, 'node_modules'));
+  const binding = join(root, 'node_modules', 'pkcs11js');
+  mkdirSync(binding);
+  const tools = join(folder, 'gyp');
+  mkdirSync(tools);
+  const path = `${tools}:${process.env['PATH']}`;
+  const gyp = (script: string) => {
+    writeFileSync(join(tools, 'node-gyp'), `#!/bin/sh\n${script}\n`);
+    chmodSync(join(tools, 'node-gyp'), 0o755);
+  };
+  gyp('echo no python3 >&2; exit 1');
+  const without = install(root, path);
+  t.deepEqual([without.status, without.stdout], [0, '']);
+  t.regex(without.stderr, /^dekd: pkcs11js did not compile \(.*\): tests of the upstream pkcs11 are not run\n$/);
+  gyp('echo "$@" >> calls; mkdir -p build/Release; : > build/Release/pkcs11.node');
+  for (let time = 0; time < 2; time++) {
+    const built = install(root, path);
+    t.deepEqual([built.status, built.stdout, built.stderr], [0, '', '']);
+  }
+  t.is(readFileSync(join(binding, 'calls'), 'utf8'), 'rebuild\n');
+});
+
 test('install.sh shows what the compiler said when it fails', (t) => {
   const root = checkout('broken');
   linkHeaders(join(root, 'node_modules'));

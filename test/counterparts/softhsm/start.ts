@@ -9,7 +9,7 @@ const SO_PIN = '12345678';
 const ROOT = join(import.meta.dirname, '..', '..', '..');
 
 /** What pkcs11js is compiled to. */
-const BINDING = join(ROOT, 'node_modules', 'pkcs11js', 'build', 'Release');
+const BINDING = join(ROOT, 'node_modules', 'pkcs11js', 'build', 'Release', 'pkcs11.node');
 
 export const hasBinding = existsSync(BINDING);
 export const hasSoftHsm = existsSync(SOFTHSM) && hasBinding;

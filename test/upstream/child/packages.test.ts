@@ -1,9 +1,12 @@
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
+import { awsKms } from '../../../src/upstream/aws-kms/options.ts';
 import { hiddenPackage, packageDirectories } from '../../../src/upstream/child/packages.ts';
+import { pkcs11 } from '../../../src/upstream/pkcs11/options.ts';
+import { vaultTransit } from '../../../src/upstream/vault-transit/options.ts';
 
 function world(t: ExecutionContext): { directory: string; beside: string; install: (place: string) => void } {
   const directory = realpathSync(mkdtempSync(join(tmpdir(), 'dekd-packages-')));
@@ -15,6 +18,13 @@ function world(t: ExecutionContext): { directory: string; beside: string; instal
     writeFileSync(join(directory, place, 'index.js'), '');
   };
   return { directory, beside, install };
+}
+
+interface Manifest {
+  readonly peerDependencies: Readonly<Record<string, string>>;
+  readonly peerDependenciesMeta: Readonly<Record<string, { optional?: boolean }>>;
+  readonly dependencies: Readonly<Record<string, string>>;
+  readonly optionalDependencies: Readonly<Record<string, string>>;
 }
 
 const own = packageDirectories([], import.meta.url);
@@ -52,4 +62,16 @@ test('what may not be read is told by its place', (t) => {
   const denied = Object.assign(new Error('no'), { code: 'ERR_ACCESS_DENIED', resource: '/a/package.json' });
   t.regex(hiddenPackage(denied)!, /may not read \(\/a\/package\.json\)$/);
   t.is(hiddenPackage(new Error('no')), undefined);
+});
+
+test('who installs dekd gets no vendor’s package: each is an optional peer, in a range', (t) => {
+  const manifest = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as Manifest;
+  const packages = [awsKms, pkcs11, vaultTransit].flatMap((facts) => facts.packages ?? []);
+  t.true(packages.length >= 3);
+  t.deepEqual(Object.keys(manifest.peerDependencies).sort(), [...packages].sort());
+  for (const name of packages) {
+    t.regex(manifest.peerDependencies[name]!, /^\^\d/, name);
+    t.true(manifest.peerDependenciesMeta[name]?.optional, name);
+    t.false(name in manifest.dependencies || name in manifest.optionalDependencies, name);
+  }
 });

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { encodePairs } from '../../src/crypto/context.ts';
+import { dekctl } from '../cli/run.ts';
 import { type OpenBao, requireOpenBao } from '../counterparts/openbao/start.ts';
 import { type Agent, ROOT, startAgent } from '../helpers/agent-process.ts';
 import { childPids } from '../helpers/child-pids.ts';
@@ -12,7 +13,15 @@ import { PYTHON, requirePython } from '../helpers/require-python.ts';
 import { requireRoot } from '../helpers/require-root.ts';
 import { keyNeedles, type Needle, scanMemory } from '../helpers/scan-memory.ts';
 import { test } from '../helpers/serial.ts';
-import { makeAppRole, makeKek, policyOf, Servers, succeeds, writePolicy } from '../upstream/vault-transit/world.ts';
+import {
+  issueToken,
+  makeAppRole,
+  makeKek,
+  policyOf,
+  Servers,
+  succeeds,
+  writePolicy,
+} from '../upstream/vault-transit/world.ts';
 import { decrypt, encrypt, opening } from './orders.ts';
 
 const servers = new Servers();
@@ -129,4 +138,46 @@ test('an envelope opens with tools/unwrap_vault_transit.py and nothing of dekd',
   fails('tenant=acme', { VAULT_TOKEN: '' }, /^VAULT_TOKEN is not set\n$/);
   fails('tenant=acme', { VAULT_ADDR: 'http://127.0.0.1:1' }, /^\S+envelope: URLError: .*refused.*\n$/);
   fails('tenant=acme', { VAULT_ADDR: 'vault' }, /^\S+envelope: ValueError: unknown url type.*\n$/);
+});
+
+test('status: of two keys at one OpenBao the one whose rights are gone is refused, the other is not named; a DEK from a standby says so', async (t) => {
+  if (!requireOpenBao(t)) return;
+  const bao = await servers.get();
+  const [orders, carts] = [await makeKek(bao), await makeKek(bao)];
+  const policy = `of-${orders.name}`;
+  await writePolicy(bao, policy, policyOf(orders.name, carts.name));
+  const { file } = await issueToken(t, bao, policy);
+  const authority = (kek: string) => ({ upstream: 'vault', kek, role: 'authority' });
+  const standby = { upstream: 'store', kek: 'local:carts', role: 'standby' };
+  const place = makePlace(t);
+  const directory = join(place.directory, 'keystore');
+  place.configure({
+    upstreams: {
+      vault: { type: 'vault-transit', addresses: [bao.address], login: { token: { file } } },
+      store: { type: 'local', directory, root_key: { file: place.rootKeyFile } },
+    },
+    keys: {
+      orders: keyConfig('orders', { recipients: [authority(orders.kek)], cache: { mode: 'none' } }),
+      carts: keyConfig('carts', { recipients: [authority(carts.kek), standby] }),
+    },
+  });
+  const agent = await startAgent(t, place);
+  const carry = { key: 'carts', plaintext: Buffer.from('x') };
+  const { ciphertext } = (await agent.client.call('Encrypt', carry)).message;
+  await encrypt(agent, 'x');
+  const status = async () => (await dekctl(['status', '--admin-socket', place.adminSocket])).stdout.toString();
+  t.notRegex(await status(), /REFUSED|OUTAGE|by standby/);
+
+  await writePolicy(bao, policy, policyOf(carts.name));
+  t.is(
+    (await agent.client.failure('Encrypt', { key: 'orders', plaintext: Buffer.from('x') })).reason,
+    'UPSTREAM_REFUSED',
+  );
+  t.regex(await status(), /^REFUSED +upstream vault: refused for .*\n {2}orders .*\n\n/m);
+
+  t.is((await agent.stop()).code, 0);
+  const next = await startAgent(t, place);
+  await next.admin.call('StartDrill', { upstream: 'vault', duration: { seconds: 60 } });
+  t.is((await next.client.call('Decrypt', { ciphertext })).message.plaintext.toString(), 'x');
+  t.regex(await status(), /^ {2}decrypting +DEK .*, verified \S+ ago by standby, /m);
 });

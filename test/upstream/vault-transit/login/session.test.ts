@@ -4,6 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { FRESH_MS } from '../../../../src/upstream/child/child-provider.ts';
 import { fails } from '../../../contract/upstream-contract.ts';
 import { type OpenBao, requireOpenBao } from '../../../counterparts/openbao/start.ts';
+import { serviceAccountJwt } from '../fake-kubernetes.ts';
 import { DECRYPTED, ENCRYPTED, json, startFakeVault } from '../fake-vault.ts';
 import {
   CONTEXT,
@@ -192,18 +193,7 @@ real(
         status: { authenticated, user },
       });
     });
-    const jwtOf = (account: string): string => {
-      const claims = {
-        iss: 'kubernetes/serviceaccount',
-        sub: `system:serviceaccount:pay:${account}`,
-        exp: 4_000_000_000,
-        iat: 1,
-        nbf: 1,
-        'kubernetes.io': { namespace: 'pay', serviceaccount: { name: account, uid: 'u-1' } },
-      };
-      const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
-      return `${part({ alg: 'RS256', typ: 'JWT' })}.${part(claims)}.c2lnbmF0dXJl`;
-    };
+    const jwtOf = (account: string): string => serviceAccountJwt(`pay:${account}`);
     const revoked = `${jwtOf('agent')}AAAA`;
     const mount = `kubernetes-${name}`;
     // It wants one, though it speaks plain HTTP here.

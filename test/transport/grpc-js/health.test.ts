@@ -83,6 +83,6 @@ test.serial('names that callers make up are forgotten with their calls', async (
   const before = usedBytes();
   for (let round = 5; round < 55; round++) await watch(round);
   while ((await connections()) > 0) await delay(10);
-  // 12 MB of names.
-  t.true(usedBytes() - before < 6 * MIB);
+  // 12 MB of names. What ended a moment ago may need a second collection.
+  t.true(await eventually(() => usedBytes() - before < 6 * MIB), `${(usedBytes() - before) / MIB} MiB more`);
 });

@@ -105,7 +105,7 @@ test('a DEK answers in the second tier as in the first', (t) => {
           const key = Buffer.alloc(length), out = Buffer.alloc(length + 40), back = Buffer.alloc(length);
           const written = native.sealDataKey(handle, suite, aad, aad.length, length, key, out, 0);
           native.open(handle === first ? second : first, 2, suite, aad, aad.length, out.subarray(0, written), 0, back);
-          return [written, back.equals(key), key.some((byte) => byte !== 0)];
+          return [written, back.equals(key), length === 1 || key.some((byte) => byte !== 0)];
         });
       }
     }

@@ -4,7 +4,7 @@ import { DekdError } from '../errors.ts';
 import type { Counters } from './counters.ts';
 import type { CreatedDek } from './create-dek.ts';
 import type { Dek } from './dek.ts';
-import { type AdmittedPartition, DekMaker, type Making } from './dek-maker.ts';
+import { type AdmittedPartition, DekMaker, type Making, type WrapRefusal } from './dek-maker.ts';
 import { tooMany } from './failures.ts';
 import { IncompleteDeks } from './incomplete-deks.ts';
 import type { Kek } from './kek.ts';
@@ -158,7 +158,7 @@ export class EncryptingDeks {
   #refused(dek: Dek, thrown: unknown): void {
     const refusal = this.#maker.refusal(thrown);
     if (refusal !== undefined && this.#options.cache.refresh === 'renew' && dek.place === 'encrypting') {
-      this.#shared.refusals.reportRenewal(dek, refusal, () => this.#renewAgain(dek));
+      this.#renewalRefused(dek, refusal);
       return;
     }
     if (refusal === undefined) dek.wrapRefusals = 0;
@@ -166,8 +166,12 @@ export class EncryptingDeks {
     if (dek.wrapRefusals >= CONFIRMED_WRAP_REFUSALS) this.retire(dek);
   }
 
-  /** The call that confirms the refusal of a successor, or makes it. */
-  async #renewAgain(dek: Dek): Promise<Confirmation | undefined> {
+  #renewalRefused(dek: Dek, refusal: WrapRefusal): void {
+    this.#shared.refusals.reportRenewal(dek, refusal, ({ kek }) => this.#renewAgain(dek, kek));
+  }
+
+  /** The call that confirms that `kek` refuses a successor, or makes it. */
+  async #renewAgain(dek: Dek, kek: Kek): Promise<Confirmation | undefined> {
     await this.#creations.settled(dek.partitionKey);
     if (dek.place !== 'encrypting') return { kind: 'opened' };
     try {
@@ -175,7 +179,11 @@ export class EncryptingDeks {
       return { kind: 'opened' };
     } catch (thrown) {
       const refusal = this.#maker.refusal(thrown);
-      return refusal === undefined ? undefined : { kind: 'refused', failure: refusal.failure };
+      if (refusal === undefined) return undefined;
+      if (refusal.kek === kek) return { kind: 'refused', failure: refusal.failure };
+      // It is another one's first; whether the one that was asked about means it is still open.
+      this.#renewalRefused(dek, refusal);
+      return undefined;
     }
   }
 

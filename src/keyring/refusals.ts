@@ -81,7 +81,7 @@ export class Refusals {
   reportRenewal(
     dek: Dek,
     { kek, failure }: { readonly kek: Kek; readonly failure: UpstreamFailure },
-    ask: () => Promise<Confirmation | undefined>,
+    ask: Ask,
   ): Refusal {
     const { keyName, partitionKey } = dek;
     const subject = { kek, scope: failure.scope ?? 'access', kekVersion: '', keyName, partitionKey, renewalOf: dek };

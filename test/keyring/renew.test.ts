@@ -200,3 +200,26 @@ test('behind a breaker: the first use past ttl in an outage waits for one attemp
   t.true(outcome.tookMs <= 1_050, `${outcome.tookMs}`);
   t.true(plain(t, key.encrypt()).grace);
 });
+
+test('two KEKs that refuse once each zero nothing: each one’s second answer is its own', async (t) => {
+  const world = makeWorld(t);
+  const recipients = [
+    ['first', 'authority'],
+    ['second', 'authority'],
+  ] as const;
+  const key = world.key({ ...RENEW, recipients });
+  const { dek } = await key.seal();
+  plain(t, key.encrypt());
+  world.upstream.script({ kek: uriOf('second'), answer: refused('access'), times: 1 });
+  while (!world.events.includes('seen access')) await world.clock.advance(100);
+  world.upstream.script({ kek: uriOf('first'), answer: refused('access'), times: 1 });
+  while (world.events.filter((event) => event === 'seen access').length < 2) await world.clock.advance(100);
+  t.is(plain(t, key.encrypt()).dek, dek, 'within ttl it serves');
+  await world.clock.advance(10 * SECOND);
+  t.is(key.ring.counters.purged, 0);
+  t.deepEqual(
+    world.events.filter((event) => /^(confirmed|withdrawn)/.test(event)),
+    ['withdrawn access', 'withdrawn access'],
+  );
+  t.not(plain(t, key.encrypt()).dek, dek);
+});

@@ -186,8 +186,9 @@ export abstract class OpenCall extends ServerInterceptingCall implements CallIde
       return;
     }
     this.#reset = true;
-    this.dueTick = this.#route.open.closeBy;
     const unread = this.halfClosed || this.#answerBytes > 0;
+    // Its peer may be paused; only what was unread for a minute has had that time already.
+    this.dueTick = unread ? this.#route.open.closeBy : this.#route.open.readBy;
     streamOf(this.base).close(unread ? constants.NGHTTP2_CANCEL : constants.NGHTTP2_NO_ERROR);
   }
 

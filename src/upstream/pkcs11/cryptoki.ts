@@ -1,5 +1,5 @@
 // What dekd uses of PKCS#11 (OASIS PKCS #11 v3.0): the functions, in the shape that pkcs11js gives them, and the numbers of pkcs11t.h. So
-// only provider.ts knows pkcs11js, and a test can stand in for it.
+// only binding.ts knows pkcs11js, and a test can stand in for it.
 
 /** Of a slot, session or object. */
 export type Handle = Buffer;

@@ -48,7 +48,7 @@ export class Turns {
     this.#clock = clock;
   }
 
-  /** Places taken, calls that wait, and payers that are remembered. */
+  /** For tests: places taken, calls that wait, and payers that are remembered. */
   get load(): { readonly taken: number; readonly waiting: number; readonly payers: number } {
     return {
       taken: this.#taken,

@@ -1,11 +1,10 @@
 import { connect as connectHttp2 } from 'node:http2';
 import { connect as connectSocket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import v8 from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import test from 'ava';
 import { RequestMemory } from '../../../src/transport/request-memory.ts';
 import { FLAG, FRAME, frame } from '../../chaos/http2-frames.ts';
+import { usedBytes } from '../../helpers/used-bytes.ts';
 import { eventually, field, framed, headersOf, rawClient } from './raw-client.ts';
 import { rawRequest, startServer } from './test-server.ts';
 
@@ -15,15 +14,6 @@ const named = (service: string) => framed(field(1, Buffer.from(service)));
 /** status = STATUS (grpc/health/v1/health.proto). */
 const told = (...statuses: number[]) => Buffer.concat(statuses.map((status) => framed(Buffer.of(8, status))));
 const [SERVING, NOT_SERVING, SERVICE_UNKNOWN] = [1, 2, 3] as const;
-
-v8.setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
-
-function usedBytes(): number {
-  collect();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
-}
 
 test('Check of an unknown service is NOT_FOUND, also to callers whom no rule names', async (t) => {
   const { path, server } = await startServer(t, {}, { admits: () => false });

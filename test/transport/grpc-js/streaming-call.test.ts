@@ -1,11 +1,10 @@
 import { connect as connectHttp2 } from 'node:http2';
 import { connect as connectSocket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import v8 from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import test from 'ava';
 import { RequestMemory } from '../../../src/transport/request-memory.ts';
 import { FLAG, FRAME, frame, integer } from '../../chaos/http2-frames.ts';
+import { usedBytes } from '../../helpers/used-bytes.ts';
 import { eventually, field, framed, headersOf, rawClient } from './raw-client.ts';
 import { rawRequest, startServer } from './test-server.ts';
 
@@ -16,15 +15,6 @@ const WATCH = '/grpc.health.v1.Health/Watch';
 const LIST = framed(field(7, Buffer.from('*')));
 /** A stream's window that lets everything out. */
 const WIDE = 2 ** 30;
-
-v8.setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
-
-function usedBytes(): number {
-  collect();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
-}
 
 const text = (frames: Buffer[]) => Buffer.concat(frames).toString('latin1');
 
